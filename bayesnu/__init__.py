@@ -1,0 +1,3 @@
+"""Bayesian inference on the electromagnetic properties of neutrinos."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,202 @@
+"""Where models/ and data/ are, in a checkout and in an installed wheel, and whether they are whole.
+
+Shipped data files are listed with their SHA-256 in ``data/MANIFEST.sha256`` and
+verified every time one is read. Files of the user's own are read as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bayesnu.errors import BayesnuError, DataError, unknown_name
+
+MANIFEST = "MANIFEST.sha256"
+
+
+def share_root() -> Path:
+    """Return the folder that holds ``models/`` and ``data/``."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_share"
+    root = installed if installed.is_dir() else package.parent
+    if not (root / "models").is_dir() or not (root / "data").is_dir():
+        raise DataError(f"{root}: models/ and data/ are not here; reinstall bayesnu")
+    return root
+
+
+def models_folder() -> Path:
+    """Return the folder of the shipped cards."""
+    return share_root() / "models"
+
+
+def data_folder() -> Path:
+    """Return the folder of the shipped data."""
+    return share_root() / "data"
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be recomputed; ``BAYESNU_CACHE`` moves it."""
+    chosen = os.environ.get("BAYESNU_CACHE")
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_cache_path
+
+    return Path(user_cache_path("bayesnu"))
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the shipped cards, name to path, sorted by name."""
+    return {path.stem: path for path in sorted(models_folder().glob("*.toml"))}
+
+
+def find_card(model: str) -> Path:
+    """Return the path of a card given as a name in models/ or as a path.
+
+    Raises
+    ------
+    UsageError
+        If it is neither; the message lists the shipped names and the nearest one.
+    DataError
+        If it looks like a path and no such file exists.
+    """
+    shipped = shipped_models()
+    if model in shipped:
+        return shipped[model]
+    path = Path(model)
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        reason = "is a folder" if path.is_dir() else "no such card"
+        raise DataError(f"{model}: {reason}; shipped models are {', '.join(shipped)}")
+    raise unknown_name("model", model, shipped)
+
+
+def find_data(name: str, folders: Sequence[Path]) -> Path:
+    """Return the first of ``folders`` and the shipped data that holds file ``name``.
+
+    Raises
+    ------
+    DataError
+        If none does.
+    """
+    places = [Path(folder) for folder in folders] + [data_folder()]
+    for folder in places:
+        path = folder / name
+        if path.is_file():
+            return path
+    raise DataError(f"{name}: no such file beside the card, in the working folder or in the shipped data")
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """Return ``relative path -> SHA-256`` of a manifest in the format of sha256sum."""
+    path = folder / MANIFEST
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: the checksum manifest cannot be read ({error.strerror})") from error
+    entries: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name:
+            raise DataError(f"{path}: line {number} is not '<sha256>  <path>'")
+        entries[name] = digest
+    return entries
+
+
+def manifest_lines(folder: Path) -> str:
+    """Return the manifest text for every data file below ``folder`` (SOURCE.md pages excepted)."""
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in (MANIFEST, "SOURCE.md") and path.suffix != ".part":
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            lines.append(f"{digest}  {path.relative_to(folder).as_posix()}")
+    return "\n".join(lines) + "\n"
+
+
+def read_data(path: Path) -> bytes:
+    """Read a data file; one of the shipped files must match its checksum.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is not in the manifest, or its checksum differs.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    folder = data_folder().resolve()
+    resolved = Path(path).resolve()
+    if not resolved.is_relative_to(folder):
+        return content
+    name = resolved.relative_to(folder).as_posix()
+    expected = read_manifest(folder).get(name)
+    found = hashlib.sha256(content).hexdigest()
+    if expected is None:
+        raise DataError(f"{path}: not listed in data/{MANIFEST}; keep your own files outside the shipped data")
+    if found != expected:
+        raise DataError(
+            f"{path}: checksum {found[:12]}… differs from {expected[:12]}… in data/{MANIFEST}; the file was changed or damaged"
+        )
+    return content
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One shipped data file: path relative to data/, size in bytes, checksum, and whether it is intact."""
+
+    name: str
+    size: int
+    sha256: str
+    intact: bool
+
+
+def shipped_data() -> list[DataFile]:
+    """List the shipped data files with the state of each."""
+    folder = data_folder()
+    files = []
+    for name, digest in read_manifest(folder).items():
+        path = folder / name
+        content = path.read_bytes() if path.is_file() else b""
+        files.append(DataFile(name, len(content), digest, hashlib.sha256(content).hexdigest() == digest))
+    return files
+
+
+def write_atomically(path: Path, write: Callable[[Path], None], error: type[BayesnuError] = DataError) -> None:
+    """Call ``write`` with a temporary path beside ``path``, then rename it to ``path``.
+
+    Raises
+    ------
+    BayesnuError
+        Of the class ``error``, if the folder cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f"{path.suffix}.part")
+        os.close(handle)
+    except OSError as problem:
+        raise error(f"{path.parent}: cannot be written ({problem.strerror})") from problem
+    temporary = Path(name)
+    try:
+        write(temporary)
+        # mkstemp makes files private to the user; a result has the permissions of any other file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, error: type[BayesnuError] = DataError) -> None:
+    """Write a text file aside and rename it."""
+    write_atomically(path, lambda temporary: void(temporary.write_text(text, encoding="utf-8")), error)
+
+
+def void(_: object) -> None:
+    """Discard a value."""
