@@ -6,14 +6,16 @@ verified every time one is read. Files of the user's own are read as they are.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bayesnu.errors import BayesnuError, DataError, unknown_name
+from bayesnu.errors import BayesnuError, DataError, nearest, unknown_name
 
 MANIFEST = "MANIFEST.sha256"
 
@@ -195,8 +197,58 @@ def write_atomically(path: Path, write: Callable[[Path], None], error: type[Baye
 
 def write_text(path: Path, text: str, error: type[BayesnuError] = DataError) -> None:
     """Write a text file aside and rename it."""
-    write_atomically(path, lambda temporary: void(temporary.write_text(text, encoding="utf-8")), error)
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write, error)
 
 
-def void(_: object) -> None:
-    """Discard a value."""
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV file that has at least ``columns``; each row a dict, with its line number under ``"line"``.
+
+    Raises
+    ------
+    DataError
+        If the file is empty, not text, lacks a column, or has a row of another length.
+    """
+    try:
+        text = read_data(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file in UTF-8") from error
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: the file is empty; expected a header {','.join(columns)}")
+    reader = csv.reader(line for _, line in lines)
+    header = [name.strip() for name in next(reader)]
+    for column in columns:
+        if column not in header:
+            raise DataError(f"{path}: column '{column}' is missing; found {', '.join(header)}{nearest(column, header)}")
+    if len(lines) == 1:
+        raise DataError(f"{path}: the table has a header and no rows")
+    rows = []
+    for (number, _), fields in zip(lines[1:], reader, strict=True):
+        if len(fields) != len(header):
+            raise DataError(f"{path}: line {number} has {len(fields)} fields, the header has {len(header)}")
+        rows.append({**dict(zip(header, (field.strip() for field in fields), strict=True)), "line": str(number)})
+    return rows
+
+
+def number(path: Path, row: dict[str, str], column: str, *, minimum: float = -math.inf) -> float:
+    """Return a finite number of a row of `read_table`, at least ``minimum``.
+
+    Raises
+    ------
+    DataError
+        If it is no number, not finite, or too small; names file, line and column.
+    """
+    text = row[column]
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise DataError(f"{path}: line {row['line']}, {column} = '{text}': must be a number") from error
+    if not math.isfinite(value):
+        raise DataError(f"{path}: line {row['line']}, {column} = {text}: must be finite")
+    if value < minimum:
+        raise DataError(f"{path}: line {row['line']}, {column} = {text}: must be at least {minimum:g}")
+    return value

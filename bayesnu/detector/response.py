@@ -1,0 +1,170 @@
+"""The response matrix: probability of each reconstructed bin, given the true E_e and E_e θ²."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.detector.settings import FORMAT_VERSION, ResponseSettings
+from bayesnu.errors import ResponseError
+from bayesnu.resources import write_atomically
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = NDArray[np.float64]
+DIMENSIONS = ("energy_true", "e_theta2_true", "bin")
+
+
+@dataclass(frozen=True)
+class ResponseMatrix:
+    """A response matrix with its statistical error.
+
+    Attributes
+    ----------
+    settings : ResponseSettings
+        Edges, resolutions, method, sample size and seed it was made with.
+    values : ndarray, shape (energy_cells, angle_cells, bins)
+        P(reconstructed bin | true cell), averaged over the cell (uniform in ln E_e and in E_e θ²).
+    error : ndarray, same shape
+        Its statistical standard error; zero for quadrature.
+
+    Raises
+    ------
+    ResponseError
+        If the shapes do not fit the edges, a value is outside [0, 1], or a row sums to more than one.
+    """
+
+    settings: ResponseSettings
+    values: Array
+    error: Array
+
+    def __post_init__(self) -> None:
+        s = self.settings
+        shape = (s.energy_cells, s.angle_cells, len(s.bin_edges_mev) - 1)
+        for name, array in (("values", self.values), ("error", self.error)):
+            if array.shape != shape:
+                raise ResponseError(f"response {name} have shape {array.shape}, the edges need {shape}")
+            if not np.isfinite(array).all() or (array < 0).any():
+                raise ResponseError(f"response {name} must be finite and at least 0")
+        rows = self.values.sum(axis=2)
+        if rows.max() > 1 + 1e-9:
+            i, j = np.unravel_index(int(rows.argmax()), rows.shape)
+            raise ResponseError(f"response row (energy {i}, e_theta2 {j}) sums to {rows.max():.9f}: at most 1 is allowed")
+
+    def fold(self, true_counts: Array) -> Array:
+        """Fold counts in the true cells, shape (…, energy_cells, angle_cells), to bins, shape (…, bins)."""
+        flat = self.values.reshape(-1, self.values.shape[2])
+        return np.asarray(true_counts.reshape(*true_counts.shape[:-2], -1) @ flat)
+
+    def fold_error(self, true_counts: Array) -> Array:
+        """Return the statistical standard error of `fold`, cells being independent."""
+        flat = self.error.reshape(-1, self.error.shape[2])
+        return np.sqrt(true_counts.reshape(*true_counts.shape[:-2], -1) ** 2 @ flat**2)
+
+    def labelled(self) -> xr.Dataset:
+        """Return the matrix as a Dataset with edges, units and provenance."""
+        import xarray as xr
+
+        s = self.settings
+        energy, angle, bins = s.energy_edges_gev, s.angle_edges_gev * 1e3, np.array(s.bin_edges_mev)
+        coords = {}
+        for name, edges, unit in zip(DIMENSIONS, (energy, angle, bins), ("GeV", "MeV", "MeV"), strict=True):
+            coords[name] = (name, (edges[1:] + edges[:-1]) / 2, {"units": unit})
+            coords[f"{name}_lo"] = (name, edges[:-1], {"units": unit})
+            coords[f"{name}_hi"] = (name, edges[1:], {"units": unit})
+        return xr.Dataset(
+            {
+                "response": (DIMENSIONS, self.values, {"units": "1", "long_name": "P(reconstructed bin | true cell)"}),
+                "error": (DIMENSIONS, self.error, {"units": "1", "long_name": "statistical standard error"}),
+            },
+            coords=coords,
+            attrs={
+                "settings": json.dumps(asdict(s), sort_keys=True),
+                "key": s.key,
+                "format_version": FORMAT_VERSION,
+                "source": "arXiv:2111.14884, appendix A",
+            },
+        )
+
+    def save(self, path: Path) -> None:
+        """Write a netCDF file, aside and renamed."""
+        dataset = self.labelled()
+        packing = {"zlib": True, "complevel": 5, "shuffle": True}
+        write_atomically(
+            path,
+            lambda temporary: dataset.to_netcdf(
+                temporary, engine="h5netcdf", encoding={"response": packing, "error": packing}
+            ),
+            ResponseError,
+        )
+
+
+def load_response(path: Path) -> ResponseMatrix:
+    """Read a response file.
+
+    Raises
+    ------
+    ResponseError
+        If the file is missing, truncated, not a response, of another version, or not physical.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            version = int(np.ravel(file.attrs["format_version"])[0])
+            text, key = str(file.attrs["settings"]), str(file.attrs["key"])
+            values, error = np.asarray(file["response"], dtype=float), np.asarray(file["error"], dtype=float)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as problem:
+        raise ResponseError(f"{path}: not a response file, or truncated ({problem})") from problem
+    if version != FORMAT_VERSION:
+        raise ResponseError(f"{path}: format version {version}; this bayesnu reads {FORMAT_VERSION}")
+    try:
+        fields = json.loads(text)
+        settings = ResponseSettings(**{**fields, "bin_edges_mev": tuple(fields["bin_edges_mev"])})
+    except (TypeError, KeyError, ValueError) as problem:
+        raise ResponseError(f"{path}: settings cannot be read ({problem})") from problem
+    if settings.key != key:
+        raise ResponseError(f"{path}: key {key} does not belong to its settings ({settings.key})")
+    return ResponseMatrix(settings, values, error)
+
+
+def build_response(settings: ResponseSettings) -> ResponseMatrix:
+    """Build a response matrix by the method that the settings name.
+
+    Raises
+    ------
+    ResponseError
+        If there are fewer samples than one per cell.
+    """
+    from bayesnu.detector import smearing
+
+    cells = settings.energy_cells * settings.angle_cells
+    grid = (settings.energy_edges_gev, settings.angle_edges_gev)
+    detector = (settings.angular_resolution_rad, settings.energy_resolution, settings.bin_edges_gev)
+    rng = np.random.default_rng(settings.seed)
+    if settings.method == "quadrature":
+        values = smearing.quadrature(*grid, *detector, settings.samples, max(1, settings.samples // 3))
+        return ResponseMatrix(settings, values, np.zeros_like(values))
+    if settings.method == "sample-and-histogram":
+        events = settings.samples // cells
+        if events < 1:
+            raise ResponseError(f"samples = {settings.samples}: at least {cells} are needed, one per true cell")
+        seeds = rng.integers(2**31, size=settings.energy_cells)
+        return ResponseMatrix(settings, *smearing.sample_and_histogram(*grid, *detector, events, seeds))
+    points = settings.samples // (cells * smearing.REPLICATES)
+    if points < 1:
+        needed = cells * smearing.REPLICATES
+        raise ResponseError(f"samples = {settings.samples}: at least {needed} are needed, {smearing.REPLICATES} per true cell")
+    shifts = rng.random((settings.energy_cells, settings.angle_cells, smearing.REPLICATES, 4))
+    return ResponseMatrix(settings, *smearing.variance_reduced(*grid, *detector, points, shifts))
+
+
+def quadrature_settings(settings: ResponseSettings, tilts: int = 120) -> ResponseSettings:
+    """Return the same detector and grid with the deterministic method: ``tilts`` nodes in |θ_1|, a third in azimuth."""
+    return replace(settings, method="quadrature", samples=tilts, seed=0)

@@ -1,0 +1,1 @@
+"""From a card to expected counts: schema, templates, backgrounds, expectation, data."""

@@ -1,0 +1,272 @@
+"""The schema of a card: every key that a TOML file in models/ may have, its type and its range."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from bayesnu.detector.settings import Method
+from bayesnu.errors import nearest
+from bayesnu.physics.constants import MATERIALS, SIN2_THETA_W
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.electron import MillichargeForm
+
+Positive = Annotated[float, Field(gt=0)]
+Width = Annotated[float, Field(ge=0, le=1)]
+
+
+class Table(BaseModel):
+    """A TOML table: strict types, finite numbers, and no keys but its own."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    hint = f"allowed are {', '.join(cls.model_fields)}{nearest(str(key), cls.model_fields)}"
+                    raise PydanticCustomError("unknown_key", "unknown key; {hint}", {"key": str(key), "hint": hint})
+        return data
+
+
+class Source(Table):
+    """Where the analysis comes from."""
+
+    paper: str
+    equations: list[str] = []
+
+
+class Physics(Table):
+    """Choices of the cross section."""
+
+    sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W
+    millicharge: MillichargeForm = "derived"
+
+
+class Target(Table):
+    """The fiducial mass."""
+
+    material: str = "argon"
+    mass_tonnes: Positive
+
+    @field_validator("material")
+    @classmethod
+    def _known_material(cls, value: str) -> str:
+        if value not in MATERIALS:
+            raise ValueError(f"allowed are {', '.join(MATERIALS)}{nearest(value, MATERIALS)}")
+        return value
+
+
+class Detector(Table):
+    """Threshold on the true recoil energy, resolutions, and bins of the reconstructed E_e θ²."""
+
+    threshold_mev: Positive
+    angular_resolution_deg: Positive
+    energy_resolution: Positive
+    bin_edges_mev: Annotated[list[float], Field(min_length=2)]
+
+    @field_validator("bin_edges_mev")
+    @classmethod
+    def _increasing(cls, edges: list[float]) -> list[float]:
+        if edges[0] < 0:
+            raise ValueError("the first edge must be at least 0")
+        for low, high in zip(edges, edges[1:], strict=False):
+            if high <= low:
+                raise ValueError(f"edges must increase; {high:g} follows {low:g}")
+        return edges
+
+
+class Response(Table):
+    """How the response matrix is computed; none of this changes the physics, only its numerical error."""
+
+    method: Method = "variance-reduced"
+    samples: Annotated[int, Field(gt=0)] = 20_000_000
+    seed: Annotated[int, Field(ge=0)] = 20211122
+    energy_cells: Annotated[int, Field(gt=0)] = 120
+    angle_cells: Annotated[int, Field(gt=0)] = 64
+    recoil_nodes: Annotated[int, Field(gt=0)] = 3
+    """Gauss points in ln E_e per cell when the flux is folded; the neutrino energy is integrated exactly."""
+
+
+class Flux(Table):
+    """The flux file and how counts are normalised."""
+
+    file: str
+    normalisation: Literal["table", "absolute"]
+    event_table: str | None = None
+    pot_per_year: Positive
+
+    @model_validator(mode="after")
+    def _table_named(self) -> Flux:
+        if self.normalisation == "table" and self.event_table is None:
+            raise PydanticCustomError(
+                "missing_table", "normalisation = 'table' needs the key event_table, or choose 'absolute'", {}
+            )
+        return self
+
+
+class Backgrounds(Table):
+    """Either a file of counts or the computed model, not both."""
+
+    file: str | None = None
+    model: Literal["ccqe"] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Backgrounds:
+        if (self.file is None) == (self.model is None):
+            raise PydanticCustomError("one_background", "give exactly one of file and model", {})
+        return self
+
+
+class Pulls(Table):
+    """One-sigma widths of the pulls, as fractions (0.1 is 10%); 0 fixes a pull."""
+
+    flux_norm: Width
+    wrong_sign: Width
+    electron_flavour: Width
+    ccqe: Width
+    pi0: Width
+    shared: bool = True
+    """Whether one set of pulls serves both horn polarities; false gives each its own."""
+
+
+class UniformPrior(Table):
+    """Flat between finite bounds."""
+
+    kind: Literal["uniform"]
+    low: float
+    high: float
+
+
+class NormalPrior(Table):
+    """Normal about 0; for a magnetic moment truncated at 0."""
+
+    kind: Literal["normal"]
+    sigma: Positive
+
+
+class HalfNormalPrior(Table):
+    """Normal about 0, restricted to values above 0."""
+
+    kind: Literal["half-normal"]
+    sigma: Positive
+
+
+class UniformSquaredPrior(Table):
+    """Flat in the square, up to a value of the coupling; for couplings that enter squared only."""
+
+    kind: Literal["uniform-squared"]
+    high: Positive
+
+
+class LogUniformPrior(Table):
+    """Flat in the logarithm between positive bounds."""
+
+    kind: Literal["log-uniform"]
+    low: Positive
+    high: Positive
+
+
+PriorCard = Annotated[
+    UniformPrior | NormalPrior | HalfNormalPrior | UniformSquaredPrior | LogUniformPrior, Field(discriminator="kind")
+]
+
+
+class CouplingCard(Table):
+    """One coupling of the analysis; without a prior, flat over the range that the program finds and reports."""
+
+    prior: PriorCard | None = None
+
+
+class Exposure(Table):
+    """Years of running in one horn polarity at one position, and the observed counts if there are any."""
+
+    mode: Literal["neutrino", "antineutrino"]
+    position_m: Annotated[float, Field(ge=0)]
+    years: Positive
+    observed_counts: list[Annotated[float, Field(ge=0)]] | None = None
+
+
+class Comparison(Table):
+    """Which rows of the published limits are this analysis's own."""
+
+    published: str = "published/limits.csv"
+    scenario: str
+
+
+class Card(Table):
+    """A whole card."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: str
+    source: Source
+    physics: Physics = Physics()
+    target: Target
+    detector: Detector
+    response: Response = Response()
+    flux: Flux
+    backgrounds: Backgrounds
+    pulls: Pulls
+    couplings: dict[str, CouplingCard]
+    exposures: Annotated[list[Exposure], Field(min_length=1)]
+    comparison: Comparison | None = None
+
+    @field_validator("couplings")
+    @classmethod
+    def _known_couplings(cls, couplings: dict[str, CouplingCard]) -> dict[str, CouplingCard]:
+        if not couplings:
+            raise ValueError(f"at least one coupling is needed; allowed are {', '.join(COUPLINGS)}")
+        for name, coupling in couplings.items():
+            if name not in COUPLINGS:
+                raise PydanticCustomError(
+                    "unknown_key",
+                    "unknown coupling; allowed are {names}",
+                    {"key": name, "names": f"{', '.join(COUPLINGS)}{nearest(name, COUPLINGS)}"},
+                )
+            if coupling.prior is not None:
+                _check_prior(name, coupling.prior)
+        return couplings
+
+    @field_validator("exposures")
+    @classmethod
+    def _distinct_exposures(cls, exposures: list[Exposure], info: ValidationInfo) -> list[Exposure]:
+        seen: set[tuple[str, float]] = set()
+        for index, exposure in enumerate(exposures):
+            pair = (exposure.mode, exposure.position_m)
+            if pair in seen:
+                raise _at(str(index), f"mode '{pair[0]}' at position_m = {pair[1]:g} stands twice; add the years up")
+            seen.add(pair)
+        detector: Detector | None = info.data.get("detector")
+        given = [exposure.observed_counts is not None for exposure in exposures]
+        if any(given) and not all(given):
+            raise _at(f"{given.index(False)}.observed_counts", "missing; give counts for all exposures or for none")
+        if any(given) and detector is not None:
+            bins = len(detector.bin_edges_mev) - 1
+            for index, exposure in enumerate(exposures):
+                found = len(exposure.observed_counts or [])
+                if found != bins:
+                    raise _at(f"{index}.observed_counts", f"has {found} values, the detector has {bins} bins")
+        return exposures
+
+
+def _at(key: str, message: str) -> PydanticCustomError:
+    """An error at a key below the validated one."""
+    return PydanticCustomError("below", "{text}", {"key": key, "text": message})
+
+
+def _check_prior(name: str, prior: PriorCard) -> None:
+    """Refuse a prior with low ≥ high, or one that reaches outside the physical region."""
+    if isinstance(prior, UniformPrior | LogUniformPrior) and prior.low >= prior.high:
+        raise _at(f"{name}.prior", f"low = {prior.low:g} must be below high = {prior.high:g}")
+    squared_only = COUPLINGS[name].squared_only
+    if squared_only and isinstance(prior, UniformPrior) and prior.low < 0:
+        raise _at(f"{name}.prior.low", f"{prior.low:g}: a magnetic moment is at least 0")
+    if isinstance(prior, UniformSquaredPrior) and not squared_only:
+        raise _at(f"{name}.prior.kind", "'uniform-squared' is for couplings that enter squared only (mu_nue, mu_numu)")
+    if isinstance(prior, UniformPrior) and not math.isfinite(prior.high - prior.low):
+        raise _at(f"{name}.prior", "the range high - low must be finite")

@@ -1,0 +1,204 @@
+"""Expected counts: one labelled array weighted by monomials of the couplings and factors of the pulls.
+
+λ_i = Σ_component Π_p (1 + f_p) Σ_monomial Π_j θ_j^n · A[component, monomial, i]
+
+The functions use operators that NumPy and PyTensor share, so that the
+frequentist and the Bayesian answer come from one likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import UsageError, nearest
+from bayesnu.experiment.backgrounds import BACKGROUNDS
+from bayesnu.experiment.card import Card
+from bayesnu.experiment.templates import Templates
+from bayesnu.physics.couplings import CHANNELS, COUPLINGS
+from bayesnu.physics.electron import TERMS
+
+Array = NDArray[np.float64]
+Monomial = tuple[tuple[int, int], ...]
+PULLS = ("flux_norm", "wrong_sign", "electron_flavour", "ccqe", "pi0")
+
+
+@dataclass(frozen=True)
+class CountModel:
+    """The expected counts of all exposures and bins as one flat vector ``obs``.
+
+    Attributes
+    ----------
+    couplings : tuple of str
+        The couplings that are free.
+    monomials : tuple
+        Each a tuple of (index of coupling, power); the empty one is the constant.
+    components : tuple of tuple of int
+        For each component, the indices of the pulls that scale it.
+    component_names : tuple of str
+        Labels of the components.
+    pulls : tuple of str
+        Pull names.
+    widths : ndarray, shape (pulls,)
+        One-sigma widths as fractions.
+    arrays : ndarray, shape (components, monomials, obs)
+        Counts per unit of the monomial.
+    """
+
+    couplings: tuple[str, ...]
+    monomials: tuple[Monomial, ...]
+    components: tuple[tuple[int, ...], ...]
+    component_names: tuple[str, ...]
+    pulls: tuple[str, ...]
+    widths: Array
+    arrays: Array
+
+    def pull_factors(self, pulls: Any, stack: Callable[[list[Any]], Any] = np.stack) -> Any:
+        """Return Π_p (1 + f_p) of each component; ``pulls`` is indexed by pull first."""
+        one = pulls[0] * 0.0 + 1.0
+        return stack([_product([1.0 + pulls[p] for p in members], one) for members in self.components])
+
+    def monomial_values(self, couplings: Any, stack: Callable[[list[Any]], Any] = np.stack) -> Any:
+        """Return the value of each monomial; ``couplings`` is indexed by coupling first."""
+        one = couplings[0] * 0.0 + 1.0
+        return stack([_product([couplings[j] for j, n in monomial for _ in range(n)], one) for monomial in self.monomials])
+
+    def signal_strengths(self, couplings: Array) -> Array:
+        """Return the counts of each component before pulls: (couplings, points) → (points, components, obs)."""
+        values = self.monomial_values(couplings)
+        return np.asarray(np.einsum("mg,cmo->gco", values, self.arrays))
+
+    def expected(self, couplings: Mapping[str, float] | None = None, pulls: Mapping[str, float] | None = None) -> Array:
+        """Return the expected counts, shape (obs,), at given couplings (others 0) and pulls (others 0)."""
+        theta = np.array([(couplings or {}).get(name, 0.0) for name in self.couplings])
+        given = pulls or {}
+        f = np.array([given.get(name, 0.0) for name in self.pulls])
+        return np.asarray(expected_counts(self.arrays, self.monomial_values(theta), self.pull_factors(f)))
+
+    def restrict(self, couplings: Sequence[str], scales: Sequence[float]) -> CountModel:
+        """Return the model of some couplings, in units of ``scales``, the others held at 0.
+
+        All monomials up to the second power that some flavour has are kept, zero
+        or not, so that models of any one coupling have the same shape.
+        """
+        kept = [self.couplings.index(name) for name in couplings]
+        place = {old: new for new, old in enumerate(kept)}
+        wanted: dict[Monomial, None] = {(): None}
+        for j in range(len(kept)):
+            wanted |= {((j, 1),): None, ((j, 2),): None}
+        sources: dict[Monomial, Array] = {}
+        for m, monomial in enumerate(self.monomials):
+            if all(j in place for j, _ in monomial):
+                renamed = tuple(sorted((place[j], n) for j, n in monomial))
+                factor = float(np.prod([scales[j] ** n for j, n in renamed]))
+                sources[renamed] = self.arrays[:, m] * factor
+                wanted[renamed] = None
+        zero = np.zeros((len(self.components), self.arrays.shape[2]))
+        arrays = np.stack([sources.get(monomial, zero) for monomial in wanted], axis=1)
+        return CountModel(
+            tuple(couplings), tuple(wanted), self.components, self.component_names, self.pulls, self.widths, arrays
+        )
+
+
+def expected_counts(arrays: Any, monomials: Any, factors: Any) -> Any:
+    """Return Σ_c Σ_m factor_c monomial_m A[c, m, i], written as broadcast, multiply and sum.
+
+    Parameters
+    ----------
+    arrays : shape (components, monomials, obs)
+    monomials : shape (monomials,)
+    factors : shape (components,)
+    """
+    weights = factors[:, None] * monomials[None, :]
+    return (weights[:, :, None] * arrays).sum((0, 1))
+
+
+def _product(factors: Sequence[Any], one: Any) -> Any:
+    result = one
+    for factor in factors:
+        result = result * factor
+    return result
+
+
+def pull_names(card: Card, mode: str) -> dict[str, str]:
+    """Return the name of each pull for one horn polarity: its own set where the card does not share them."""
+    return {name: name if card.pulls.shared else f"{name}[{mode}]" for name in PULLS}
+
+
+def channel_pulls(channel: str, mode: str) -> tuple[str, ...]:
+    """Return the pulls of a channel, (3.2): the wrong-sign and electron-flavour factors inside the common one."""
+    species = CHANNELS[channel]
+    wrong = species.sign != (1 if mode == "neutrino" else -1)
+    return (
+        "flux_norm",
+        *(["wrong_sign"] if wrong else []),
+        *(["electron_flavour"] if species.flavour == "nue" else []),
+    )
+
+
+def build_count_model(card: Card, templates: Templates, backgrounds: Array) -> CountModel:
+    """Gather templates and backgrounds (counts per year, (exposures, 2, bins)) into one array.
+
+    Channels under the same pulls are one component: N_exp of (3.2) with the
+    factors (1 + f)(1 + f_ν)(1 + f_e), plus (1 + α) B for each background.
+    """
+    names: dict[str, int] = {}
+    components: dict[tuple[int, ...], int] = {}
+    labels: list[str] = []
+    n_bins = templates.values.shape[3]
+    n_obs = len(card.exposures) * n_bins
+    blocks: dict[tuple[int, Monomial], Array] = {}
+    order = list(COUPLINGS)
+    monomials: dict[Monomial, None] = {(): None}
+
+    def component(members: Sequence[str], label: str) -> int:
+        key = tuple(names.setdefault(name, len(names)) for name in members)
+        if key not in components:
+            components[key] = len(components)
+            labels.append(label)
+        return components[key]
+
+    def add(place: int, monomial: Monomial, exposure: int, counts: Array) -> None:
+        monomials[monomial] = None
+        block = blocks.setdefault((place, monomial), np.zeros(n_obs))
+        block[exposure * n_bins : (exposure + 1) * n_bins] += counts
+
+    for k, exposure in enumerate(card.exposures):
+        own = pull_names(card, exposure.mode)
+        suffix = "" if card.pulls.shared else f" ({exposure.mode} mode)"
+        for name in own.values():
+            names.setdefault(name, len(names))
+        for c, channel in enumerate(CHANNELS):
+            members = channel_pulls(channel, exposure.mode)
+            label = f"{'wrong' if 'wrong_sign' in members else 'right'}-sign {'electron' if 'electron_flavour' in members else 'muon'}"
+            place = component([own[name] for name in members], label + suffix)
+            for t, term in enumerate(TERMS.values()):
+                monomial = tuple(sorted((order.index(f"{family}_{CHANNELS[channel].flavour}"), n) for family, n in term))
+                add(place, monomial, k, templates.values[k, c, t])
+        for b, name in enumerate(BACKGROUNDS):
+            add(component([own[name]], name + suffix), (), k, backgrounds[k, b] * exposure.years)
+    arrays = np.zeros((len(components), len(monomials), n_obs))
+    for (place, monomial), counts in blocks.items():
+        arrays[place, list(monomials).index(monomial)] = counts
+    widths = np.array([getattr(card.pulls, name.partition("[")[0]) for name in names])
+    return CountModel(tuple(order), tuple(monomials), tuple(components), tuple(labels), tuple(names), widths, arrays)
+
+
+def check_pulls(values: Mapping[str, float], model: CountModel) -> dict[str, float]:
+    """Return the pulls, checked.
+
+    Raises
+    ------
+    UsageError
+        For an unknown pull, or a fraction that is not above -1.
+    """
+    for name, value in values.items():
+        if name not in model.pulls:
+            raise UsageError(f"unknown pull '{name}': allowed are {', '.join(model.pulls)}{nearest(name, model.pulls)}")
+        if not value > -1:
+            raise UsageError(f"pull {name} = {value}: must be a fraction above -1 (0.1 is 10%)")
+    return dict(values)

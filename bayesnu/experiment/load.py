@@ -1,0 +1,133 @@
+"""Read a card: TOML text, overrides, validation, and errors that name file, key and value."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bayesnu.errors import CardError
+from bayesnu.experiment.card import Card
+from bayesnu.resources import find_card
+
+# Setting one of a pair by an override replaces the other.
+ALTERNATIVES = {("backgrounds", "file"): "model", ("backgrounds", "model"): "file"}
+PATH_KEYS = (("flux", "file"), ("flux", "event_table"), ("backgrounds", "file"), ("comparison", "published"))
+
+
+@dataclass(frozen=True)
+class LoadedCard:
+    """A validated card, the file it came from, and where each of its paths is looked up first."""
+
+    card: Card
+    path: Path
+    overrides: tuple[str, ...]
+    folders: dict[tuple[str, str], tuple[Path, ...]]
+
+
+def read_override(text: str) -> tuple[list[str], Any]:
+    """Split ``KEY=VALUE``; the value is TOML, a bare word is a string.
+
+    Raises
+    ------
+    CardError
+        If there is no '=' or the value is neither TOML nor a bare word.
+    """
+    key, separator, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise CardError(f"-o {text}: must be KEY=VALUE, with dots between the parts of the key")
+    value = value.strip()
+    try:
+        return parts, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        if re.fullmatch(r"[A-Za-z_./~][\w./~+-]*", value):
+            return parts, value
+        raise CardError(f"-o {text}: '{value}' is neither a TOML value nor a bare word") from error
+
+
+def apply_override(content: dict[str, Any], parts: list[str], value: Any, text: str) -> None:
+    """Set one key of a card's content in place; list elements are addressed by index.
+
+    Raises
+    ------
+    CardError
+        If the key runs through a value that is not a table, or an index is out of range.
+    """
+    place: Any = content
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        if isinstance(place, list):
+            if not part.isdigit() or int(part) >= len(place):
+                where = ".".join(parts[:depth])
+                raise CardError(f"-o {text}: {where} has elements 0 to {len(place) - 1}, not '{part}'")
+            index: Any = int(part)
+        elif isinstance(place, dict):
+            index = part
+        else:
+            raise CardError(f"-o {text}: {'.'.join(parts[:depth])} is a value, not a table")
+        if last:
+            place[index] = value
+        else:
+            place = place[index] if isinstance(place, list) else place.setdefault(index, {})
+    other = ALTERNATIVES.get((parts[0], parts[-1])) if len(parts) == 2 else None
+    if other is not None:
+        content[parts[0]].pop(other, None)
+
+
+def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
+    """Read, override and validate a card.
+
+    Parameters
+    ----------
+    model : str
+        A name in models/ or the path of a TOML file.
+    overrides : sequence of str
+        ``KEY=VALUE`` each, applied in order.
+
+    Raises
+    ------
+    BayesnuError
+        With one line that names file, key, value and what is allowed.
+    """
+    path = find_card(model)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CardError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CardError(f"{path}: not TOML: {error}") from error
+    folders = {key: (path.parent,) for key in PATH_KEYS}
+    for text in overrides:
+        parts, value = read_override(text)
+        apply_override(content, parts, value, text)
+        for key in PATH_KEYS:
+            if parts[: len(key)] == list(key) or parts == [key[0]]:
+                folders[key] = (Path.cwd(), path.parent)
+    try:
+        card = Card.model_validate(content)
+    except ValidationError as error:
+        where = f"{path} (with -o {' -o '.join(overrides)})" if overrides else str(path)
+        raise CardError(f"{where}: {describe(error)}") from error
+    return LoadedCard(card, path, tuple(overrides), folders)
+
+
+def describe(error: ValidationError) -> str:
+    """Return the first problem of a validation error as ``key = value: message``."""
+    problem = error.errors(include_url=False)[0]
+    context = problem.get("ctx", {})
+    # A union of priors adds the tag of the chosen one to the location; it is no key of the card.
+    tags = {"uniform", "normal", "half-normal", "uniform-squared", "log-uniform"}
+    parts = [str(part) for part in problem["loc"] if str(part) not in tags]
+    if "key" in context and problem["type"] in ("unknown_key", "below"):
+        parts.append(str(context["key"]))
+    key, value = ".".join(parts), problem["input"]
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    shown = "" if isinstance(value, dict | list | BaseModel) or problem["type"] == "missing" else f" = {value!r}"
+    return f"{key}{shown}: {message}"

@@ -1,0 +1,224 @@
+"""Fold flux, cross section and response once per polynomial term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.detector.response import ResponseMatrix
+from bayesnu.detector.settings import ResponseSettings
+from bayesnu.detector.store import find_response
+from bayesnu.errors import CardError
+from bayesnu.experiment.backgrounds import check_made_for, read_made_for
+from bayesnu.experiment.card import Card
+from bayesnu.flux.table import FluxTable
+from bayesnu.physics.constants import ELECTRON_MASS_GEV, MATERIALS
+from bayesnu.physics.couplings import CHANNELS
+from bayesnu.physics.electron import TERMS, cross_section_terms
+from bayesnu.physics.kinematics import neutrino_energy_from_angle, neutrino_energy_min
+from bayesnu.resources import number, read_table
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Counts of each exposure, channel and polynomial term.
+
+    Attributes
+    ----------
+    card : Card
+        What they were made for; gives exposures and bin edges.
+    values : ndarray, shape (exposures, channels, terms, bins)
+        Counts in the exposure's years per unit of the term's monomial.
+    per_year : ndarray, shape (exposures, channels, terms)
+        Counts per year above threshold, before binning.
+    error : ndarray, shape of values
+        Standard error of values from the response's Monte Carlo.
+    """
+
+    card: Card
+    values: Array
+    per_year: Array
+    error: Array
+
+    def labelled(self) -> xr.DataArray:
+        """Return the templates as a DataArray (exposure, channel, term, bin) with edges, units and source."""
+        import xarray as xr
+
+        edges = np.array(self.card.detector.bin_edges_mev)
+        exposures = self.card.exposures
+        return xr.DataArray(
+            self.values,
+            dims=("exposure", "channel", "term", "bin"),
+            coords={
+                "exposure": [f"{e.mode} {e.position_m:g} m" for e in exposures],
+                "channel": list(CHANNELS),
+                "term": list(TERMS),
+                "bin": np.arange(edges.size - 1),
+                "mode": ("exposure", [e.mode for e in exposures]),
+                "position_m": ("exposure", [e.position_m for e in exposures], {"units": "m"}),
+                "years": ("exposure", [e.years for e in exposures], {"units": "year"}),
+                "e_theta2_lo": ("bin", edges[:-1], {"units": "MeV"}),
+                "e_theta2_hi": ("bin", edges[1:], {"units": "MeV"}),
+            },
+            attrs={
+                "units": "counts per unit of the term (mu in mu_B, q in e, r2 in cm^2)",
+                "source": self.card.source.paper,
+                "normalisation": self.card.flux.normalisation,
+            },
+            name="templates",
+        )
+
+
+def response_settings(card: Card, flux: FluxTable) -> ResponseSettings:
+    """Return what the response of a card depends on; the flux enters through its highest energy alone."""
+    detector, response = card.detector, card.response
+    return ResponseSettings(
+        angular_resolution_deg=detector.angular_resolution_deg,
+        energy_resolution=detector.energy_resolution,
+        bin_edges_mev=tuple(detector.bin_edges_mev),
+        electron_energy_min_gev=detector.threshold_mev * 1e-3 + ELECTRON_MASS_GEV,
+        electron_energy_max_gev=flux.energy_max_gev + ELECTRON_MASS_GEV,
+        energy_cells=response.energy_cells,
+        angle_cells=response.angle_cells,
+        method=response.method,
+        samples=response.samples,
+        seed=response.seed,
+    )
+
+
+def true_kernel(flux_edges_gev: Array, recoil_gev: Array, angle_edges_gev: Array) -> Array:
+    """Return ∫dE E⁻ⁿ over each flux bin and each cell of true E_e θ², at fixed recoil.
+
+    The integrals are analytic between consecutive breakpoints: flux edges, cell
+    edges mapped to E by (2.3), and the kinematic limit T ≤ T_max(E).
+
+    Returns
+    -------
+    ndarray, shape (3, recoils, cells, flux bins)
+    """
+    n_recoil, n_cells, n_flux = recoil_gev.size, angle_edges_gev.size - 1, flux_edges_gev.size - 1
+    lowest = np.maximum(neutrino_energy_min(recoil_gev), flux_edges_gev[0])[:, None]
+    top = np.maximum(flux_edges_gev[-1], lowest)
+    cell_edges = np.clip(neutrino_energy_from_angle(recoil_gev[:, None], angle_edges_gev), lowest, top)
+    breaks = np.sort(np.concatenate([cell_edges, np.clip(flux_edges_gev[None, :], lowest, top)], axis=1), axis=1)
+    low, high = breaks[:, :-1], breaks[:, 1:]
+    middle = (low + high) / 2
+    flux_bin = np.clip(np.searchsorted(flux_edges_gev, middle, side="right") - 1, 0, n_flux - 1)
+    cell = np.stack([np.searchsorted(row, m, side="right") for row, m in zip(cell_edges, middle, strict=True)]) - 1
+    inside = (cell >= 0) & (cell < n_cells) & (high > low)
+    row = np.broadcast_to(np.arange(n_recoil)[:, None], cell.shape)
+    index = np.ravel_multi_index((row[inside], cell[inside], flux_bin[inside]), (n_recoil, n_cells, n_flux))
+    low, high = low[inside], high[inside]
+    integrals = (high - low, np.log(high / low), 1 / low - 1 / high)
+    size = n_recoil * n_cells * n_flux
+    return np.stack(
+        [np.bincount(index, weights=w, minlength=size).reshape(n_recoil, n_cells, n_flux) for w in integrals]
+    )
+
+
+def build_templates(card: Card, flux: FluxTable, event_table: Path | None, notice: Callable[[str], None]) -> Templates:
+    """Fold the card's flux and cross sections with its response.
+
+    N_bin = N_e · POT · ∫dT ∫dE Φ(E) Σ_n c_n(T) E⁻ⁿ R(bin | E_e, E_e θ²), (A.5),
+    for every term of `cross_section_terms`. With ``flux.normalisation = "table"``
+    all terms of a channel are scaled so that its SM total equals the table's, as in (A.6).
+
+    Parameters
+    ----------
+    card : Card
+    flux : FluxTable
+    event_table : Path or None
+        SM events per year, needed for ``"table"``.
+    notice : callable
+        Receives notices of responses that are built.
+
+    Raises
+    ------
+    CardError
+        If the table was made for another flux, threshold or position.
+    """
+    settings = response_settings(card, flux)
+    response = find_response(settings, notice)
+    recoil, weight, cell = recoil_nodes(settings, card.response.recoil_nodes)
+    targets = MATERIALS[card.target.material].electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
+    coefficients = np.array(
+        [
+            list(
+                cross_section_terms(
+                    recoil, channel, sin2_theta_w=card.physics.sin2_theta_w, millicharge=card.physics.millicharge
+                ).values()
+            )
+            for channel in CHANNELS
+        ]
+    )  # channel, term, power, recoil
+    kernels: dict[bytes, Array] = {}
+    shape = (len(card.exposures), len(CHANNELS), len(TERMS))
+    values = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
+    error, per_year = np.zeros_like(values), np.zeros(shape)
+    for k, exposure in enumerate(card.exposures):
+        spectrum = flux.spectrum(exposure.mode, exposure.position_m)
+        key = spectrum.edges_gev.tobytes()
+        if key not in kernels:
+            kernels[key] = true_kernel(spectrum.edges_gev, recoil, settings.angle_edges_gev)
+        for c in range(len(CHANNELS)):
+            per_recoil = np.einsum("ptxe,e->ptx", kernels[key], spectrum.values[c])
+            # Sum the powers of 1/E, then the Gauss points of each energy cell.
+            dense = np.einsum("kpt,ptx->ktx", coefficients[c] * weight, per_recoil) * targets
+            cells = np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1)
+            per_year[k, c] = cells.sum(axis=(1, 2))
+            values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
+    if card.flux.normalisation == "table":
+        assert event_table is not None  # the card's schema requires it
+        ratio = read_event_table(event_table, card, flux) / per_year[:, :, list(TERMS).index("1")]
+        per_year, values = per_year * ratio[..., None], values * ratio[..., None, None]
+        error = error * ratio[..., None, None]
+    years = np.array([exposure.years for exposure in card.exposures])[:, None, None, None]
+    return Templates(card, values * years, per_year, error * years)
+
+
+def recoil_nodes(settings: ResponseSettings, nodes: int) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Return recoils T, weights dT and cell indices: Gauss-Legendre in ln E_e inside each true energy cell."""
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    log_edges = np.log(settings.energy_edges_gev)
+    half = np.diff(log_edges) / 2
+    energy = np.exp(log_edges[:-1, None] + half[:, None] * (points + 1))
+    return (
+        (energy - ELECTRON_MASS_GEV).ravel(),
+        (energy * half[:, None] * weights).ravel(),
+        np.repeat(np.arange(half.size), nodes),
+    )
+
+
+def read_event_table(path: Path, card: Card, flux: FluxTable) -> Array:
+    """Return the table's SM events per year of every exposure and channel, scaled to the card's mass and POT.
+
+    Raises
+    ------
+    CardError
+        If the table was made for another flux, threshold or material, or lacks a position.
+    """
+    remedy = "set flux.normalisation = 'absolute', or give a flux.event_table of your own"
+    factor = check_made_for(path, read_made_for(path), card, flux, remedy)
+    events = {
+        (row["mode"], number(path, row, "position_m", minimum=0)): [
+            number(path, row, channel, minimum=0) for channel in CHANNELS
+        ]
+        for row in read_table(path, ("mode", "position_m", *CHANNELS))
+    }
+    for k, exposure in enumerate(card.exposures):
+        if (exposure.mode, exposure.position_m) not in events:
+            raise CardError(
+                f"exposures.{k}.position_m = {exposure.position_m:g}: {path.name} has no row for mode "
+                f"'{exposure.mode}' at this position; {remedy}"
+            )
+    return np.array([events[exposure.mode, exposure.position_m] for exposure in card.exposures]) * factor
