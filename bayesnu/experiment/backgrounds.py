@@ -198,6 +198,6 @@ def background_table(card: Card, counts: Array) -> str:
     for exposure, (ccqe, pi0) in zip(card.exposures, counts, strict=True):
         for b in range(len(edges) - 1):
             lines.append(
-                f"{exposure.mode},{exposure.position_m:g},{edges[b]:.9g},{edges[b + 1]:.9g},{ccqe[b]:.6g},{pi0[b]:.6g}"
+                f"{exposure.mode},{exposure.position_m:g},{edges[b]:.12g},{edges[b + 1]:.12g},{ccqe[b]:.6g},{pi0[b]:.6g}"
             )
     return "\n".join(lines) + "\n"
