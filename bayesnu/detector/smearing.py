@@ -93,9 +93,9 @@ def variance_reduced(
                 u3 = (shifts[i, j, r, 3] + n * STEPS[3]) % 1.0
                 energy = energy_edges[i] * (energy_edges[i + 1] / energy_edges[i]) ** u0
                 angle = math.sqrt((angle_edges[j] + u1 * (angle_edges[j + 1] - angle_edges[j])) / energy)
-                # |θ_1| is uniform to 5.5 σ and weighted by its normal density, which keeps the integrand smooth.
-                tilt = 5.5 * u2
-                weight = math.exp(-0.5 * tilt**2)
+                # |θ_1|/σ = t = √(-2 ln(1 - u²)) is close to half-normal; 2u/t is the exact ratio of densities.
+                tilt = math.sqrt(-2.0 * math.log1p(-u2 * u2)) + 1e-300
+                weight = 2.0 * u2 / tilt
                 total += weight
                 angle2 = measured_angle2(angle, sigma * tilt, math.pi * u3)
                 add_bin_probabilities(energy, resolution, angle2, weight, edges, replicate[r])

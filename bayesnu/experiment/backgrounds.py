@@ -106,8 +106,10 @@ def ccqe_kernel(spectrum: Spectrum, card: Card, edges_mev: Sequence[float], poin
     angle2_max = np.minimum(2 * np.sqrt(edges[-1] / energy), math.pi) ** 2
     measured2 = angle2_max * (np.arange(points) + 0.5) / points
     measured = np.sqrt(measured2)
-    tilt = math.radians(card.detector.angular_resolution_deg) * 6 * u_tilt
-    density = np.exp(-0.5 * (6 * u_tilt) ** 2)
+    # t = √(-2 ln(1 - u²)) is close to a half-normal |θ_1|/σ; 2u/t is the exact ratio of densities.
+    normal = np.sqrt(-2 * np.log1p(-(u_tilt**2)))
+    tilt = math.radians(card.detector.angular_resolution_deg) * normal
+    density = 2 * u_tilt / np.maximum(normal, 1e-300)
     cosine = np.cos(measured) * np.cos(tilt) - np.sin(measured) * np.sin(tilt) * np.cos(math.pi * u_azimuth)
     true = np.arccos(np.clip(cosine, -1, 1))
     q2 = (energy * true) ** 2

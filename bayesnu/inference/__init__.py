@@ -1,0 +1,1 @@
+"""Likelihood, profile, Laplace posterior, priors, the PyMC model and its sampling."""

@@ -1,0 +1,74 @@
+"""Deterministic posterior of one coupling: a grid in the coupling, the pulls marginalised by Laplace's method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import ConvergenceError
+from bayesnu.inference.likelihood import Problem, likelihood_range, minimise_pulls
+from bayesnu.inference.priors import Prior
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GridPosterior:
+    """A posterior density on a grid.
+
+    Attributes
+    ----------
+    coupling : str
+    values : ndarray, shape (points,)
+        Values of the coupling, in its own unit.
+    density : ndarray, shape (points,)
+        Normalised posterior density per unit.
+    prior : Prior
+    """
+
+    coupling: str
+    values: Array
+    density: Array
+    prior: Prior
+
+
+def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> GridPosterior:
+    """Return the posterior of a one-coupling problem.
+
+    p(θ | n) ∝ p(θ) exp(-F(θ)) |H(θ)|^(-1/2), with F = -ln L minimised over the
+    pulls and H its Hessian in them; the pulls are nearly Gaussian, so that this
+    agrees with quadrature over them to about 1e-7 for the shipped cards.
+
+    Parameters
+    ----------
+    problem : Problem
+        One coupling, statistic "poisson".
+    prior : Prior
+    points : int
+        Grid points between the ends of prior and likelihood (Δχ² of 60).
+
+    Raises
+    ------
+    ConvergenceError
+        If the minimisation fails at a grid point.
+    """
+    from scipy.interpolate import CubicSpline
+
+    scale = float(problem.scales[0])
+    low, high = (bound * scale for bound in likelihood_range(problem, 60.0))
+    if prior.low >= high or prior.high <= low:
+        # The prior lies where the likelihood is negligible: it alone bounds the posterior.
+        low, high = prior.low, prior.high
+    low, high = max(low, prior.low), min(high, prior.high)
+    grid = np.geomspace(low, high, points) if prior.kind == "log-uniform" else np.linspace(low, high, points)
+    profiled = minimise_pulls(problem, grid[None, :] / scale)
+    if not profiled.converged.all():
+        raise ConvergenceError(f"{problem.couplings[0]}: the minimisation over pulls did not converge everywhere")
+    log_density = prior.log_density(grid) - profiled.value / 2 - np.linalg.slogdet(profiled.hessian)[1] / 2
+    density = np.exp(log_density - log_density.max())
+    # Normalise in ln θ where the grid is logarithmic: there the integrand is smooth.
+    variable, jacobian = (np.log(grid), grid) if prior.kind == "log-uniform" else (grid, np.ones_like(grid))
+    norm = float(CubicSpline(variable, density * jacobian).integrate(variable[0], variable[-1]))
+    return GridPosterior(problem.couplings[0], grid, density / norm, prior)

@@ -1,0 +1,262 @@
+"""-2 ln L with its pulls minimised, for many values of the couplings at once.
+
+Two statistics share the expected counts λ of `bayesnu.experiment.expectation`:
+
+    poisson   2 Σ [λ - n + n ln(n/λ)] + Σ z²
+    chi2      Σ (n - λ)²/V + Σ z², (3.1): V is N_SM, or N_SM + B
+
+with pulls f = σ z. In (3.1) the data are N_SM without background and only α B
+enters; adding the nominal B to both leaves n - λ as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.experiment.expectation import CountModel
+from bayesnu.experiment.setup import Experiment
+from bayesnu.physics.couplings import COUPLINGS
+
+Array = NDArray[np.float64]
+Statistic = Literal["poisson", "chi2"]
+Variance = Literal["sm", "sm+background"]
+VARIANCES = ("sm", "sm+background")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Data, expected counts of some free couplings in units of their scales, and a statistic.
+
+    Attributes
+    ----------
+    couplings : tuple of str
+        Free couplings; the others are 0.
+    scales : ndarray, shape (couplings,)
+        Unit of each coupling inside: value = scale × scaled value.
+    model : CountModel
+        Expected counts in scaled couplings.
+    data : ndarray, shape (obs,)
+    statistic : {"poisson", "chi2"}
+    variance : ndarray, shape (obs,)
+        V of (3.1); unused by "poisson".
+    """
+
+    couplings: tuple[str, ...]
+    scales: Array
+    model: CountModel
+    data: Array
+    statistic: Statistic
+    variance: Array
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """-2 ln L minimised over the pulls at each point.
+
+    Attributes
+    ----------
+    value : ndarray, shape (points,)
+    pulls : ndarray, shape (points, pulls)
+        The minimising z, in units of the widths.
+    hessian : ndarray, shape (points, pulls, pulls)
+        Second derivatives of -ln L in z there.
+    converged : ndarray of bool, shape (points,)
+    """
+
+    value: Array
+    pulls: Array
+    hessian: Array
+    converged: NDArray[np.bool_]
+
+
+def coupling_scale(model: CountModel, coupling: str) -> float:
+    """Return the value of a coupling that changes χ² by about 1 with pulls fixed: the unit used inside.
+
+    Raises
+    ------
+    ConvergenceError
+        If the counts do not depend on the coupling.
+    """
+    j = model.couplings.index(coupling)
+    reference = model.expected()
+    unit = []
+    for power in (1, 2):
+        monomial = ((j, power),)
+        if monomial in model.monomials:
+            change = model.arrays[:, model.monomials.index(monomial)].sum(axis=0)
+            size = float((change**2 / reference).sum())
+            if size > 0:
+                unit.append(size ** (-0.5 / power))
+    if not unit:
+        raise ConvergenceError(f"{coupling}: the expected counts do not depend on it; check the flux of its flavour")
+    return min(unit)
+
+
+def make_problem(
+    experiment: Experiment,
+    couplings: Sequence[str],
+    statistic: Statistic = "poisson",
+    variance: Variance = "sm",
+) -> Problem:
+    """Gather what a fit of some couplings needs.
+
+    Raises
+    ------
+    UsageError
+        For a coupling that the card does not fit, or a variance of 0 in some bin.
+    """
+    names = tuple(experiment.fitted(name) for name in couplings)
+    scales = np.array([coupling_scale(experiment.model, name) for name in names])
+    spread = experiment.signal_sm + (experiment.background if variance == "sm+background" else 0.0)
+    if statistic == "chi2" and not (spread > 0).all():
+        raise UsageError(f"variance = {variance}: bin {int(np.argmin(spread))} expects no counts; use the method poisson")
+    return Problem(names, scales, experiment.model.restrict(names, scales), experiment.data, statistic, spread)
+
+
+def squared_only(problem: Problem) -> NDArray[np.bool_]:
+    """Return for each free coupling whether it enters squared only."""
+    return np.array([COUPLINGS[name].squared_only for name in problem.couplings])
+
+
+def _statistic(problem: Problem, expected: Array) -> tuple[Array, Array, Array]:
+    """Return the statistic without pull terms and its first two derivatives in λ; infinite where λ ≤ 0."""
+    n = problem.data
+    if problem.statistic == "chi2":
+        residual = expected - n
+        return (residual**2 / problem.variance).sum(-1), 2 * residual / problem.variance, 2 / problem.variance
+    positive = (expected > 0).all(axis=-1)
+    safe = np.where(expected > 0, expected, 1.0)
+    log_ratio = np.log(np.where(n > 0, n, 1.0)) - np.log(safe)
+    value = 2 * (safe - n + n * log_ratio).sum(-1)
+    return np.where(positive, value, np.inf), 2 * (1 - n / safe), 2 * n / safe**2
+
+
+def _members(model: CountModel) -> NDArray[np.bool_]:
+    """Return which pulls scale which component, shape (components, pulls)."""
+    return np.array([[p in members for p in range(len(model.pulls))] for members in model.components])
+
+
+def _factors(model: CountModel, z: Array) -> Array:
+    """Return Π(1 + σ z) of each component: (points, pulls) → (points, components)."""
+    return np.asarray(np.prod(np.where(_members(model), 1 + (model.widths * z)[:, None, :], 1.0), axis=2))
+
+
+def _factor_slopes(model: CountModel, z: Array) -> tuple[Array, Array, Array]:
+    """Return `_factors` and its first two derivatives in z: (g, c), (g, c, p), (g, c, p, p); needs 1 + σ z > 0."""
+    value = _factors(model, z)
+    slope = _members(model) * (model.widths / (1 + model.widths * z))[:, None, :]
+    first = value[:, :, None] * slope
+    second = first[:, :, :, None] * slope[:, :, None, :]
+    p = np.arange(len(model.pulls))
+    second[:, :, p, p] = 0.0
+    return value, first, second
+
+
+def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tolerance: float = 1e-10) -> Profiled:
+    """Minimise -2 ln L over the pulls at many points by damped Newton steps, all points at once.
+
+    Parameters
+    ----------
+    problem : Problem
+    couplings : ndarray, shape (couplings, points)
+        Scaled values.
+    iterations, tolerance : int, float
+        Stop when no step exceeds ``tolerance``; points that have not stopped are marked.
+
+    Returns
+    -------
+    Profiled
+    """
+    model = problem.model
+    strengths = model.signal_strengths(np.atleast_2d(couplings))
+    n_points, n_pulls = strengths.shape[0], len(model.pulls)
+    z = np.zeros((n_points, n_pulls))
+    identity = np.eye(n_pulls)
+    converged = np.zeros(n_points, dtype=bool)
+
+    def value_at(points: NDArray[np.intp], z_new: Array) -> Array:
+        factor = _factors(model, z_new)
+        expected = (factor[:, :, None] * strengths[points]).sum(axis=1)
+        valid = (1 + model.widths * z_new > 0).all(axis=1)
+        return np.where(valid, _statistic(problem, expected)[0] + (z_new**2).sum(axis=1), np.inf)
+
+    def derivatives(points: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        factor, first, second = _factor_slopes(model, z[points])
+        counts = strengths[points]
+        expected = (factor[:, :, None] * counts).sum(axis=1)
+        _, d1, d2 = _statistic(problem, expected)
+        jacobian = np.einsum("gcp,gco->gpo", first, counts)
+        gradient = (jacobian * d1[:, None, :]).sum(axis=2) + 2 * z[points]
+        gauss_newton = np.einsum("gpo,gqo->gpq", jacobian * np.broadcast_to(d2, expected.shape)[:, None, :], jacobian)
+        curvature = np.einsum("gcpq,gc->gpq", second, (counts * d1[:, None, :]).sum(axis=2))
+        return gradient, gauss_newton + 2 * identity, curvature
+
+    value = value_at(np.arange(n_points), z)
+    active = np.arange(n_points)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(iterations):
+            gradient, gauss_newton, curvature = derivatives(active)
+            full = gauss_newton + curvature
+            definite = np.linalg.eigvalsh(full)[:, 0] > 0
+            hessian = np.where(definite[:, None, None], full, gauss_newton)
+            step = -np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+            length = np.ones(active.size)
+            trial = value_at(active, z[active] + step)
+            for _ in range(40):
+                worse = ~(trial <= value[active] + 1e-12 * (1 + np.abs(value[active])))
+                if not worse.any():
+                    break
+                length[worse] /= 2
+                trial[worse] = value_at(active[worse], z[active[worse]] + length[worse, None] * step[worse])
+            moved = length[:, None] * step
+            accept = trial <= value[active] + 1e-12 * (1 + np.abs(value[active]))
+            z[active[accept]] += moved[accept]
+            value[active[accept]] = trial[accept]
+            done = (np.abs(moved).max(axis=1) < tolerance) | ~accept
+            converged[active[done]] = accept[done] | (np.abs(step[done]).max(axis=1) < 1e-6)
+            active = active[~done]
+            if active.size == 0:
+                break
+        _, gauss_newton, curvature = derivatives(np.arange(n_points))
+    return Profiled(value, z, (gauss_newton + curvature) / 2, converged)
+
+
+def likelihood_range(problem: Problem, threshold: float) -> tuple[float, float]:
+    """Return the scaled range of a one-coupling problem outside which Δ(-2 ln L) exceeds ``threshold``.
+
+    The outermost crossings count, so that a second solution is inside. For a
+    coupling that enters squared only the lower end is 0.
+
+    Raises
+    ------
+    ConvergenceError
+        If the likelihood does not fall by that much at any value tried.
+    """
+    reach = np.geomspace(1e-2, 1e7, 271)
+    signed = not squared_only(problem)[0]
+    points = np.concatenate([-reach[::-1], [0.0], reach]) if signed else np.concatenate([[0.0], reach])
+    value = minimise_pulls(problem, points[None, :]).value
+    above = value - np.nanmin(value) > threshold
+    inside = np.flatnonzero(~above & np.isfinite(value))
+    if inside[-1] == points.size - 1 or (signed and inside[0] == 0):
+        raise ConvergenceError(f"{problem.couplings[0]}: the data do not bound it; give it a prior with bounds")
+    lowest = float(np.nanmin(value))
+
+    def edge(inner: float, outer: float) -> float:
+        for _ in range(25):
+            middle = (inner + outer) / 2
+            if minimise_pulls(problem, np.array([[middle]])).value[0] - lowest > threshold:
+                outer = middle
+            else:
+                inner = middle
+        return outer
+
+    high = edge(points[inside[-1]], points[inside[-1] + 1])
+    low = edge(points[inside[0]], points[inside[0] - 1]) if signed else 0.0
+    return low, high

@@ -1,0 +1,114 @@
+"""The PyMC model: the definition of the posterior that every fast path is tested against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesnu.experiment.expectation import expected_counts
+from bayesnu.inference.likelihood import Problem
+from bayesnu.inference.priors import SampledVariable
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+
+def poisson_log_density(value: Any, expected: Any) -> Any:
+    """Return n ln λ - λ - ln Γ(n + 1), the Poisson log-density continued to real n; -inf where λ ≤ 0.
+
+    ``pm.Poisson`` would truncate Asimov data to integers without a word.
+    """
+    import pytensor.tensor as pt
+
+    safe = pt.switch(expected > 0, expected, 1.0)
+    return pt.switch(expected > 0, value * pt.log(safe) - safe - pt.gammaln(value + 1), -np.inf)
+
+
+def _draw_counts(expected: Any, rng: Any = None, size: Any = None) -> Any:
+    """Draw Poisson counts for predictive sampling."""
+    return rng.poisson(expected, size=size).astype(float)
+
+
+def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> pm.Model:
+    """Return the PyMC model of some couplings and all pulls.
+
+    n_i ~ Poisson(λ_i(θ, f)), f_p = σ_p z_p, z_p ~ N(0, 1), θ from its sampled
+    variable; coordinates obs, coupling, pull, component and monomial. Everything
+    that differs between couplings of one card (templates, data, bounds, scales)
+    is ``pm.Data``, so that one compiled model serves them all.
+
+    Parameters
+    ----------
+    problem : Problem
+        Statistic "poisson".
+    variables : sequence of SampledVariable
+        One for each coupling of the problem.
+
+    Returns
+    -------
+    pymc.Model
+        With deterministics ``theta`` (coupling; its own unit) and ``pulls`` (pull; fractions).
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    model = problem.model
+    coords = {
+        "obs": np.arange(problem.data.size),
+        "coupling": list(problem.couplings),
+        "pull": list(model.pulls),
+        "component": list(model.component_names),
+        "monomial": np.arange(len(model.monomials)),
+    }
+    swappable = model_data(problem, variables)
+    with pm.Model(coords=coords) as pymc_model:
+        templates = pm.Data("templates", swappable["templates"], dims=("component", "monomial", "obs"))
+        counts = pm.Data("counts", swappable["counts"], dims="obs")
+        widths = pm.Data("pull_width", swappable["pull_width"], dims="pull")
+        scales = pm.Data("scale", swappable["scale"], dims="coupling")
+        folded = pm.Data("folded", swappable["folded"], dims="coupling")
+        bounds = pm.Data("bounds", swappable["bounds"])
+        inner, outer = [], []
+        for j, variable in enumerate(variables):
+            if variable.kind == "uniform":
+                v = pm.Uniform(f"v_{j}", bounds[j, 0], bounds[j, 1])
+            elif variable.kind == "normal":
+                v = pm.Normal(f"v_{j}", 0.0, bounds[j, 1])
+            else:
+                v = pm.HalfNormal(f"v_{j}", bounds[j, 1])
+            if variable.map == "square-root":
+                v = pt.sqrt(pt.abs(v))
+            elif variable.map == "exponential":
+                v = pt.exp(v)
+            inner.append(v)
+            # λ depends on v² where v is folded, so the sign matters to the reported coupling alone.
+            outer.append(pt.switch(folded[j] > 0, pt.abs(v), v) * scales[j])
+        pm.Deterministic("theta", pt.stack(outer), dims="coupling")
+        z = pm.Normal("z", 0.0, 1.0, dims="pull")
+        pulls = pm.Deterministic("pulls", widths * z, dims="pull")
+        factors = model.pull_factors(pulls, pt.stack)
+        expected = expected_counts(templates, model.monomial_values(inner, pt.stack), factors)
+        pm.CustomDist("n", expected, logp=poisson_log_density, random=_draw_counts, observed=counts, dims="obs")
+    return pymc_model
+
+
+def model_data(problem: Problem, variables: Sequence[SampledVariable]) -> dict[str, Any]:
+    """Return the values of the model's ``pm.Data``: what is swapped when the compiled model is used again."""
+    bounds = [[v.low, v.high] if v.kind == "uniform" else [0.0, v.sigma] for v in variables]
+    return {
+        "templates": problem.model.arrays,
+        "counts": problem.data.astype(float),
+        "pull_width": problem.model.widths,
+        "scale": problem.scales,
+        "folded": np.array([float(v.map == "folded") for v in variables]),
+        "bounds": np.array(bounds),
+    }
+
+
+def model_structure(problem: Problem, variables: Sequence[SampledVariable]) -> tuple[Any, ...]:
+    """Return what a compiled model depends on besides its data."""
+    model = problem.model
+    kinds = tuple((v.kind, "identity" if v.map == "folded" else v.map) for v in variables)
+    return kinds, model.monomials, model.components, model.arrays.shape

@@ -1,0 +1,162 @@
+"""Priors of the couplings: densities, draws, and the variable in which each is sampled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.experiment.card import (
+    HalfNormalPrior,
+    LogUniformPrior,
+    NormalPrior,
+    PriorCard,
+    UniformPrior,
+    UniformSquaredPrior,
+)
+from bayesnu.experiment.setup import Experiment
+from bayesnu.inference.likelihood import Problem, likelihood_range, make_problem
+from bayesnu.physics.couplings import COUPLINGS, Coupling
+
+Array = NDArray[np.float64]
+AUTOMATIC_RANGE = 30.0
+"""Δχ² by which the likelihood has fallen at both ends of a range that the program finds."""
+NEGLIGIBLE = 100.0
+"""Δχ² outside which the posterior is zero to machine precision, whatever the prior."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A prior density of one coupling, in its own unit.
+
+    Attributes
+    ----------
+    coupling : Coupling
+    kind : {"uniform", "normal", "half-normal", "uniform-squared", "log-uniform"}
+        A normal prior of a coupling that enters squared only is truncated at 0: "half-normal".
+    low, high : float
+        Support; infinite for the normal kinds.
+    sigma : float
+        Width of the normal kinds; NaN for the others.
+    automatic : bool
+        Whether the program found the range.
+    """
+
+    coupling: Coupling
+    kind: Literal["uniform", "normal", "half-normal", "uniform-squared", "log-uniform"]
+    low: float
+    high: float
+    sigma: float = math.nan
+    automatic: bool = False
+
+    def log_density(self, theta: Array) -> Array:
+        """Return ln p(θ), normalised, per unit of the coupling; -inf outside the support."""
+        theta = np.asarray(theta, dtype=float)
+        inside = (theta >= self.low) & (theta <= self.high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.kind == "uniform":
+                density = np.full_like(theta, -math.log(self.high - self.low))
+            elif self.kind == "uniform-squared":
+                density = np.log(2 * np.abs(theta)) - 2 * math.log(self.high)
+            elif self.kind == "log-uniform":
+                density = -np.log(np.abs(theta)) - math.log(math.log(self.high / self.low))
+            else:
+                norm = math.log(2.0) if self.kind == "half-normal" else 0.0
+                density = norm - (theta / self.sigma) ** 2 / 2 - math.log(self.sigma * math.sqrt(2 * math.pi))
+        return np.asarray(np.where(inside, density, -np.inf))
+
+    def draw(self, rng: np.random.Generator, size: int) -> Array:
+        """Return independent draws of θ."""
+        u = rng.random(size)
+        if self.kind == "uniform":
+            return self.low + u * (self.high - self.low)
+        if self.kind == "uniform-squared":
+            return self.high * np.sqrt(u)
+        if self.kind == "log-uniform":
+            return self.low * (self.high / self.low) ** u
+        normal = self.sigma * rng.standard_normal(size)
+        return np.abs(normal) if self.kind == "half-normal" else normal
+
+    def describe(self) -> str:
+        """Return one phrase with kind, bounds and unit."""
+        unit = self.coupling.unit
+        found = f", range found (Δχ² = {AUTOMATIC_RANGE:g})" if self.automatic else ""
+        if self.kind in ("normal", "half-normal"):
+            return f"{self.kind}, sigma {self.sigma:.4g} {unit}"
+        return f"{self.kind}, {self.low:.4g} to {self.high:.4g} {unit}{found}"
+
+
+def resolve_prior(card: PriorCard | None, problem: Problem) -> Prior:
+    """Return the prior of a one-coupling problem: the card's, or uniform over the range where the likelihood lives."""
+    coupling = COUPLINGS[problem.couplings[0]]
+    if card is None:
+        low, high = (bound * float(problem.scales[0]) for bound in likelihood_range(problem, AUTOMATIC_RANGE))
+        return Prior(coupling, "uniform", low, high, automatic=True)
+    if isinstance(card, UniformPrior):
+        return Prior(coupling, "uniform", card.low, card.high)
+    if isinstance(card, UniformSquaredPrior):
+        return Prior(coupling, "uniform-squared", 0.0, card.high)
+    if isinstance(card, LogUniformPrior):
+        return Prior(coupling, "log-uniform", card.low, card.high)
+    if isinstance(card, HalfNormalPrior) or (isinstance(card, NormalPrior) and coupling.squared_only):
+        return Prior(coupling, "half-normal", 0.0, math.inf, card.sigma)
+    return Prior(coupling, "normal", -math.inf, math.inf, card.sigma)
+
+
+def coupling_prior(experiment: Experiment, name: str) -> Prior:
+    """Return the prior of one of the card's couplings."""
+    problem = make_problem(experiment, [name], "poisson")
+    return resolve_prior(experiment.card.couplings[name].prior, problem)
+
+
+@dataclass(frozen=True)
+class SampledVariable:
+    """The variable v that NUTS moves in, and how the coupling follows from it, in scaled units.
+
+    Attributes
+    ----------
+    kind : {"uniform", "normal", "half-normal"}
+        Distribution of v.
+    low, high : float
+        Bounds of a uniform v.
+    sigma : float
+        Width of a normal v.
+    map : {"identity", "folded", "square-root", "exponential"}
+        t = v, |v|, √|v| or exp v. Folding gives a coupling that enters squared
+        only a variable without a boundary at 0, where NUTS would diverge.
+    """
+
+    kind: Literal["uniform", "normal", "half-normal"]
+    low: float
+    high: float
+    sigma: float
+    map: Literal["identity", "folded", "square-root", "exponential"]
+
+
+def sampled_variable(prior: Prior, problem: Problem) -> SampledVariable:
+    """Return the sampled variable of a prior.
+
+    Bounds of a uniform variable are drawn in to where Δχ² stays below
+    `NEGLIGIBLE`, so that a very wide prior does not leave the sampler lost.
+    """
+    scale = float(problem.scales[0])
+    low, high, sigma = prior.low / scale, prior.high / scale, prior.sigma / scale
+    if prior.kind == "normal":
+        return SampledVariable("normal", low, high, sigma, "identity")
+    if prior.kind == "half-normal" and prior.coupling.squared_only:
+        return SampledVariable("normal", -math.inf, math.inf, sigma, "folded")
+    if prior.kind == "half-normal":
+        return SampledVariable("half-normal", 0.0, math.inf, sigma, "identity")
+    reach_low, reach_high = likelihood_range(problem, NEGLIGIBLE)
+    if low < reach_high and high > reach_low:
+        low, high = max(low, reach_low), min(high, reach_high)
+    if prior.kind == "log-uniform":
+        return SampledVariable("uniform", math.log(low), math.log(high), math.nan, "exponential")
+    if prior.kind == "uniform-squared":
+        return SampledVariable("uniform", -(high**2), high**2, math.nan, "square-root")
+    if prior.coupling.squared_only and low == 0:
+        return SampledVariable("uniform", -high, high, math.nan, "folded")
+    return SampledVariable("uniform", low, high, math.nan, "identity")

@@ -1,0 +1,153 @@
+"""Profile likelihood: Δχ² curves, intervals that may be unions, and two-coupling regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.inference.likelihood import Problem, likelihood_range, minimise_pulls, squared_only
+
+Array = NDArray[np.float64]
+Intervals = tuple[tuple[float, float], ...]
+
+
+def delta_chi2_level(cl: float, couplings: int) -> float:
+    """Return the asymptotic Δχ² of a confidence level: 2.7055 for 90% and one coupling, 4.605 for two."""
+    from scipy.special import chdtri
+
+    if not 0 < cl < 1:
+        raise UsageError(f"cl = {cl}: must be between 0 and 1")
+    return float(chdtri(couplings, 1 - cl))
+
+
+@dataclass(frozen=True)
+class ProfileCurve:
+    """Δ(-2 ln L) of one coupling with the pulls profiled, in the coupling's own unit.
+
+    Attributes
+    ----------
+    coupling : str
+    values : ndarray, shape (points,)
+    delta : ndarray, shape (points,)
+    best : float
+        The best fit.
+    """
+
+    coupling: str
+    values: Array
+    delta: Array
+    best: float
+
+
+def _scan(problem: Problem, threshold: float, points: int) -> tuple[Array, Array]:
+    """Return scaled values that cover the range up to ``threshold``, local minima included, and -2 ln L there."""
+    from scipy.optimize import minimize_scalar
+
+    low, high = likelihood_range(problem, threshold)
+    grid = np.linspace(low, high, points)
+    profiled = minimise_pulls(problem, grid[None, :])
+    if not profiled.converged.all():
+        raise ConvergenceError(f"{problem.couplings[0]}: the minimisation over pulls did not converge everywhere")
+    value = profiled.value
+    extra = []
+    padded = np.concatenate([[np.inf], value, [np.inf]])
+    for k in np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] <= padded[2:])):
+        bounds = (grid[max(k - 1, 0)], grid[min(k + 1, points - 1)])
+        found = minimize_scalar(
+            lambda t: float(minimise_pulls(problem, np.array([[t]])).value[0]),
+            bounds=bounds,
+            method="bounded",
+            options={"xatol": 1e-9 * (bounds[1] - bounds[0])},
+        )
+        extra.append((float(found.x), float(found.fun)))
+    grid = np.concatenate([grid, [t for t, _ in extra]])
+    value = np.concatenate([value, [v for _, v in extra]])
+    order = np.argsort(grid)
+    return grid[order], value[order]
+
+
+def profile_curve(problem: Problem, threshold: float = 10.0, points: int = 401) -> ProfileCurve:
+    """Return the Δχ² curve of a one-coupling problem where it is below ``threshold``."""
+    grid, value = _scan(problem, threshold, points)
+    scale = float(problem.scales[0])
+    return ProfileCurve(problem.couplings[0], grid * scale, value - value.min(), float(grid[value.argmin()] * scale))
+
+
+def delta_chi2_intervals(problem: Problem, cl: float) -> Intervals:
+    """Return the set of values with Δχ² below the level of ``cl``, as a union of intervals.
+
+    For a coupling that enters squared only, the lower bound is 0 where the set
+    reaches the boundary.
+
+    Parameters
+    ----------
+    problem : Problem
+        With one coupling.
+    cl : float
+        Confidence level; the level is asymptotic (Wilks), kind ``delta_chi2``.
+
+    Returns
+    -------
+    tuple of (low, high)
+        In the coupling's own unit.
+    """
+    from scipy.optimize import brentq
+
+    level = delta_chi2_level(cl, 1)
+    grid, value = _scan(problem, max(2 * level, level + 5), 401)
+    lowest = value.min()
+
+    def excess(t: float) -> float:
+        return float(minimise_pulls(problem, np.array([[t]])).value[0]) - lowest - level
+
+    inside = value - lowest < level
+    ends: list[float] = []
+    if inside[0]:
+        ends.append(0.0 if squared_only(problem)[0] else -np.inf)
+    for k in np.flatnonzero(inside[1:] != inside[:-1]):
+        ends.append(float(brentq(excess, grid[k], grid[k + 1], xtol=1e-12, rtol=1e-10)))
+    if inside[-1]:
+        ends.append(np.inf)
+    scale = float(problem.scales[0])
+    return tuple((low * scale, high * scale) for low, high in zip(ends[::2], ends[1::2], strict=True))
+
+
+@dataclass(frozen=True)
+class ProfileGrid:
+    """Δ(-2 ln L) on a grid of two couplings, pulls profiled, in the couplings' own units.
+
+    Attributes
+    ----------
+    couplings : (str, str)
+    x, y : ndarray
+        Values of the first and the second coupling.
+    delta : ndarray, shape (x, y)
+    """
+
+    couplings: tuple[str, str]
+    x: Array
+    y: Array
+    delta: Array
+
+
+def profile_grid(problem: Problem, x: Array, y: Array) -> ProfileGrid:
+    """Return Δχ² of a two-coupling problem on a grid given in the couplings' own units.
+
+    Raises
+    ------
+    UsageError
+        If the problem does not have two couplings.
+    ConvergenceError
+        If the minimisation fails somewhere.
+    """
+    if len(problem.couplings) != 2:
+        raise UsageError(f"a two-coupling region needs 2 couplings, not {len(problem.couplings)}")
+    points = np.stack([c.ravel() for c in np.meshgrid(x / problem.scales[0], y / problem.scales[1], indexing="ij")])
+    profiled = minimise_pulls(problem, points)
+    if not profiled.converged.all():
+        raise ConvergenceError(f"{problem.couplings}: the minimisation over pulls did not converge everywhere")
+    value = profiled.value.reshape(x.size, y.size)
+    return ProfileGrid((problem.couplings[0], problem.couplings[1]), x, y, value - value.min())

@@ -1,0 +1,114 @@
+"""Draw from the posterior with NUTS through nutpie: compiled once, data swapped from fit to fit."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.inference.likelihood import Problem
+from bayesnu.inference.model import build_pymc_model, model_data, model_structure
+from bayesnu.inference.priors import Prior, sampled_variable
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Posterior draws of one fit.
+
+    Attributes
+    ----------
+    couplings : tuple of str
+    theta : ndarray, shape (couplings, chains, draws)
+        Couplings in their own units.
+    pulls : ndarray, shape (chains, draws, pulls)
+        Pulls as fractions.
+    sample_stats : xarray.Dataset
+        The sampler's own statistics (chain, draw).
+    tune : int
+        Tuning steps per chain.
+    target_accept : float
+    seed : int
+    """
+
+    couplings: tuple[str, ...]
+    theta: Array
+    pulls: Array
+    sample_stats: xr.Dataset
+    tune: int
+    target_accept: float
+    seed: int
+
+
+@dataclass
+class Sampler:
+    """Compiles each structure of model once and keeps it for the next coupling.
+
+    Attributes
+    ----------
+    target_accept : float
+        High, so that no trajectory diverges.
+    """
+
+    target_accept: float = 0.95
+    _compiled: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def sample(
+        self, problem: Problem, priors: Sequence[Prior], singles: Sequence[Problem], *, draws: int, chains: int,
+        tune: int, seed: int,
+    ) -> Draws:
+        """Draw from the posterior of a problem.
+
+        Parameters
+        ----------
+        problem : Problem
+            Statistic "poisson".
+        priors : sequence of Prior
+            One per coupling.
+        singles : sequence of Problem
+            The one-coupling problem of each, from which ranges are found.
+        draws, chains, tune : int
+        seed : int
+            The same seed gives the same numbers, with a warm or a cold cache.
+        """
+        variables = [sampled_variable(prior, single) for prior, single in zip(priors, singles, strict=True)]
+        structure = model_structure(problem, variables)
+        with warnings.catch_warnings():
+            # Deprecations inside PyMC, PyTensor and nutpie are not the user's to act on.
+            warnings.simplefilter("ignore")
+            import nutpie
+            import pytensor
+
+            if structure not in self._compiled:
+                # fastmath lets the compiler reorder sums, and then a cached build differs from a fresh one.
+                with pytensor.config.change_flags(numba__fastmath=False):
+                    self._compiled[structure] = nutpie.compile_pymc_model(build_pymc_model(problem, variables))
+            compiled = self._compiled[structure].with_data(**model_data(problem, variables))
+            with contextlib.redirect_stdout(io.StringIO()):
+                trace = nutpie.sample(
+                    compiled, draws=draws, tune=tune, chains=chains, cores=min(chains, os.cpu_count() or 1),
+                    seed=seed, target_accept=self.target_accept, progress_bar=False, save_warmup=False,
+                )
+        posterior = trace["posterior"]
+        stats = trace["sample_stats"].to_dataset()
+        kept = [name for name in stats.data_vars if stats[name].dims == ("chain", "draw")]
+        return Draws(
+            problem.couplings,
+            np.moveaxis(np.asarray(posterior["theta"].values, dtype=float), 2, 0),
+            np.asarray(posterior["pulls"].values, dtype=float),
+            stats[kept],
+            tune,
+            self.target_accept,
+            seed,
+        )
