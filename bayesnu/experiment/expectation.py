@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,10 +58,15 @@ class CountModel:
     widths: Array
     arrays: Array
 
-    def pull_factors(self, pulls: Any, stack: Callable[[list[Any]], Any] = np.stack) -> Any:
-        """Return Π_p (1 + f_p) of each component; ``pulls`` is indexed by pull first."""
-        one = pulls[0] * 0.0 + 1.0
-        return stack([_product([1.0 + pulls[p] for p in members], one) for members in self.components])
+    @cached_property
+    def membership(self) -> Array:
+        """1 where a pull scales a component, else 0; shape (components, pulls)."""
+        indices = range(len(self.pulls))
+        return np.array([[float(p in members) for p in indices] for members in self.components])
+
+    def pull_factors(self, pulls: Any, product: Callable[..., Any] = np.prod) -> Any:
+        """Return Π_p (1 + f_p) of each component: (…, pulls) → (…, components)."""
+        return product(1 + self.membership * pulls[..., None, :], axis=-1)
 
     def monomial_values(self, couplings: Any, stack: Callable[[list[Any]], Any] = np.stack) -> Any:
         """Return the value of each monomial; ``couplings`` is indexed by coupling first."""

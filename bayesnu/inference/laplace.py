@@ -57,11 +57,12 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
     from scipy.interpolate import CubicSpline
 
     scale = float(problem.scales[0])
+    prior_low, prior_high = prior.reach
     low, high = (bound * scale for bound in likelihood_range(problem, 60.0))
-    if prior.low >= high or prior.high <= low:
+    if prior_low >= high or prior_high <= low:
         # The prior lies where the likelihood is negligible: it alone bounds the posterior.
-        low, high = prior.low, prior.high
-    low, high = max(low, prior.low), min(high, prior.high)
+        low, high = prior_low, prior_high
+    low, high = max(low, prior_low), min(high, prior_high)
     grid = np.geomspace(low, high, points) if prior.kind == "log-uniform" else np.linspace(low, high, points)
     profiled = minimise_pulls(problem, grid[None, :] / scale)
     if not profiled.converged.all():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -53,6 +54,14 @@ class Problem:
     data: Array
     statistic: Statistic
     variance: Array
+
+    @cached_property
+    def wide_scan(self) -> tuple[Array, Array]:
+        """Scaled values of a single coupling over many decades, and the profiled -2 ln L there."""
+        reach = np.geomspace(1e-2, 1e6, 193)
+        mirrored = [] if squared_only(self)[0] else -reach[::-1]
+        points = np.concatenate([mirrored, [0.0], reach])
+        return points, minimise_pulls(self, points[None, :]).value
 
 
 @dataclass(frozen=True)
@@ -137,20 +146,10 @@ def _statistic(problem: Problem, expected: Array) -> tuple[Array, Array, Array]:
     return np.where(positive, value, np.inf), 2 * (1 - n / safe), 2 * n / safe**2
 
 
-def _members(model: CountModel) -> NDArray[np.bool_]:
-    """Return which pulls scale which component, shape (components, pulls)."""
-    return np.array([[p in members for p in range(len(model.pulls))] for members in model.components])
-
-
-def _factors(model: CountModel, z: Array) -> Array:
-    """Return Π(1 + σ z) of each component: (points, pulls) → (points, components)."""
-    return np.asarray(np.prod(np.where(_members(model), 1 + (model.widths * z)[:, None, :], 1.0), axis=2))
-
-
 def _factor_slopes(model: CountModel, z: Array) -> tuple[Array, Array, Array]:
-    """Return `_factors` and its first two derivatives in z: (g, c), (g, c, p), (g, c, p, p); needs 1 + σ z > 0."""
-    value = _factors(model, z)
-    slope = _members(model) * (model.widths / (1 + model.widths * z))[:, None, :]
+    """Return the components' pull factors and their first two derivatives in z: (g, c), (g, c, p), (g, c, p, p); needs 1 + σ z > 0."""
+    value = model.pull_factors(model.widths * z)
+    slope = model.membership * (model.widths / (1 + model.widths * z))[:, None, :]
     first = value[:, :, None] * slope
     second = first[:, :, :, None] * slope[:, :, None, :]
     p = np.arange(len(model.pulls))
@@ -181,7 +180,7 @@ def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tol
     converged = np.zeros(n_points, dtype=bool)
 
     def value_at(points: NDArray[np.intp], z_new: Array) -> Array:
-        factor = _factors(model, z_new)
+        factor = model.pull_factors(model.widths * z_new)
         expected = (factor[:, :, None] * strengths[points]).sum(axis=1)
         valid = (1 + model.widths * z_new > 0).all(axis=1)
         return np.where(valid, _statistic(problem, expected)[0] + (z_new**2).sum(axis=1), np.inf)
@@ -231,32 +230,41 @@ def likelihood_range(problem: Problem, threshold: float) -> tuple[float, float]:
     """Return the scaled range of a one-coupling problem outside which Δ(-2 ln L) exceeds ``threshold``.
 
     The outermost crossings count, so that a second solution is inside. For a
-    coupling that enters squared only the lower end is 0.
+    coupling that enters squared only the lower end is 0. An end is infinite
+    where no value tried lies above the threshold (very wide pulls can absorb
+    any coupling).
+    """
+    points, value = problem.wide_scan
+    lowest = float(value.min())
+    inside = np.flatnonzero(value - lowest <= threshold)
+
+    def edge(inner: float, outer: float) -> float:
+        for _ in range(6):
+            between = np.linspace(inner, outer, 18)
+            above = minimise_pulls(problem, between[None, 1:-1]).value - lowest > threshold
+            first = int(np.argmax(above)) if above.any() else above.size
+            inner, outer = between[first], between[first + 1]
+        return outer
+
+    last, first = int(inside[-1]), int(inside[0])
+    high = edge(points[last], points[last + 1]) if last + 1 < points.size else np.inf
+    if squared_only(problem)[0]:
+        return 0.0, high
+    return edge(points[first], points[first - 1]) if first > 0 else -np.inf, high
+
+
+def bounded_range(problem: Problem, threshold: float) -> tuple[float, float]:
+    """Return `likelihood_range` where both ends are finite.
 
     Raises
     ------
     ConvergenceError
-        If the likelihood does not fall by that much at any value tried.
+        Otherwise.
     """
-    reach = np.geomspace(1e-2, 1e7, 271)
-    signed = not squared_only(problem)[0]
-    points = np.concatenate([-reach[::-1], [0.0], reach]) if signed else np.concatenate([[0.0], reach])
-    value = minimise_pulls(problem, points[None, :]).value
-    above = value - np.nanmin(value) > threshold
-    inside = np.flatnonzero(~above & np.isfinite(value))
-    if inside[-1] == points.size - 1 or (signed and inside[0] == 0):
-        raise ConvergenceError(f"{problem.couplings[0]}: the data do not bound it; give it a prior with bounds")
-    lowest = float(np.nanmin(value))
-
-    def edge(inner: float, outer: float) -> float:
-        for _ in range(25):
-            middle = (inner + outer) / 2
-            if minimise_pulls(problem, np.array([[middle]])).value[0] - lowest > threshold:
-                outer = middle
-            else:
-                inner = middle
-        return outer
-
-    high = edge(points[inside[-1]], points[inside[-1] + 1])
-    low = edge(points[inside[0]], points[inside[0] - 1]) if signed else 0.0
+    low, high = likelihood_range(problem, threshold)
+    if not np.isfinite(high - low):
+        raise ConvergenceError(
+            f"{problem.couplings[0]}: Δχ² stays below {threshold:g} at any value, so the data do not bound it; "
+            "choose narrower pulls or give it a prior with bounds"
+        )
     return low, high

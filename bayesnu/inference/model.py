@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesnu.experiment.expectation import expected_counts
+from bayesnu.inference.frame import DEGREE, pull_frame
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.priors import SampledVariable
 
 if TYPE_CHECKING:
     import pymc as pm
+
+DETERMINISTIC_DATA = ("scale", "folded")
+"""Data that only the reported ``theta`` needs, not the density."""
 
 
 def poisson_log_density(value: Any, expected: Any) -> Any:
@@ -29,6 +33,13 @@ def poisson_log_density(value: Any, expected: Any) -> Any:
 def _draw_counts(expected: Any, rng: Any = None, size: Any = None) -> Any:
     """Draw Poisson counts for predictive sampling."""
     return rng.poisson(expected, size=size).astype(float)
+
+
+def _product(values: Any, axis: int) -> Any:
+    """Multiply along an axis; no factor 1 + f is 0, which makes the gradient a simple ratio."""
+    import pytensor.tensor as pt
+
+    return pt.prod(values, axis=axis, no_zeros_in_input=True)
 
 
 def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> pm.Model:
@@ -70,7 +81,10 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         scales = pm.Data("scale", swappable["scale"], dims="coupling")
         folded = pm.Data("folded", swappable["folded"], dims="coupling")
         bounds = pm.Data("bounds", swappable["bounds"])
-        inner, outer = [], []
+        centre = pm.Data("frame_centre", swappable["frame_centre"])
+        spread = pm.Data("frame_spread", swappable["frame_spread"])
+        frame = pm.Data("frame_range", swappable["frame_range"])
+        raw, inner, outer = [], [], []
         for j, variable in enumerate(variables):
             if variable.kind == "uniform":
                 v = pm.Uniform(f"v_{j}", bounds[j, 0], bounds[j, 1])
@@ -78,6 +92,7 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
                 v = pm.Normal(f"v_{j}", 0.0, bounds[j, 1])
             else:
                 v = pm.HalfNormal(f"v_{j}", bounds[j, 1])
+            raw.append(v)
             if variable.map == "square-root":
                 v = pt.sqrt(pt.abs(v))
             elif variable.map == "exponential":
@@ -86,9 +101,14 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
             # λ depends on v² where v is folded, so the sign matters to the reported coupling alone.
             outer.append(pt.switch(folded[j] > 0, pt.abs(v), v) * scales[j])
         pm.Deterministic("theta", pt.stack(outer), dims="coupling")
-        z = pm.Normal("z", 0.0, 1.0, dims="pull")
+        x = pt.clip((raw[0] - frame[0]) / frame[1], -1.0, 1.0) if len(raw) == 1 else pt.zeros(())
+        w = pm.Normal("w", 0.0, 1.0, dims="pull")
+        shift = (centre * x ** np.arange(DEGREE + 1)[None, :]).sum(1)
+        z = shift + (spread * w[None, :]).sum(1)
+        # z ~ N(0, 1) is the prior; w carries a density of its own, which is taken out again.
+        pm.Potential("pull_prior", ((w**2).sum() - (z**2).sum()) / 2)
         pulls = pm.Deterministic("pulls", widths * z, dims="pull")
-        factors = model.pull_factors(pulls, pt.stack)
+        factors = model.pull_factors(pulls, _product)
         expected = expected_counts(templates, model.monomial_values(inner, pt.stack), factors)
         pm.CustomDist("n", expected, logp=poisson_log_density, random=_draw_counts, observed=counts, dims="obs")
     return pymc_model
@@ -96,6 +116,7 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
 
 def model_data(problem: Problem, variables: Sequence[SampledVariable]) -> dict[str, Any]:
     """Return the values of the model's ``pm.Data``: what is swapped when the compiled model is used again."""
+    frame = pull_frame(problem, variables)
     bounds = [[v.low, v.high] if v.kind == "uniform" else [0.0, v.sigma] for v in variables]
     return {
         "templates": problem.model.arrays,
@@ -104,6 +125,9 @@ def model_data(problem: Problem, variables: Sequence[SampledVariable]) -> dict[s
         "scale": problem.scales,
         "folded": np.array([float(v.map == "folded") for v in variables]),
         "bounds": np.array(bounds),
+        "frame_centre": frame.centre,
+        "frame_spread": frame.spread,
+        "frame_range": np.array([frame.middle, frame.half]),
     }
 
 

@@ -18,7 +18,7 @@ from bayesnu.experiment.card import (
     UniformSquaredPrior,
 )
 from bayesnu.experiment.setup import Experiment
-from bayesnu.inference.likelihood import Problem, likelihood_range, make_problem
+from bayesnu.inference.likelihood import Problem, bounded_range, likelihood_range, make_problem
 from bayesnu.physics.couplings import COUPLINGS, Coupling
 
 Array = NDArray[np.float64]
@@ -51,6 +51,13 @@ class Prior:
     high: float
     sigma: float = math.nan
     automatic: bool = False
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Finite bounds that hold all of the prior's mass (to 1e-18 for the normal kinds)."""
+        if self.kind in ("normal", "half-normal"):
+            return (-9 * self.sigma if self.kind == "normal" else 0.0), 9 * self.sigma
+        return self.low, self.high
 
     def log_density(self, theta: Array) -> Array:
         """Return ln p(θ), normalised, per unit of the coupling; -inf outside the support."""
@@ -93,7 +100,7 @@ def resolve_prior(card: PriorCard | None, problem: Problem) -> Prior:
     """Return the prior of a one-coupling problem: the card's, or uniform over the range where the likelihood lives."""
     coupling = COUPLINGS[problem.couplings[0]]
     if card is None:
-        low, high = (bound * float(problem.scales[0]) for bound in likelihood_range(problem, AUTOMATIC_RANGE))
+        low, high = (bound * float(problem.scales[0]) for bound in bounded_range(problem, AUTOMATIC_RANGE))
         return Prior(coupling, "uniform", low, high, automatic=True)
     if isinstance(card, UniformPrior):
         return Prior(coupling, "uniform", card.low, card.high)
@@ -134,6 +141,21 @@ class SampledVariable:
     high: float
     sigma: float
     map: Literal["identity", "folded", "square-root", "exponential"]
+
+    def scaled_coupling(self, v: Array) -> Array:
+        """Return the coupling in scaled units at values of v."""
+        if self.map == "folded":
+            return np.abs(v)
+        if self.map == "square-root":
+            return np.sqrt(np.abs(v))
+        return np.exp(v) if self.map == "exponential" else v
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Finite bounds that hold all of the distribution of v (to 1e-18 for the normal kinds)."""
+        if self.kind == "uniform":
+            return self.low, self.high
+        return (-9 * self.sigma if self.kind == "normal" else 0.0), 9 * self.sigma
 
 
 def sampled_variable(prior: Prior, problem: Problem) -> SampledVariable:

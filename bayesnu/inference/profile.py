@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import ConvergenceError, UsageError
-from bayesnu.inference.likelihood import Problem, likelihood_range, minimise_pulls, squared_only
+from bayesnu.inference.likelihood import Problem, bounded_range, minimise_pulls, squared_only
 
 Array = NDArray[np.float64]
 Intervals = tuple[tuple[float, float], ...]
@@ -46,7 +46,7 @@ def _scan(problem: Problem, threshold: float, points: int) -> tuple[Array, Array
     """Return scaled values that cover the range up to ``threshold``, local minima included, and -2 ln L there."""
     from scipy.optimize import minimize_scalar
 
-    low, high = likelihood_range(problem, threshold)
+    low, high = bounded_range(problem, threshold)
     grid = np.linspace(low, high, points)
     profiled = minimise_pulls(problem, grid[None, :])
     if not profiled.converged.all():

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.inference.frame import pull_frame
 from bayesnu.inference.likelihood import Problem
-from bayesnu.inference.model import build_pymc_model, model_data, model_structure
+from bayesnu.inference.model import DETERMINISTIC_DATA, build_pymc_model, model_data, model_structure
 from bayesnu.inference.priors import Prior, sampled_variable
 
 if TYPE_CHECKING:
@@ -93,20 +94,29 @@ class Sampler:
             if structure not in self._compiled:
                 # fastmath lets the compiler reorder sums, and then a cached build differs from a fresh one.
                 with pytensor.config.change_flags(numba__fastmath=False):
-                    self._compiled[structure] = nutpie.compile_pymc_model(build_pymc_model(problem, variables))
-            compiled = self._compiled[structure].with_data(**model_data(problem, variables))
+                    self._compiled[structure] = nutpie.compile_pymc_model(
+                        build_pymc_model(problem, variables),
+                        var_names=[*(f"v_{j}" for j in range(len(variables))), "w"],
+                    )
+            swapped = {k: v for k, v in model_data(problem, variables).items() if k not in DETERMINISTIC_DATA}
+            compiled = self._compiled[structure].with_data(**swapped)
             with contextlib.redirect_stdout(io.StringIO()):
                 trace = nutpie.sample(
                     compiled, draws=draws, tune=tune, chains=chains, cores=min(chains, os.cpu_count() or 1),
                     seed=seed, target_accept=self.target_accept, progress_bar=False, save_warmup=False,
                 )
         posterior = trace["posterior"]
+        # Only v and w are stored while sampling; the model's deterministics follow from them.
+        v = np.stack([np.asarray(posterior[f"v_{j}"].values, dtype=float) for j in range(len(variables))])
+        theta = np.stack([variable.scaled_coupling(values) for variable, values in zip(variables, v, strict=True)])
+        frame_v = v[0] if len(variables) == 1 else np.zeros_like(v[0])
+        z = pull_frame(problem, variables).pulls(frame_v, np.asarray(posterior["w"].values, dtype=float))
         stats = trace["sample_stats"].to_dataset()
         kept = [name for name in stats.data_vars if stats[name].dims == ("chain", "draw")]
         return Draws(
             problem.couplings,
-            np.moveaxis(np.asarray(posterior["theta"].values, dtype=float), 2, 0),
-            np.asarray(posterior["pulls"].values, dtype=float),
+            theta * problem.scales[:, None, None],
+            z * problem.model.widths,
             stats[kept],
             tune,
             self.target_accept,

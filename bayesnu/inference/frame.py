@@ -1,0 +1,86 @@
+"""Coordinates in which the pulls are nearly independent of the coupling and of each other.
+
+NUTS moves in w with z = c(v) + L w: c(v) follows the pulls that minimise -ln L at
+each value of the coupling, and L Lᵀ is their covariance at the best fit. The map
+is exact for any c and L (its Jacobian is the constant det L); a good one lets
+chains cross shoulders and second solutions that bend through the pulls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.inference.likelihood import Problem, likelihood_range, minimise_pulls
+from bayesnu.inference.priors import AUTOMATIC_RANGE, SampledVariable
+
+Array = NDArray[np.float64]
+DEGREE = 10
+
+
+@dataclass(frozen=True)
+class PullFrame:
+    """z = Σ_k ``centre``[:, k] x^k + ``spread`` w, with x = (v - ``middle``)/``half``, clipped to [-1, 1].
+
+    Attributes
+    ----------
+    centre : ndarray, shape (pulls, DEGREE + 1)
+    spread : ndarray, shape (pulls, pulls)
+    middle, half : float
+    """
+
+    centre: Array
+    spread: Array
+    middle: float
+    half: float
+
+    def pulls(self, v: Array, w: Array) -> Array:
+        """Return z, shape (…, pulls), of v, shape (…), and w, shape (…, pulls)."""
+        x = np.clip((v - self.middle) / self.half, -1.0, 1.0)
+        powers = x[..., None] ** np.arange(DEGREE + 1)
+        return np.asarray(powers @ self.centre.T + w @ self.spread.T)
+
+
+def pull_frame(problem: Problem, variables: Sequence[SampledVariable]) -> PullFrame:
+    """Return the frame of a problem; with several couplings its centre stays at the best fit's pulls.
+
+    Parameters
+    ----------
+    problem : Problem
+        Statistic "poisson".
+    variables : sequence of SampledVariable
+        One per coupling.
+    """
+    n_pulls = len(problem.model.pulls)
+    centre = np.zeros((n_pulls, DEGREE + 1))
+    if len(variables) > 1:
+        best = minimise_pulls(problem, np.zeros((len(variables), 1)))
+        centre[:, 0] = best.pulls[0]
+        return PullFrame(centre, _cholesky(best.hessian[0]), 0.0, 1.0)
+    variable = variables[0]
+    theta_low, theta_high = likelihood_range(problem, AUTOMATIC_RANGE)
+    # The same range in v: folded variables are symmetric about 0.
+    low, high = {
+        "identity": (theta_low, theta_high),
+        "folded": (-theta_high, theta_high),
+        "square-root": (-(theta_high**2), theta_high**2),
+        "exponential": (-np.inf, float(np.log(theta_high))),
+    }[variable.map]
+    reach_low, reach_high = variable.reach
+    low, high = max(low, reach_low), min(high, reach_high)
+    if not low < high:
+        low, high = reach_low, reach_high
+    middle, half = (low + high) / 2, (high - low) / 2
+    x = np.cos(np.pi * (np.arange(201) + 0.5) / 201)
+    profiled = minimise_pulls(problem, variable.scaled_coupling(middle + half * x)[None, :])
+    for p in range(n_pulls):
+        centre[p] = np.polynomial.Polynomial.fit(x, profiled.pulls[:, p], DEGREE, domain=[-1, 1]).coef
+    return PullFrame(centre, _cholesky(profiled.hessian[int(profiled.value.argmin())]), middle, half)
+
+
+def _cholesky(hessian: Array) -> Array:
+    """Return L with L Lᵀ the inverse of a positive definite Hessian."""
+    return np.asarray(np.linalg.cholesky(np.linalg.inv(hessian)))

@@ -1,0 +1,1 @@
+"""From posteriors to intervals, diagnostics, comparisons and stored runs."""

@@ -1,0 +1,182 @@
+"""One limit by one method, from an experiment to an interval set."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import UsageError, nearest, unknown_name
+from bayesnu.experiment.setup import Experiment
+from bayesnu.inference.laplace import GridPosterior, laplace_posterior
+from bayesnu.inference.likelihood import VARIANCES, Problem, Variance, make_problem
+from bayesnu.inference.priors import Prior, coupling_prior
+from bayesnu.inference.profile import delta_chi2_intervals
+from bayesnu.inference.sampling import Sampler
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.results.intervals import (
+    IntervalSet,
+    Kind,
+    check_kind,
+    check_probability,
+    draws_interval,
+    exact,
+    grid_interval,
+)
+
+Method = Literal["chi2", "poisson", "laplace", "nuts"]
+METHODS = get_args(Method)
+BAYESIAN = ("laplace", "nuts")
+DEFAULT_DRAWS = 4000
+DEFAULT_CHAINS = 4
+DEFAULT_SEED = 20211122
+TUNE = 1000
+ERROR_GOAL = 0.02
+"""Monte Carlo error of a quoted bound, as a fraction of it, that `limit` reaches by drawing more."""
+MOST_DRAWS = 64_000
+
+
+def default_kind(coupling: str) -> Kind:
+    """Return the kind quoted by default: an upper limit if the coupling enters squared only, else the densest set."""
+    return "upper" if COUPLINGS[coupling].squared_only else "hdi"
+
+
+def nuts_interval(draws: NDArray[np.float64], prior: Prior, cl: float, kind: Kind) -> IntervalSet:
+    """Return the credible interval of posterior draws, shape (chains, draws)."""
+    intervals, error = draws_interval(draws, cl, kind, (prior.low, prior.high))
+    return IntervalSet(prior.coupling.name, prior.coupling.unit, cl, kind, "nuts", intervals, error)
+
+
+def laplace_interval(posterior: GridPosterior, cl: float, kind: Kind) -> IntervalSet:
+    """Return the credible interval of a grid posterior; deterministic."""
+    coupling = COUPLINGS[posterior.coupling]
+    intervals = grid_interval(posterior.values, posterior.density, cl, kind, posterior.prior.low)
+    return IntervalSet(coupling.name, coupling.unit, cl, kind, "laplace", intervals, exact(intervals))
+
+
+def frequentist_interval(
+    experiment: Experiment, coupling: str, method: Literal["chi2", "poisson"], cl: float, variance: Variance = "sm"
+) -> IntervalSet:
+    """Return the Δχ² interval of (3.1), or of the Poisson deviance; asymptotic, deterministic."""
+    problem = make_problem(experiment, [coupling], method, variance)
+    intervals = delta_chi2_intervals(problem, cl)
+    return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, "delta_chi2", method, intervals, exact(intervals))
+
+
+def sample_single(
+    problem: Problem, prior: Prior, sampler: Sampler, cl: float, kind: Kind, chains: int, seed: int, draws: int | None
+) -> IntervalSet:
+    """Sample one coupling until the Monte Carlo error of the quoted bounds is below `ERROR_GOAL` of them.
+
+    A given number of draws is kept as it is.
+    """
+    number = draws or DEFAULT_DRAWS
+    while True:
+        result = sampler.sample(problem, [prior], [problem], draws=number, chains=chains, tune=TUNE, seed=seed)
+        interval = nuts_interval(result.theta[0], prior, cl, kind)
+        worst = largest_error(interval)
+        if draws is not None or worst <= ERROR_GOAL or number >= MOST_DRAWS:
+            return interval
+        number = min(MOST_DRAWS, int(number * max(2.0, 1.2 * (worst / ERROR_GOAL) ** 2)))
+
+
+def largest_error(interval: IntervalSet) -> float:
+    """Return the largest Monte Carlo error of a bound, as a fraction of that bound."""
+    bounds, errors = np.array(interval.intervals), np.array(interval.mc_error)
+    known = np.isfinite(errors) & (bounds != 0)
+    return float((errors[known] / np.abs(bounds[known])).max()) if known.any() else 0.0
+
+
+def limit(
+    experiment: Experiment,
+    coupling: str,
+    *,
+    method: str = "chi2",
+    variance: str | None = None,
+    cl: float = 0.90,
+    kind: str | None = None,
+    draws: int | None = None,
+    chains: int | None = None,
+    seed: int | None = None,
+) -> IntervalSet:
+    """Return the limit on one coupling, the others held at 0.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    coupling : str
+    method : {"chi2", "poisson", "laplace", "nuts"}
+        χ² of (3.1), Poisson deviance, deterministic posterior, sampled posterior.
+    variance : {"sm", "sm+background"}, optional
+        V of (3.1); for "chi2" alone, "sm" by default.
+    cl : float
+        Confidence level or credibility.
+    kind : {"hdi", "eti", "upper"}, optional
+        Kind of credible interval, for the Bayesian methods; "upper" by default
+        for a coupling that enters squared only, else "hdi".
+    draws, chains, seed : int, optional
+        For the Bayesian methods; ``laplace`` is deterministic and needs none.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, or an option that the method does not take.
+    """
+    experiment.fitted(coupling)
+    check_probability(cl)
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
+    if variance is not None and method != "chi2":
+        raise UsageError(f"variance = {variance}: is for method chi2, not {method}")
+    if variance is not None and variance not in VARIANCES:
+        raise UsageError(f"variance = {variance}: allowed are {', '.join(VARIANCES)}{nearest(variance, VARIANCES)}")
+    for name, value in (("kind", kind), ("draws", draws), ("chains", chains), ("seed", seed)):
+        if value is not None and method not in BAYESIAN:
+            raise UsageError(f"{name} = {value}: is for the methods {', '.join(BAYESIAN)}, not {method}")
+    check_counts(draws=draws, chains=chains, seed=seed)
+    if method == "chi2":
+        return frequentist_interval(experiment, coupling, "chi2", cl, "sm+background" if variance == VARIANCES[1] else "sm")
+    if method == "poisson":
+        return frequentist_interval(experiment, coupling, "poisson", cl)
+    chosen = check_kind(kind) if kind is not None else default_kind(coupling)
+    prior, problem = coupling_prior(experiment, coupling), make_problem(experiment, [coupling])
+    if method == "laplace":
+        return laplace_interval(laplace_posterior(problem, prior), cl, chosen)
+    return sample_single(
+        problem, prior, Sampler(), cl, chosen, chains or DEFAULT_CHAINS, DEFAULT_SEED if seed is None else seed, draws
+    )
+
+
+def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> None:
+    """Check the sampler's numbers.
+
+    Raises
+    ------
+    UsageError
+        For fewer than 100 draws, fewer than 2 chains (R-hat needs two) or a seed outside [0, 2³²).
+    """
+    for name, value, least in (("draws", draws, 100), ("chains", chains, 2), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise UsageError(f"{name} = {value}: must be at least {least}")
+    if seed is not None and seed >= 2**32:
+        raise UsageError(f"seed = {seed}: must be below {2**32}")
+
+
+def interval_json(model: str, interval: IntervalSet) -> dict[str, object]:
+    """Return an interval set as JSON-able values: null for an open end and for the error of an exact bound."""
+
+    def pairs(values: tuple[tuple[float, float], ...]) -> list[list[float | None]]:
+        return [[v if math.isfinite(v) else None for v in pair] for pair in values]
+
+    return {
+        "model": model,
+        "coupling": interval.coupling,
+        "unit": interval.unit,
+        "method": interval.method,
+        "cl": interval.probability,
+        "kind": interval.kind,
+        "intervals": pairs(interval.intervals),
+        "mc_error": pairs(interval.mc_error),
+    }

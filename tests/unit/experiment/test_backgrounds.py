@@ -1,0 +1,205 @@
+"""The background model, and files of counts made for a stated set-up."""
+
+from pathlib import Path
+from shutil import copy
+
+import numpy as np
+import pytest
+
+from bayesnu.errors import CardError, DataError
+from bayesnu.experiment.backgrounds import (
+    PI0_FRACTION,
+    background_table,
+    computed_backgrounds,
+    read_backgrounds,
+    read_made_for,
+)
+from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.flux.table import FluxTable, Spectrum
+from bayesnu.resources import data_folder
+
+NAME = "dune_ccqe_pi0"
+
+
+@pytest.fixture(scope="module")
+def computed(prism: Experiment) -> np.ndarray:
+    return computed_backgrounds(prism.card, prism.flux)
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> Path:
+    for suffix in (".csv", ".toml"):
+        copy(data_folder() / "backgrounds" / f"{NAME}{suffix}", tmp_path / f"{NAME}{suffix}")
+    return tmp_path / f"{NAME}.csv"
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_shipped_file_is_the_computed_model(prism: Experiment, computed: np.ndarray) -> None:
+    """To the six digits that the file has."""
+    np.testing.assert_allclose(prism.backgrounds, computed, rtol=6e-6)
+
+
+def test_model_instead_of_file(on_axis: Experiment) -> None:
+    loaded = load_experiment("dune-on-axis", ["backgrounds.model=ccqe"])
+    assert "backgrounds.file" not in loaded.files
+    np.testing.assert_allclose(loaded.backgrounds, on_axis.backgrounds, rtol=6e-6)
+
+
+def test_model_for_another_detector() -> None:
+    """A worse angular resolution spreads the forward events: fewer in the window, still there."""
+    overrides = ["backgrounds.model=ccqe", "detector.angular_resolution_deg=3", "response.energy_cells=8"]
+    wide = load_experiment("dune-on-axis", [*overrides, "response.angle_cells=4", "response.samples=2560"])
+    narrow = load_experiment("dune-on-axis")
+    ratio = wide.backgrounds[0, 0].sum() / narrow.backgrounds[0, 0].sum()
+    assert ratio != pytest.approx(1.0, abs=1e-3)
+    assert 0.3 < ratio < 2
+
+
+def test_pi0_is_half_the_ccqe_with_an_exponential_shape(prism: Experiment, computed: np.ndarray) -> None:
+    edges = np.array(prism.card.detector.bin_edges_mev)
+    centres, window = (edges[1:] + edges[:-1]) / 2, 6 * 0.51099895
+    np.testing.assert_allclose(
+        computed[:, 1, 1:] / computed[:, 1, :-1], np.exp(-np.diff(centres) / window)[None, :].repeat(6, axis=0), rtol=1e-9
+    )
+    # Bin centres instead of bin integrals: the sum is short of the half by (1/12)²/24.
+    np.testing.assert_allclose(computed[:, 1].sum(axis=1), PI0_FRACTION * computed[:, 0].sum(axis=1), rtol=1e-3)
+
+
+def test_pi0_is_normalised_to_six_electron_masses_whatever_the_bins(prism: Experiment, computed: np.ndarray) -> None:
+    """Half the window in half the bins gives the same counts there."""
+    edges = prism.card.detector.bin_edges_mev[:7]
+    detector = prism.card.detector.model_copy(update={"bin_edges_mev": edges})
+    half = computed_backgrounds(prism.card.model_copy(update={"detector": detector}), prism.flux)
+    np.testing.assert_allclose(half[:, 1], computed[:, 1, :6], rtol=1e-9)
+    np.testing.assert_allclose(half[:, 0], computed[:, 0, :6], rtol=5e-3)
+
+
+def test_model_is_linear_in_nue_and_nuebar_and_blind_to_the_others(prism: Experiment, computed: np.ndarray) -> None:
+    def scaled(factors: list[float]) -> np.ndarray:
+        spectra = {k: Spectrum(s.edges_gev, s.values * np.array(factors)[:, None]) for k, s in prism.flux.spectra.items()}
+        return computed_backgrounds(prism.card, FluxTable(Path("x"), spectra))
+
+    neutrons, protons = scaled([9, 9, 2, 0]), scaled([0, 0, 0, 3])
+    np.testing.assert_allclose(neutrons / 2 + protons / 3, computed, rtol=1e-12)
+    assert (neutrons[:, 0] > 0).all()
+    assert (protons[:, 0] > 0).all()
+
+
+def test_model_scales_with_mass_and_pot(prism: Experiment, computed: np.ndarray) -> None:
+    card = prism.card.model_copy(
+        update={
+            "target": prism.card.target.model_copy(update={"mass_tonnes": 100.0}),
+            "flux": prism.card.flux.model_copy(update={"pot_per_year": 3.3e21}),
+        }
+    )
+    np.testing.assert_allclose(computed_backgrounds(card, prism.flux), 6 * computed, rtol=1e-12)
+
+
+def test_table_round_trip(prism: Experiment, computed: np.ndarray, own_file: Path) -> None:
+    own_file.write_text(background_table(prism.card, computed))
+    np.testing.assert_allclose(read_backgrounds(own_file, prism.card, prism.flux), computed, rtol=6e-6)
+
+
+def test_counts_of_the_expectation_are_years_times_the_file(on_axis: Experiment) -> None:
+    place = [on_axis.model.component_names.index(name) for name in ("ccqe", "pi0")]
+    found = on_axis.model.arrays[place, 0].reshape(2, 2, 12).swapaxes(0, 1)
+    np.testing.assert_allclose(found, 3.5 * on_axis.backgrounds, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("override", "fragments"),
+    [
+        ("detector.angular_resolution_deg=1.5", ("detector.angular_resolution_deg", "1.5", "made for 1.0")),
+        ("detector.energy_resolution=0.2", ("detector.energy_resolution", "0.2", "made for 0.1")),
+        ("detector.bin_edges_mev=[0, 1, 2, 3]", ("detector.bin_edges_mev", "other bins")),
+        ("detector.bin_edges_mev.12=3.07", ("detector.bin_edges_mev", "other bins")),
+    ],
+)
+def test_file_for_another_detector(coarse: tuple[str, ...], override: str, fragments: tuple[str, ...]) -> None:
+    with pytest.raises(CardError) as caught:
+        load_experiment("dune-on-axis", [*coarse, override])
+    message = str(caught.value)
+    assert "\n" not in message
+    missing = [f for f in (*fragments, "dune_ccqe_pi0.csv", "backgrounds.model = 'ccqe'") if f not in message]
+    assert missing == []
+
+
+def test_file_for_another_flux(tmp_path: Path) -> None:
+    flux = tmp_path / "flux.csv"
+    flux.write_text((data_folder() / "flux" / "dune_nd.csv").read_text().replace("3.505e-08", "3.506e-08"))
+    with pytest.raises(CardError, match=r"flux\.file.*dune_ccqe_pi0\.csv was made for fafd08216063"):
+        load_experiment("dune-on-axis", [f'flux.file="{flux}"', "flux.normalisation=absolute"])
+
+
+def test_file_without_an_exposure(own_file: Path) -> None:
+    text = own_file.read_text().splitlines(keepends=True)
+    own_file.write_text("".join(line for line in text if not line.startswith("antineutrino,30")))
+    load_experiment("dune-on-axis", [f'backgrounds.file="{own_file}"'])
+    with pytest.raises(CardError, match=r"exposures\.5: dune_ccqe_pi0\.csv has no rows for mode 'antineutrino' .* 30"):
+        load_experiment("dune-prism", [f'backgrounds.file="{own_file}"'])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("46.6589", "nan", "line 2, ccqe = nan: must be finite"),
+        ("46.6589", "-46.6589", "line 2, ccqe = -46.6589: must be at least 0"),
+        ("44.356", "x", "line 2, pi0 = 'x': must be a number"),
+        (",pi0", ",pi_0", "column 'pi0' is missing"),
+        ("46.6589,", "", "line 2 has 5 fields"),
+    ],
+)
+def test_damaged_file(own_file: Path, old: str, new: str, message: str) -> None:
+    edit(own_file, old, new)
+    with pytest.raises(DataError, match=message):
+        load_experiment("dune-on-axis", [f'backgrounds.file="{own_file}"'])
+
+
+@pytest.mark.parametrize(("row", "problem"), [("first", "other bins"), ("last", "other bins")])
+def test_file_with_a_bin_missing(own_file: Path, row: str, problem: str) -> None:
+    lines = own_file.read_text().splitlines(keepends=True)
+    del lines[1 if row == "first" else 12]
+    own_file.write_text("".join(lines))
+    with pytest.raises(CardError, match=problem):
+        load_experiment("dune-on-axis", [f'backgrounds.file="{own_file}"'])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("pot_per_year = 1.1e+21\n", "", r"dune_ccqe_pi0\.toml: pot_per_year: field required"),
+        ("mass_tonnes = 50.0", 'mass_tonnes = "x"', r"dune_ccqe_pi0\.toml: mass_tonnes = 'x'"),
+        ("mass_tonnes", "mass_ton", r"dune_ccqe_pi0\.toml: mass_ton: unknown key.*mass_tonnes"),
+        ("description = ", "description ", r"dune_ccqe_pi0\.toml: not TOML"),
+    ],
+)
+def test_sidecar_errors(own_file: Path, old: str, new: str, message: str) -> None:
+    edit(own_file.with_suffix(".toml"), old, new)
+    with pytest.raises(DataError, match=message) as caught:
+        read_made_for(own_file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("old", "new"), [("mass_tonnes = 50.0", "mass_tonnes = 0.0"), ("1.1e+21", "-1.1e+21")])
+def test_sidecar_refuses_mass_and_pot_that_are_not_positive(own_file: Path, old: str, new: str) -> None:
+    edit(own_file.with_suffix(".toml"), old, new)
+    with pytest.raises(DataError, match="greater than 0"):
+        read_made_for(own_file)
+
+
+def test_sidecar_missing(own_file: Path) -> None:
+    own_file.with_suffix(".toml").unlink()
+    with pytest.raises(DataError, match=r"dune_ccqe_pi0\.toml: cannot be read"):
+        read_made_for(own_file)
+
+
+def test_sidecar_scales_the_counts(own_file: Path, on_axis: Experiment) -> None:
+    edit(own_file.with_suffix(".toml"), "mass_tonnes = 50.0", "mass_tonnes = 25.0")
+    edit(own_file.with_suffix(".toml"), "1.1e+21", "4.4e+21")
+    found = read_backgrounds(own_file, on_axis.card, on_axis.flux)
+    np.testing.assert_allclose(found, 0.5 * on_axis.backgrounds, rtol=1e-12)
