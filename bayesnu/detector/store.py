@@ -16,6 +16,12 @@ def response_name(settings: ResponseSettings) -> str:
     return f"response-{settings.key}.nc"
 
 
+def locate_response(settings: ResponseSettings) -> Path:
+    """Return where the response of these settings is kept: with the shipped data, else in the cache."""
+    shipped = data_folder() / "responses" / response_name(settings)
+    return shipped if shipped.exists() else cache_folder() / response_name(settings)
+
+
 def find_response(settings: ResponseSettings, notice: Callable[[str], None]) -> ResponseMatrix:
     """Return the response for these settings: shipped, cached, or built now and cached.
 

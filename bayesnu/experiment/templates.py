@@ -50,6 +50,10 @@ class Templates:
     per_year: Array
     error: Array
 
+    def standard_model_error(self) -> tuple[Array, Array]:
+        """Return the SM counts summed over channels and their Monte Carlo error, each (exposures, bins)."""
+        return self.values[:, :, 0].sum(axis=1), np.sqrt((self.error[:, :, 0] ** 2).sum(axis=1))
+
     def labelled(self) -> xr.DataArray:
         """Return the templates as a DataArray (exposure, channel, term, bin) with edges, units and source."""
         import xarray as xr

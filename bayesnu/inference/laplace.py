@@ -73,3 +73,54 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
     variable, jacobian = (np.log(grid), grid) if prior.kind == "log-uniform" else (grid, np.ones_like(grid))
     norm = float(CubicSpline(variable, density * jacobian).integrate(variable[0], variable[-1]))
     return GridPosterior(problem.couplings[0], grid, density / norm, prior)
+
+
+@dataclass(frozen=True)
+class GridPosterior2D:
+    """A joint posterior density of two couplings on a grid.
+
+    Attributes
+    ----------
+    couplings : (str, str)
+    x, y : ndarray
+        Values of the first and the second coupling, in their own units, equally spaced.
+    density : ndarray, shape (x, y)
+        Sums to one over the grid's cells.
+    """
+
+    couplings: tuple[str, str]
+    x: Array
+    y: Array
+    density: Array
+
+    def level(self, probability: float) -> float:
+        """Return the density above which the highest-density region of this probability lies."""
+        flat = np.sort(self.density.ravel())[::-1]
+        return float(flat[np.searchsorted(np.cumsum(flat), probability)])
+
+
+def laplace_posterior_2d(problem: Problem, priors: tuple[Prior, Prior], x: Array, y: Array) -> GridPosterior2D:
+    """Return the joint posterior of a two-coupling problem on a grid; see `laplace_posterior`.
+
+    Parameters
+    ----------
+    problem : Problem
+        Two couplings, statistic "poisson".
+    priors : (Prior, Prior)
+    x, y : ndarray
+        Grid values in the couplings' own units.
+
+    Raises
+    ------
+    ConvergenceError
+        If the minimisation fails at a grid point.
+    """
+    first, second = np.meshgrid(x, y, indexing="ij")
+    scaled = np.stack([first.ravel() / problem.scales[0], second.ravel() / problem.scales[1]])
+    profiled = minimise_pulls(problem, scaled)
+    if not profiled.converged.all():
+        raise ConvergenceError(f"{problem.couplings}: the minimisation over pulls did not converge everywhere")
+    log_density = -profiled.value / 2 - np.linalg.slogdet(profiled.hessian)[1] / 2
+    log_density = log_density.reshape(first.shape) + priors[0].log_density(first) + priors[1].log_density(second)
+    density = np.exp(log_density - log_density.max())
+    return GridPosterior2D((problem.couplings[0], problem.couplings[1]), x, y, density / density.sum())

@@ -101,7 +101,7 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
             # λ depends on v² where v is folded, so the sign matters to the reported coupling alone.
             outer.append(pt.switch(folded[j] > 0, pt.abs(v), v) * scales[j])
         pm.Deterministic("theta", pt.stack(outer), dims="coupling")
-        x = pt.clip((raw[0] - frame[0]) / frame[1], -1.0, 1.0) if len(raw) == 1 else pt.zeros(())
+        x = pt.clip(((raw[0] if len(raw) == 1 else 0.0) - frame[0]) / frame[1], -1.0, 1.0)
         w = pm.Normal("w", 0.0, 1.0, dims="pull")
         shift = (centre * x ** np.arange(DEGREE + 1)[None, :]).sum(1)
         z = shift + (spread * w[None, :]).sum(1)

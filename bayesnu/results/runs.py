@@ -22,14 +22,14 @@ import numpy as np
 import bayesnu
 from bayesnu.errors import RunError
 from bayesnu.experiment.setup import Experiment
-from bayesnu.inference.laplace import laplace_posterior
-from bayesnu.inference.likelihood import make_problem
-from bayesnu.inference.priors import coupling_prior
-from bayesnu.inference.profile import profile_curve
+from bayesnu.inference.laplace import GridPosterior, laplace_posterior
+from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.priors import Prior, resolve_prior
+from bayesnu.inference.profile import ProfileCurve, profile_curve
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import write_text
-from bayesnu.results.comparison import Comparison, compare, own_row, read_published
+from bayesnu.results.comparison import Comparison, PublishedLimit, compare, own_row, read_published
 from bayesnu.results.diagnostics import Diagnostics, diagnose
 from bayesnu.results.intervals import IntervalSet
 from bayesnu.results.limits import (
@@ -91,8 +91,6 @@ class Run:
     folder : Path
     information : dict
         The content of run.json: model, arguments, versions, checksums, times.
-    results : tuple of CouplingResult
-        Empty when the run was read back from its folder by `load_run`.
     limits : dict
         The content of limits.json.
     resumed : tuple of str
@@ -250,11 +248,12 @@ def run_fits(
     for coupling in arguments.couplings:
         progress(f"fitting {coupling}")
         start = time.perf_counter()
-        tree, kept = fit_coupling(experiment, arguments, coupling, folder, name, sampler, notice)
+        inputs = deterministic(experiment, coupling)
+        tree, kept = fit_coupling(experiment, arguments, inputs, folder, name, sampler, notice)
         seconds[coupling] = round(time.perf_counter() - start, 3)
         if kept:
             resumed.append(coupling)
-        result = summarise(experiment, coupling, tree, arguments.credibility, published)
+        result = summarise(experiment, inputs, tree, arguments.credibility, published)
         results.append(result)
         limits.append(result_json(experiment.card.name, result))
     scenario = experiment.card.comparison.scenario if experiment.card.comparison else None
@@ -275,13 +274,37 @@ def run_fits(
     return Run(folder, information, content, tuple(resumed))
 
 
+@dataclass(frozen=True)
+class Deterministic:
+    """What is computed of one coupling without sampling, once."""
+
+    problem: Problem
+    prior: Prior
+    grid: GridPosterior
+    curve: ProfileCurve
+
+
+def deterministic(experiment: Experiment, coupling: str) -> Deterministic:
+    """Return the prior, the Laplace grid posterior and the profile curve of one coupling."""
+    problem = make_problem(experiment, [coupling])
+    prior = resolve_prior(experiment.card.couplings[coupling].prior, problem)
+    curve = profile_curve(make_problem(experiment, [coupling], "chi2"))
+    return Deterministic(problem, prior, laplace_posterior(problem, prior), curve)
+
+
+def coupling_seed(seed: int, coupling: str) -> int:
+    """Return the seed of one coupling's fit, so that a run of fewer couplings gives the same numbers."""
+    return int(np.random.SeedSequence([seed, list(COUPLINGS).index(coupling)]).generate_state(1)[0])
+
+
 def fit_coupling(
-    experiment: Experiment, arguments: RunArguments, coupling: str, folder: Path, name: str, sampler: Sampler,
+    experiment: Experiment, arguments: RunArguments, inputs: Deterministic, folder: Path, name: str, sampler: Sampler,
     notice: Callable[[str], None],
 ) -> tuple[xr.DataTree, bool]:
     """Return the posterior of one coupling: kept from an earlier start of the same run, or sampled and stored."""
     import xarray as xr
 
+    coupling = inputs.prior.coupling.name
     path = posterior_path(folder, coupling)
     if path.exists():
         try:
@@ -291,21 +314,17 @@ def fit_coupling(
             notice(f"{path}: belongs to another run; fitting again")
         except RunError as problem:
             notice(f"{problem}; fitting again")
-    problem = make_problem(experiment, [coupling])
-    prior = coupling_prior(experiment, coupling)
-    # Each coupling has a seed of its own, so that a run of fewer couplings gives the same numbers.
-    seed = int(np.random.SeedSequence([arguments.seed, list(COUPLINGS).index(coupling)]).generate_state(1)[0])
     draws = sampler.sample(
-        problem, [prior], [problem], draws=arguments.draws, chains=arguments.chains, tune=arguments.tune, seed=seed
+        inputs.problem, [inputs.prior], [inputs.problem], draws=arguments.draws, chains=arguments.chains,
+        tune=arguments.tune, seed=coupling_seed(arguments.seed, coupling),
     )
-    tree = posterior_tree(experiment, problem, [prior], draws, {"run_hash": name, "model": experiment.card.name})
-    grid = laplace_posterior(problem, prior)
-    curve = profile_curve(make_problem(experiment, [coupling], "chi2"))
-    unit = {"units": COUPLINGS[coupling].unit}
+    attributes = {"run_hash": name, "model": experiment.card.name}
+    tree = posterior_tree(experiment, inputs.problem, [inputs.prior], draws, attributes)
+    unit, grid, curve = {"units": inputs.prior.coupling.unit}, inputs.grid, inputs.curve
     tree["laplace_grid"] = xr.Dataset(
         {
             "density": (coupling, grid.density, {"long_name": "posterior density per unit"}),
-            "prior_density": (coupling, np.exp(prior.log_density(grid.values))),
+            "prior_density": (coupling, np.exp(inputs.prior.log_density(grid.values))),
         },
         coords={coupling: (coupling, grid.values, unit)},
     )
@@ -316,18 +335,34 @@ def fit_coupling(
     return tree, False
 
 
+def fit_jointly(
+    experiment: Experiment, couplings: Sequence[str], arguments: RunArguments, sampler: Sampler
+) -> xr.DataTree:
+    """Sample several couplings at once, each with its card's prior; returns the same groups as a single fit."""
+    problem = make_problem(experiment, couplings)
+    singles = [make_problem(experiment, [coupling]) for coupling in couplings]
+    priors = [
+        resolve_prior(experiment.card.couplings[coupling].prior, single)
+        for coupling, single in zip(couplings, singles, strict=True)
+    ]
+    draws = sampler.sample(
+        problem, priors, singles, draws=arguments.draws, chains=arguments.chains, tune=arguments.tune, seed=arguments.seed
+    )
+    return posterior_tree(experiment, problem, priors, draws, {"model": experiment.card.name})
+
+
 def summarise(
-    experiment: Experiment, coupling: str, tree: xr.DataTree, credibility: float, published: Sequence[Any]
+    experiment: Experiment, inputs: Deterministic, tree: xr.DataTree, credibility: float, published: Sequence[PublishedLimit]
 ) -> CouplingResult:
     """Return every interval of a fitted coupling with its comparison and diagnostics."""
-    prior = coupling_prior(experiment, coupling)
+    coupling = inputs.prior.coupling.name
     kind = default_kind(coupling)
-    credible = nuts_interval(np.asarray(tree["posterior"][coupling].values), prior, credibility, kind)
-    grid = laplace_interval(laplace_posterior(make_problem(experiment, [coupling]), prior), credibility, kind)
+    credible = nuts_interval(np.asarray(tree["posterior"][coupling].values), inputs.prior, credibility, kind)
+    grid = laplace_interval(inputs.grid, credibility, kind)
     chi2 = frequentist_interval(experiment, coupling, "chi2", credibility)
     return CouplingResult(
         coupling,
-        prior.describe(),
+        inputs.prior.describe(),
         credible,
         grid,
         chi2,

@@ -1,0 +1,303 @@
+"""The command line: parse, call one library function, print or save.
+
+Machine output goes to stdout alone, everything else to stderr; a foreseen error
+is one line on stderr and exit status 2.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from bayesnu import __version__
+from bayesnu.errors import BayesnuError, UsageError
+
+if TYPE_CHECKING:
+    from bayesnu.experiment.setup import Experiment
+
+app = typer.Typer(
+    help="Bayesian inference on the electromagnetic properties of neutrinos.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name in models/ or the path of a card.")]
+Override = Annotated[
+    list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Override a card key; repeatable.")
+]
+Draws = Annotated[int | None, typer.Option(help="Draws per chain after tuning.")]
+Chains = Annotated[int | None, typer.Option(help="Number of chains.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the sampler.")]
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="Print a table or JSON.")]
+
+
+def notice(text: str) -> None:
+    """Print a one-line notice on stderr."""
+    print(f"bayesnu: {text}", file=sys.stderr)
+
+
+def print_tables(*tables: Any) -> None:
+    """Print rich tables on stdout, wide enough when it is not a terminal."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for table in tables:
+        console.print(table)
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
+    """Show a progress bar on stderr; the yielded function names the next step."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("starting", total=total)
+        steps = -1
+
+        def step(text: str) -> None:
+            nonlocal steps
+            steps += 1
+            progress.update(task, description=text, completed=max(0, steps))
+            if not console.is_terminal:
+                notice(text)
+
+        yield step
+
+
+def load(model: str, overrides: Sequence[str] | None) -> Experiment:
+    """Load an experiment with notices on stderr."""
+    from bayesnu.experiment.setup import load_experiment
+
+    return load_experiment(model, overrides or (), notice)
+
+
+def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, float]:
+    """Read repeated NAME=VALUE options."""
+    values = {}
+    for pair in pairs or ():
+        name, separator, text = pair.partition("=")
+        try:
+            values[name.strip()] = float(text)
+        except ValueError:
+            raise UsageError(f"{option} {pair}: must be NAME=VALUE with a number") from None
+        if not separator:
+            raise UsageError(f"{option} {pair}: must be NAME=VALUE with a number")
+    return values
+
+
+@app.command()
+def run(
+    model: ModelArgument,
+    coupling: Annotated[list[str] | None, typer.Option(help="Fit this coupling; repeatable. All by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL-<hash> by default.")] = None,
+    draws: Draws = None,
+    chains: Chains = None,
+    seed: Seed = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite another run in the folder.")] = False,
+    override: Override = None,
+) -> None:
+    """Fit the couplings of a card and write posteriors, limits, figures and the report."""
+    from bayesnu.report.build import write_report
+    from bayesnu.report.tables import limits_table
+    from bayesnu.results.runs import make_arguments, run_fits, run_hash
+
+    experiment = load(model, override)
+    arguments = make_arguments(experiment, coupling or (), draws, chains, seed)
+    folder = out or Path("runs") / f"{experiment.card.name}-{run_hash(experiment, arguments)}"
+    try:
+        with progress_bar(len(arguments.couplings) + 1) as step:
+            finished = run_fits(experiment, arguments, folder, force=force, notice=notice, progress=step)
+            step("writing the report")
+            page = write_report(finished, workers=2)
+    except KeyboardInterrupt:
+        notice(f"interrupted; finished fits are kept in {folder}: run the same command to go on")
+        raise typer.Exit(130) from None
+    print_tables(limits_table(finished.limits))
+    print(f"report: {page}")
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a coupling; repeatable.")] = None,
+    pull: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a pull; 0.1 is 10%.")] = None,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print the expected counts per exposure, channel and bin."""
+    from bayesnu.experiment.prediction import predict as predict_counts
+    from bayesnu.experiment.prediction import prediction_json
+
+    prediction = predict_counts(load(model, override), name_values("--set", set_), name_values("--pull", pull))
+    if format_ is Format.json:
+        print(json.dumps(prediction_json(prediction), allow_nan=False))
+        return
+    from bayesnu.report.tables import prediction_tables
+
+    print_tables(*prediction_tables(prediction))
+
+
+@app.command()
+def limit(
+    model: ModelArgument,
+    coupling: Annotated[str, typer.Option(help="The coupling to bound; the others are 0.")],
+    method: Annotated[str, typer.Option(help="chi2, poisson, laplace or nuts.")] = "chi2",
+    variance: Annotated[str | None, typer.Option(help="sm (default) or sm+background, for chi2.")] = None,
+    cl: Annotated[float, typer.Option(help="Confidence level or credibility.")] = 0.90,
+    kind: Annotated[str | None, typer.Option(help="hdi, eti or upper, for laplace and nuts.")] = None,
+    draws: Draws = None,
+    chains: Chains = None,
+    seed: Seed = None,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print the limit on one coupling by one method."""
+    from bayesnu.results.limits import interval_json
+    from bayesnu.results.limits import limit as compute_limit
+
+    experiment = load(model, override)
+    interval = compute_limit(
+        experiment, coupling, method=method, variance=variance, cl=cl, kind=kind, draws=draws, chains=chains, seed=seed
+    )
+    if format_ is Format.json:
+        print(json.dumps(interval_json(experiment.card.name, interval), allow_nan=False))
+        return
+    from bayesnu.report.tables import interval_table
+
+    print_tables(interval_table(experiment.card.name, interval))
+
+
+@app.command()
+def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]) -> None:
+    """Print the limits of finished runs beside each other and beside the published ones."""
+    from bayesnu.report.tables import limits_table, runs_table
+    from bayesnu.results.runs import load_run
+
+    loaded = [load_run(folder) for folder in runs]
+    tables = [limits_table(item.limits) for item in loaded]
+    if len(loaded) > 1:
+        tables.append(runs_table([(item.folder.name, item.limits) for item in loaded]))
+    print_tables(*tables)
+
+
+@app.command()
+def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> None:
+    """Write the figures and the HTML report of a finished run again."""
+    from bayesnu.report.build import write_report
+    from bayesnu.results.runs import load_run
+
+    print(f"report: {write_report(load_run(run_folder), workers=2)}")
+
+
+@app.command()
+def response(
+    model: ModelArgument,
+    samples: Annotated[int | None, typer.Option(help="Monte Carlo events in total.")] = None,
+    seed: Seed = None,
+    override: Override = None,
+) -> None:
+    """Build or find the response matrix of a card and say where it is and how precise."""
+    from bayesnu.detector.store import locate_response
+    from bayesnu.experiment.templates import response_settings
+
+    settings_overrides = [
+        *(override or ()),
+        *([f"response.samples={samples}"] if samples is not None else []),
+        *([f"response.seed={seed}"] if seed is not None else []),
+    ]
+    experiment = load(model, settings_overrides)
+    settings = response_settings(experiment.card, experiment.flux)
+    total, error = experiment.templates.standard_model_error()
+    worst = float((error / total)[total > 0.01 * total.sum(axis=-1, keepdims=True)].max())
+    print(f"response: {locate_response(settings)}")
+    print(
+        f"method {settings.method}, {settings.samples} samples, seed {settings.seed}; largest statistical error of a "
+        f"bin with more than 1% of the SM counts: {worst:.2%}"
+    )
+
+
+@app.command()
+def models() -> None:
+    """List the shipped cards."""
+    from bayesnu.experiment.load import load_card
+    from bayesnu.report.tables import models_table
+    from bayesnu.resources import shipped_models
+
+    cards = [load_card(name).card for name in shipped_models()]
+    print_tables(models_table([(card.name, card.title, card.source.paper) for card in cards]))
+
+
+@app.command()
+def data() -> None:
+    """List the shipped data files and check that they are intact."""
+    from bayesnu.report.tables import data_table
+    from bayesnu.resources import shipped_data
+
+    files = shipped_data()
+    print_tables(data_table(files))
+    if not all(file.intact for file in files):
+        raise typer.Exit(1)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        print(f"bayesnu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Bayesian inference on the electromagnetic properties of neutrinos."""
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        status = app(standalone_mode=False)
+    except BayesnuError as error:
+        notice(str(error))
+        raise SystemExit(2) from None
+    except TyperException as error:
+        text = " ".join(error.format_message().split())
+        if text:
+            notice(text)
+        raise SystemExit(2) from None
+    except (KeyboardInterrupt, typer.Abort):
+        notice("interrupted")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader of stdout went away (as with head); there is nobody left to tell.
+        sys.stderr.close()
+        raise SystemExit(1) from None
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Expected counts per exposure, channel and bin at given couplings and pulls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import UsageError
+from bayesnu.experiment.backgrounds import BACKGROUNDS
+from bayesnu.experiment.expectation import channel_pulls, check_pulls, pull_names
+from bayesnu.experiment.setup import Experiment, finite
+from bayesnu.physics.couplings import CHANNELS, check_values
+from bayesnu.physics.electron import TERMS
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ExposurePrediction:
+    """Expected counts of one exposure.
+
+    Attributes
+    ----------
+    mode : str
+    position_m, years : float
+    bin_edges_mev : ndarray, shape (bins + 1,)
+    signal : dict of ndarray, shape (bins,)
+        By channel, counts in the exposure's years.
+    signal_total_per_year : dict of float
+        By channel, above threshold, before binning.
+    background : dict of ndarray, shape (bins,)
+        By name, counts in the exposure's years.
+    """
+
+    mode: str
+    position_m: float
+    years: float
+    bin_edges_mev: Array
+    signal: dict[str, Array]
+    signal_total_per_year: dict[str, float]
+    background: dict[str, Array]
+
+    @property
+    def total(self) -> Array:
+        """Signal and backgrounds, shape (bins,)."""
+        return np.asarray(sum(self.signal.values()) + sum(self.background.values()))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Expected counts of all exposures, couplings and pulls included everywhere."""
+
+    model: str
+    couplings: dict[str, float]
+    pulls: dict[str, float]
+    exposures: tuple[ExposurePrediction, ...]
+
+
+def predict(experiment: Experiment, couplings: Mapping[str, float], pulls: Mapping[str, float]) -> Prediction:
+    """Return the expected counts of a card.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    couplings : mapping
+        Name to value in μ_B, e or cm²; those left out are 0.
+    pulls : mapping
+        Name to fraction above -1 (0.1 is 10%); those left out are 0.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name or a value out of range.
+    ConvergenceError
+        If the counts overflow.
+    """
+    for name, value in {**couplings, **pulls}.items():
+        if not math.isfinite(value):
+            raise UsageError(f"{name} = {value}: must be a finite number")
+    theta = check_values(couplings)
+    given = check_pulls(pulls, experiment.model)
+    templates = experiment.templates
+    exposures = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k, exposure in enumerate(experiment.card.exposures):
+            own = pull_names(experiment.card, exposure.mode)
+            signal, totals = {}, {}
+            for c, (channel, species) in enumerate(CHANNELS.items()):
+                factor = math.prod(1 + given.get(own[name], 0.0) for name in channel_pulls(channel, exposure.mode))
+                weights = factor * np.array(
+                    [
+                        math.prod((theta[f"{family}_{species.flavour}"] for family, n in term for _ in range(n)), start=1.0)
+                        for term in TERMS.values()
+                    ]
+                )
+                signal[channel] = finite(weights @ templates.values[k, c], theta, given)
+                totals[channel] = float(weights @ templates.per_year[k, c])
+            background = {
+                name: experiment.backgrounds[k, b] * exposure.years * (1 + given.get(own[name], 0.0))
+                for b, name in enumerate(BACKGROUNDS)
+            }
+            edges = np.array(experiment.card.detector.bin_edges_mev)
+            exposures.append(
+                ExposurePrediction(
+                    exposure.mode, exposure.position_m, exposure.years, edges, signal, totals, background
+                )
+            )
+    return Prediction(experiment.card.name, theta, given, tuple(exposures))
+
+
+def prediction_json(prediction: Prediction) -> dict[str, object]:
+    """Return a prediction as JSON-able values."""
+    return {
+        "model": prediction.model,
+        "couplings": prediction.couplings,
+        "exposures": [
+            {
+                "mode": e.mode,
+                "position_m": e.position_m,
+                "years": e.years,
+                "bin_edges_mev": e.bin_edges_mev.tolist(),
+                "signal": {channel: counts.tolist() for channel, counts in e.signal.items()},
+                "signal_total_per_year": e.signal_total_per_year,
+                "background": {name: counts.tolist() for name, counts in e.background.items()},
+                "total": e.total.tolist(),
+            }
+            for e in prediction.exposures
+        ],
+    }

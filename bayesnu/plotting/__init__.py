@@ -1,0 +1,1 @@
+"""Figures from results: data in, Figure out; nothing is computed or saved here."""

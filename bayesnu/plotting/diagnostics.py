@@ -1,0 +1,79 @@
+"""ArviZ figures of one fit: trace, rank, energy and pair plots."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.plotting.limits import exponent_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+MOST_DRAWS = 500
+"""Draws per chain that trace, rank and pair plots show."""
+
+
+def readable(tree: xr.DataTree, coupling: str) -> xr.DataTree:
+    """Return a fit for plotting: the coupling in a power of ten of its unit, pulls by name, thinned to `MOST_DRAWS`.
+
+    Pulls that do not move (width 0) are left out.
+    """
+    import xarray as xr
+
+    posterior = tree["posterior"].to_dataset()
+    step = max(1, posterior.sizes["draw"] // MOST_DRAWS)
+    posterior = posterior.isel(draw=slice(None, None, step))
+    exponent = exponent_of([float(v) for v in posterior[coupling].quantile([0.01, 0.99])])
+    label = f"{coupling}\n[1e{exponent} {COUPLINGS[coupling].unit}]"
+    variables = {label: posterior[coupling] / 10.0**exponent}
+    for name in posterior["pull"].values:
+        values = posterior["pulls"].sel(pull=name, drop=True)
+        if float(np.ptp(values.values)) > 0:
+            variables[str(name)] = values
+    stats = tree["sample_stats"].to_dataset().isel(draw=slice(None, None, step))
+    return xr.DataTree.from_dict({"posterior": xr.Dataset(variables), "sample_stats": stats})
+
+
+def _figure(collection: Any, title: str) -> Figure:
+    """Return the matplotlib figure of an ArviZ plot, titled and laid out."""
+    figure: Figure = collection.viz["figure"].item()
+    figure.set_layout_engine("constrained")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_trace(shown: xr.DataTree, title: str) -> Figure:
+    """Plot the draws of `readable` against the step, with their densities, by chain."""
+    import arviz as az
+
+    height = 1.3 * len(shown["posterior"].data_vars) + 0.6
+    return _figure(az.plot_trace_dist(shown, figure_kwargs={"figsize": (11, height)}), f"{title}: densities and traces by chain")
+
+
+def plot_ranks(shown: xr.DataTree, title: str) -> Figure:
+    """Plot the ranks of the draws of `readable` by chain, as differences from a uniform ECDF; flat if chains agree."""
+    import arviz as az
+
+    rows = -(-len(shown["posterior"].data_vars) // 3)
+    figure_kwargs = {"figsize": (11, 2.6 * rows + 0.6)}
+    return _figure(az.plot_rank(shown, col_wrap=3, figure_kwargs=figure_kwargs), f"{title}: ranks by chain")
+
+
+def plot_energy(tree: xr.DataTree, title: str) -> Figure:
+    """Plot the marginal energy and its transitions of a whole fit; alike if momentum resampling explores all energies."""
+    import arviz as az
+
+    return _figure(az.plot_energy(tree, figure_kwargs={"figsize": (11, 3)}), f"{title}: energy and E-BFMI")
+
+
+def plot_pairs(shown: xr.DataTree, title: str) -> Figure:
+    """Plot the variables of `readable` against each other."""
+    import arviz as az
+
+    size = 1.7 * len(shown["posterior"].data_vars)
+    visuals = {"scatter": {"alpha": 0.25, "s": 4}}
+    return _figure(az.plot_pair(shown, marginal=True, visuals=visuals, figure_kwargs={"figsize": (size, size)}), f"{title}: pairs")

@@ -1,0 +1,204 @@
+"""Regions of two couplings: contours of Δχ² or of a posterior density."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Region:
+    """One contour in the plane of two couplings.
+
+    Attributes
+    ----------
+    label : str
+    x, y : ndarray
+        Grid of the two couplings in the axes' units.
+    values : ndarray, shape (x, y)
+        Δχ² or density.
+    level : float
+        Where the contour runs.
+    color, line : str
+    below : bool
+        Whether the region is where ``values`` lie below the level (Δχ²) rather than above (density).
+    draws : ndarray, shape (2, points), optional
+        Posterior draws, shown as dots.
+    """
+
+    label: str
+    x: Array
+    y: Array
+    values: Array
+    level: float
+    color: str
+    line: str = "-"
+    below: bool = True
+    draws: Array | None = None
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Where the grid lies inside, shape (x, y)."""
+        return np.asarray(self.values < self.level if self.below else self.values > self.level)
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Least and greatest x, then y, of the grid points inside."""
+        x, y = self.x[self.inside.any(axis=1)], self.y[self.inside.any(axis=0)]
+        return float(x.min()), float(x.max()), float(y.min()), float(y.max())
+
+
+@dataclass(frozen=True)
+class RegionPanel:
+    """The regions of one panel."""
+
+    title: str
+    regions: tuple[Region, ...]
+
+
+class Mark(NamedTuple):
+    """A point that is marked in every panel, with its label."""
+
+    x: float
+    y: float
+    label: str
+    marker: str = "X"
+    color: str = "k"
+
+
+class Box(NamedTuple):
+    """Single-coupling limits, drawn as thin lines in every panel; NaN for a side that is open."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    label: str
+    color: str
+    line: str = ":"
+
+
+class SecondAxis(NamedTuple):
+    """A second axis in other units: the function from the first, its inverse, and the label."""
+
+    forward: Callable[[Any], Any]
+    inverse: Callable[[Any], Any]
+    label: str
+
+
+def region_figure(
+    panels: Sequence[RegionPanel],
+    x_label: str,
+    y_label: str,
+    *,
+    marks: Sequence[Mark] = (),
+    boxes: Sequence[Box] = (),
+    second_x: SecondAxis | None = None,
+    second_y: SecondAxis | None = None,
+    note: str = "",
+) -> Figure:
+    """Return two-coupling regions, one panel for each kind, on common axes.
+
+    Parameters
+    ----------
+    panels : sequence of RegionPanel
+    x_label, y_label : str
+        With units.
+    marks : sequence of Mark
+        For instance the Standard Model.
+    boxes : sequence of Box
+        For instance published limits of one coupling at a time.
+    second_x, second_y : SecondAxis, optional
+        Other units at the top and at the right.
+    note : str
+        One line on top.
+
+    Returns
+    -------
+    Figure
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import AutoMinorLocator
+
+    limits = _limits([region for panel in panels for region in panel.regions], marks, boxes)
+    figure = Figure(figsize=(5.6 * len(panels), 5.6), layout="constrained")
+    for k, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), k + 1)
+        handles, labels = [], []
+        for region in panel.regions:
+            low, high = (-np.inf, region.level) if region.below else (region.level, np.inf)
+            bounds = [max(low, float(region.values.min()) - 1), min(high, float(region.values.max()) * 2)]
+            axes.contourf(region.x, region.y, region.values.T, levels=bounds, colors=[region.color], alpha=0.12)
+            axes.contour(
+                region.x, region.y, region.values.T, levels=[region.level], colors=[region.color],
+                linestyles=[region.line], linewidths=2.0,
+            )
+            if region.draws is not None:
+                axes.plot(*region.draws, linestyle="", marker=".", markersize=1.6, color=region.color, alpha=0.5)
+            handles.append(Line2D([], [], color=region.color, linestyle=region.line, linewidth=2.0))
+            labels.append(region.label)
+        for box in boxes:
+            _draw_box(axes, box)
+            handles.append(Line2D([], [], color=box.color, linestyle=box.line, linewidth=1.2))
+            labels.append(box.label)
+        for mark in marks:
+            axes.plot(mark.x, mark.y, linestyle="", marker=mark.marker, color=mark.color, markersize=8, zorder=5)
+            handles.append(Line2D([], [], linestyle="", marker=mark.marker, color=mark.color, markersize=8))
+            labels.append(mark.label)
+        axes.set_xlim(*limits[0])
+        axes.set_ylim(*limits[1])
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label if k == 0 else "")
+        axes.set_title(panel.title, fontsize=11)
+        axes.xaxis.set_minor_locator(AutoMinorLocator())
+        axes.yaxis.set_minor_locator(AutoMinorLocator())
+        axes.tick_params(which="both", direction="in", top=second_x is None, right=second_y is None)
+        if second_x is not None:
+            _second(axes.secondary_xaxis("top", functions=second_x[:2]), "x", second_x.label)
+        if second_y is not None:
+            label = second_y.label if k == len(panels) - 1 else ""
+            _second(axes.secondary_yaxis("right", functions=second_y[:2]), "y", label)
+        anchor = (0.5, -0.13)
+        axes.legend(handles, labels, loc="upper center", bbox_to_anchor=anchor, ncols=2, fontsize=9, frameon=False)
+    if note:
+        figure.suptitle(note, fontsize=10)
+    return figure
+
+
+def _second(axis: Any, which: str, label: str) -> None:
+    from matplotlib.ticker import AutoMinorLocator
+
+    (axis.set_xlabel if which == "x" else axis.set_ylabel)(label)
+    (axis.xaxis if which == "x" else axis.yaxis).set_minor_locator(AutoMinorLocator())
+    axis.tick_params(which="both", direction="in")
+
+
+def _draw_box(axes: Any, box: Box) -> None:
+    for value in box.x:
+        if np.isfinite(value):
+            axes.axvline(value, color=box.color, linestyle=box.line, linewidth=1.2)
+    for value in box.y:
+        if np.isfinite(value):
+            axes.axhline(value, color=box.color, linestyle=box.line, linewidth=1.2)
+
+
+def _limits(
+    regions: Sequence[Region], marks: Sequence[Mark], boxes: Sequence[Box]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return axis limits that hold every region, mark and box with a margin, within the grids."""
+    extents = np.array([region.extent for region in regions])
+    result = []
+    for k in (0, 1):
+        points = [extents[:, 2 * k].min(), extents[:, 2 * k + 1].max()]
+        points += [mark[k] for mark in marks] + [value for box in boxes for value in box[k] if np.isfinite(value)]
+        grids = [region.x if k == 0 else region.y for region in regions]
+        margin = 0.08 * (max(points) - min(points))
+        low = max(min(points) - margin, min(grid[0] for grid in grids))
+        high = min(max(points) + margin, max(grid[-1] for grid in grids))
+        result.append((low, high))
+    return result[0], result[1]

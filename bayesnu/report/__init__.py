@@ -1,0 +1,1 @@
+"""Tables for the terminal, figures of a run and the HTML report."""

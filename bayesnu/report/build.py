@@ -1,0 +1,161 @@
+"""Write the figures and the self-contained HTML report of a finished run."""
+
+from __future__ import annotations
+
+import base64
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from bayesnu.errors import RunError
+from bayesnu.report.figures import KINDS, PER_COUPLING, coupling_figures, summary_figures
+from bayesnu.report.tables import limits_rows
+from bayesnu.resources import write_text
+from bayesnu.results.comparison import FOOTNOTE
+from bayesnu.results.runs import Run
+
+CAPTIONS = {
+    "predictive": "Data over the posterior predictive counts of each exposure",
+    "trace": "Densities and traces",
+    "ranks": "Rank plots: difference from uniform ranks, by chain",
+    "energy": "Energy: marginal and transition, and E-BFMI by chain",
+    "pairs": "Coupling and pulls against each other",
+}
+
+
+def write_report(run: Run, workers: int = 1) -> Path:
+    """Draw every figure of a finished run and write ``report.html``; returns its path.
+
+    Parameters
+    ----------
+    run : Run
+    workers : int
+        Processes that draw the figures of the couplings; with more than one, a
+        script that calls this needs the usual ``if __name__ == "__main__"`` guard.
+
+    Raises
+    ------
+    RunError
+        If a posterior is missing or truncated, or the folder cannot be written.
+    """
+    names = [entry["coupling"] for entry in run.limits["limits"]]
+    observed = bool(run.limits["observed"])
+    if workers > 1 and len(names) > 1:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(workers, len(names)), mp_context=context) as pool:
+            jobs = [pool.submit(coupling_figures, run.folder, name, observed) for name in names]
+            summary_figures(run.folder, run.limits)
+            for job in jobs:
+                job.result()
+    else:
+        summary_figures(run.folder, run.limits)
+        for name in names:
+            coupling_figures(run.folder, name, observed)
+    page = run.folder / "report.html"
+    write_text(page, render(run), RunError)
+    return page
+
+
+def render(run: Run) -> str:
+    """Return the HTML of a run whose figures exist."""
+    import jinja2
+
+    text = (resources.files("bayesnu.report") / "template.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    header, rows = limits_rows(run.limits)
+    information = run.information
+    entries = [entry_page(run.folder, entry) for entry in run.limits["limits"]]
+    return environment.from_string(text).render(
+        title=run.limits["title"],
+        model=run.limits["model"],
+        verdict=run.limits["verdict"],
+        data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
+        header=header,
+        rows=rows,
+        footnote=FOOTNOTE if any(c["converted"] for e in run.limits["limits"] for c in e["comparisons"]) else "",
+        forest=image(run.folder, "limits"),
+        posteriors=image(run.folder, "posteriors"),
+        entries=entries,
+        information=information,
+        paper=information["card"]["source"]["paper"],
+        card=json.dumps(information["card"], indent=1, ensure_ascii=False),
+    )
+
+
+def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what the template shows of one coupling."""
+    name = entry["coupling"]
+    credible, diagnostics = entry["credible"], entry["diagnostics"]
+
+    def number(value: float | None, digits: str) -> str:
+        return "–" if value is None else format(value, digits)
+
+    intervals = [
+        (label, item["kind"], f"{item['cl']:.0%}", exponential(item["intervals"]), exponential(item["mc_error"]))
+        for label, item in (
+            ("NUTS", credible),
+            ("Laplace grid", entry["laplace"]),
+            ("χ² (3.1), variance N_SM", entry["chi2"]),
+            ("χ² (3.1), variance N_SM + B", entry["chi2_background"]),
+            ("Poisson deviance", entry["poisson"]),
+        )
+    ]
+    comparisons = [
+        (
+            row["scenario"], row["source"], "–" if row["cl"] is None else f"{row['cl']:.0%}",
+            exponential([row["published"]]),
+            exponential([row["published_true_units"]]) + (" *" if row["converted"] else ""),
+            ", ".join(f"{r:.3g}" for r in row["ratio"] if r is not None) or "–",
+        )
+        for row in entry["comparisons"]
+    ]
+    return {
+        "name": name,
+        "unit": entry["unit"],
+        "prior": entry["prior"],
+        "quoted": f"{credible['cl']:.0%} {KINDS[credible['kind']]}",
+        "verdict": diagnostics["verdict"],
+        "reasons": diagnostics["reasons"],
+        "intervals": intervals,
+        "comparisons": comparisons,
+        "diagnostics": [
+            ("R-hat (coupling, worst pull)", f"{diagnostics['rhat']:.4f}, {diagnostics['pull_rhat_max']:.4f}"),
+            ("bulk ESS, tail ESS", f"{diagnostics['ess_bulk']:.0f}, {diagnostics['ess_tail']:.0f}"),
+            ("least ESS of a pull", f"{diagnostics['pull_ess_min']:.0f}"),
+            ("divergences", str(diagnostics["divergences"])),
+            ("least E-BFMI of a chain", f"{diagnostics['ebfmi_min']:.2f}"),
+            ("Monte Carlo error of a bound / extent", number(diagnostics["error_relative"], ".2%")),
+            ("NUTS against the Laplace grid, in Monte Carlo errors", number(diagnostics["laplace_sigma"], ".1f")),
+        ],
+        "figures": [(CAPTIONS[kind], image(folder, f"{name}-{kind}")) for kind in PER_COUPLING],
+    }
+
+
+def exponential(intervals: list[list[float | None]]) -> str:
+    """Return a union of intervals with full exponents; open ends as ±∞, missing numbers as a dash."""
+    parts = []
+    for low, high in intervals:
+        if low is None and high is None:
+            return "–"
+        parts.append(f"[{'–∞' if low is None else f'{low:.4g}'}, {'∞' if high is None else f'{high:.4g}'}]")
+    return " ∪ ".join(parts)
+
+
+def image(folder: Path, name: str) -> str:
+    """Return a figure of the run as a data URI.
+
+    Raises
+    ------
+    RunError
+        If it cannot be read.
+    """
+    path = folder / "figures" / f"{name}.png"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

@@ -1,0 +1,125 @@
+"""The figures of a run: read what a run stored, draw, save as PNG and PDF."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesnu.errors import RunError
+from bayesnu.plotting.limits import DensityPanel, ForestRow, plot_forest, plot_posteriors
+from bayesnu.plotting.predictive import PredictivePanel, plot_predictive
+from bayesnu.resources import write_atomically
+from bayesnu.results.posterior import load_posterior
+from bayesnu.results.runs import posterior_path
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+KINDS = {"hdi": "highest density", "eti": "equal-tailed", "upper": "upper limit"}
+PER_COUPLING = ("predictive", "trace", "ranks", "energy", "pairs")
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Save a figure as PNG and PDF, each aside and renamed."""
+    for suffix, options in ((".png", {"dpi": 110}), (".pdf", {})):
+        write_atomically(
+            folder / f"{name}{suffix}",
+            lambda path, s=suffix, o=options: figure.savefig(path, format=s[1:], **o),  # type: ignore[misc]
+            RunError,
+        )
+
+
+def coupling_figures(run_folder: Path, coupling: str, observed: bool) -> None:
+    """Draw and save the predictive and the ArviZ figures of one coupling."""
+    import matplotlib
+
+    with warnings.catch_warnings(), matplotlib.rc_context({"backend": "Agg"}):
+        # Notes of plotting libraries to their developers are not the user's to act on.
+        warnings.simplefilter("ignore")
+        from matplotlib import pyplot
+
+        from bayesnu.plotting import diagnostics
+
+        tree = load_posterior(posterior_path(run_folder, coupling))
+        shown = diagnostics.readable(tree, coupling)
+        label = "observed counts" if observed else "Asimov data"
+        figures = (
+            plot_predictive(predictive_panels(tree), label),
+            diagnostics.plot_trace(shown, coupling),
+            diagnostics.plot_ranks(shown, coupling),
+            diagnostics.plot_energy(tree, coupling),
+            diagnostics.plot_pairs(shown, coupling),
+        )
+        for name, figure in zip(PER_COUPLING, figures, strict=True):
+            save_figure(figure, run_folder / "figures", f"{coupling}-{name}")
+        pyplot.close("all")
+
+
+def predictive_panels(tree: xr.DataTree) -> list[PredictivePanel]:
+    """Return one panel per exposure from the stored predictive counts and data."""
+    counts = tree["posterior_predictive"]["n"]
+    data, constant = tree["observed_data"]["n"], tree["constant_data"]
+    quantiles = np.quantile(counts.values.reshape(-1, counts.sizes["obs"]), [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+    exposure = np.asarray(data["exposure"].values)
+    panels = []
+    for name in dict.fromkeys(exposure.tolist()):
+        own = exposure == name
+        edges = np.append(data["e_theta2_lo_mev"].values[own], data["e_theta2_hi_mev"].values[own][-1])
+        panels.append(
+            PredictivePanel(
+                str(name), edges, data.values[own], constant["background"].values[own], constant["signal_sm"].values[own],
+                quantiles[:, own],
+            )
+        )
+    return panels
+
+
+def density_panels(run_folder: Path, limits: Sequence[dict[str, Any]]) -> list[DensityPanel]:
+    """Return one posterior panel per coupling."""
+    panels = []
+    for entry in limits:
+        name, credible = entry["coupling"], entry["credible"]
+        tree = load_posterior(posterior_path(run_folder, name))
+        grid, curve = tree["laplace_grid"], tree["profile_curve"]
+        panels.append(
+            DensityPanel(
+                name, tree["posterior"][name].values.ravel(), grid[name].values, grid["density"].values,
+                grid["prior_density"].values, curve[name].values, curve["delta_chi2"].values, credible["intervals"],
+                f"{credible['cl']:.0%} {KINDS[credible['kind']]}",
+            )
+        )
+    return panels
+
+
+def forest_panels(limits: dict[str, Any]) -> list[tuple[str, list[ForestRow]]]:
+    """Return the rows of the forest plot: ours, the paper's own in true units, then the others."""
+    panels = []
+    for entry in limits["limits"]:
+        credible, chi2 = entry["credible"], entry["chi2"]
+        level = f"{credible['cl']:.0%}"
+        rows = [
+            ForestRow(f"credible, {KINDS[credible['kind']]} {level} (NUTS)", credible["intervals"], "credible"),
+            ForestRow(f"credible, {KINDS[credible['kind']]} {level} (Laplace grid)", entry["laplace"]["intervals"], "laplace"),
+            ForestRow(f"Δχ² {level} C.L., variance N_SM", chi2["intervals"], "chi2"),
+            ForestRow(f"Δχ² {level} C.L., variance N_SM + B", entry["chi2_background"]["intervals"], "chi2"),
+        ]
+        for row in entry["comparisons"]:
+            own = row["scenario"] == limits["scenario"]
+            if row["scenario"] in ("on-axis", "prism") and not own:
+                continue
+            note = ", true units" if row["converted"] else ""
+            label = f"{row['source']}, {row['scenario']}{note}" if own else f"{row['scenario']} ({row['source']})"
+            rows.append(ForestRow(label, [row["published_true_units"]], "published" if own else "other"))
+        panels.append((entry["coupling"], rows))
+    return panels
+
+
+def summary_figures(run_folder: Path, limits: dict[str, Any]) -> None:
+    """Draw and save the posterior densities and the forest plot."""
+    save_figure(plot_posteriors(density_panels(run_folder, limits["limits"])), run_folder / "figures", "posteriors")
+    save_figure(plot_forest(forest_panels(limits)), run_folder / "figures", "limits")

@@ -1,0 +1,153 @@
+"""Results as rich tables for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from bayesnu.experiment.prediction import Prediction
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.resources import DataFile
+from bayesnu.results.comparison import FOOTNOTE
+from bayesnu.results.intervals import IntervalSet
+
+
+def power_of_ten(values: Sequence[float]) -> int:
+    """Return the exponent in which the largest of some values is written."""
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    return math.floor(math.log10(largest)) if largest > 0 else 0
+
+
+def write_bounds(low: float | None, high: float | None, exponent: int, one_sided: bool) -> str:
+    """Return bounds as "< b", "> a" or "[a, b]" in units of 10^exponent."""
+    a, b = (f"{v / 10.0**exponent:.2f}" if v is not None and math.isfinite(v) else None for v in (low, high))
+    if a is None and b is None:
+        return "–"
+    if one_sided or a is None:
+        return f"< {b}"
+    return f"> {a}" if b is None else f"[{a}, {b}]"
+
+
+def write_set(intervals: Sequence[Sequence[float | None]], exponent: int, one_sided: bool) -> str:
+    """Return a union of intervals in units of 10^exponent."""
+    return " ∪ ".join(write_bounds(low, high, exponent, one_sided) for low, high in intervals)
+
+
+def flat(intervals: Sequence[Sequence[float | None]]) -> list[float]:
+    """Return all finite bounds."""
+    return [v for pair in intervals for v in pair if v is not None]
+
+
+def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the comparison of a run with its own published row.
+
+    Parameters
+    ----------
+    limits : dict
+        The content of limits.json.
+    """
+    level = f"{limits['limits'][0]['credible']['cl']:.0%}"
+    header = [
+        "coupling", f"{level} credible (NUTS)", "MC error", "Laplace grid", f"{level} C.L. χ²", "published", "published, true units",
+        "ratio χ²/published", "diagnostics",
+    ]
+    rows = []
+    for entry in limits["limits"]:
+        one_sided = COUPLINGS[entry["coupling"]].squared_only
+        credible, chi2 = entry["credible"], entry["chi2"]
+        exponent = power_of_ten(flat(credible["intervals"]) + flat(chi2["intervals"]))
+        own = next((c for c in entry["comparisons"] if c["scenario"] == limits["scenario"]), None)
+        errors = [v / 10.0**exponent for v in flat(credible["mc_error"])]
+        kind = {"upper": "", "hdi": " HDI", "eti": " ETI"}[credible["kind"]]
+        published, true, ratio = "–", "–", "–"
+        if own is not None:
+            published = write_bounds(*own["published"], exponent, one_sided)
+            true = write_bounds(*own["published_true_units"], exponent, one_sided) + ("*" if own["converted"] else "")
+            ratio = ", ".join(f"{r:.2f}" for r in own["ratio"] if r is not None)
+        rows.append(
+            [
+                f"{entry['coupling']} [10^{exponent} {entry['unit']}]",
+                write_set(credible["intervals"], exponent, one_sided) + kind,
+                ", ".join(f"±{e:.2g}" for e in errors) or "–",
+                write_set(entry["laplace"]["intervals"], exponent, one_sided),
+                write_set(chi2["intervals"], exponent, one_sided),
+                published, true, ratio, entry["diagnostics"]["verdict"],
+            ]
+        )
+    return header, rows
+
+
+def limits_table(limits: dict[str, Any]) -> Table:
+    """Return the comparison table of a run."""
+    header, rows = limits_rows(limits)
+    footnotes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
+    footnotes.append("Credible: one-sided upper limit for magnetic moments, highest-density set otherwise. χ²: (3.1), variance N_SM.")
+    return _table(f"{limits['title']}: limits", header, rows, " ".join(footnotes))
+
+
+def runs_table(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    """Return one table of several runs: a row per coupling, a column per run and method."""
+    header = ["coupling"] + [f"{name}: {method}" for name, _ in runs for method in ("credible", "χ²")]
+    names = list(dict.fromkeys(entry["coupling"] for _, limits in runs for entry in limits["limits"]))
+    rows = []
+    for name in names:
+        entries = [next((e for e in limits["limits"] if e["coupling"] == name), None) for _, limits in runs]
+        sets = [e[key]["intervals"] if e else [] for e in entries for key in ("credible", "chi2")]
+        exponent = power_of_ten([v for intervals in sets for v in flat(intervals)])
+        one_sided = COUPLINGS[name].squared_only
+        cells = [write_set(intervals, exponent, one_sided) or "–" for intervals in sets]
+        rows.append([f"{name} [10^{exponent} {COUPLINGS[name].unit}]", *cells])
+    return _table("Runs side by side", header, rows, "Probability and kind of each interval: limits.json of the run.")
+
+
+def interval_table(model: str, interval: IntervalSet) -> Table:
+    """Return one limit as a table."""
+    one_sided = COUPLINGS[interval.coupling].squared_only and interval.kind in ("upper", "delta_chi2")
+    exponent = power_of_ten([v for pair in interval.intervals for v in pair])
+    errors = [v for pair in interval.mc_error for v in pair if math.isfinite(v)]
+    bounds = write_set(interval.intervals, exponent, one_sided)
+    row = [
+        model, interval.coupling, interval.method, f"{interval.probability:.0%}", interval.kind,
+        f"{bounds} × 10^{exponent} {interval.unit}", ", ".join(f"±{e:.2g}" for e in errors) or "exact",
+    ]
+    return _table("Limit", ["model", "coupling", "method", "probability", "kind", "interval", "Monte Carlo error"], [row])
+
+
+def prediction_tables(prediction: Prediction) -> list[Table]:
+    """Return a table of counts per bin for each exposure."""
+    tables = []
+    for e in prediction.exposures:
+        columns = {**e.signal, **e.background, "total": e.total}
+        rows = [
+            [f"{e.bin_edges_mev[b]:.3f}–{e.bin_edges_mev[b + 1]:.3f}", *(f"{c[b]:.2f}" for c in columns.values())]
+            for b in range(e.total.size)
+        ]
+        rows.append(["sum", *(f"{c.sum():.1f}" for c in columns.values())])
+        totals = ", ".join(f"{channel} {value:.1f}" for channel, value in e.signal_total_per_year.items())
+        title = f"{prediction.model}: {e.mode} mode, {e.position_m:g} m, {e.years:g} years"
+        caption = f"Signal per year above threshold, before binning: {totals}"
+        tables.append(_table(title, ["E_e θ² [MeV]", *columns], rows, caption))
+    return tables
+
+
+def models_table(models: Sequence[tuple[str, str, str]]) -> Table:
+    """Return the shipped cards: name, title, paper."""
+    return _table("Models", ["name", "title", "paper"], [list(row) for row in models])
+
+
+def data_table(files: Sequence[DataFile]) -> Table:
+    """Return the shipped data files with their state."""
+    rows = [[f.name, f"{f.size}", f.sha256[:12], "intact" if f.intact else "CHANGED"] for f in files]
+    return _table("Data", ["file", "bytes", "SHA-256", "state"], rows)
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> Table:
+    table = Table(title=title, caption=caption, caption_justify="left")
+    for k, name in enumerate(header):
+        table.add_column(name, justify="left" if k == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
