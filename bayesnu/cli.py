@@ -71,7 +71,12 @@ def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("starting", total=total)
         steps = -1
@@ -141,7 +146,9 @@ def run(
 @app.command()
 def predict(
     model: ModelArgument,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a coupling; repeatable.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a coupling; repeatable.")
+    ] = None,
     pull: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a pull; 0.1 is 10%.")] = None,
     format_: FormatOption = Format.table,
     override: Override = None,

@@ -142,7 +142,7 @@ def read_data(path: Path) -> bytes:
         raise DataError(f"{path}: not listed in data/{MANIFEST}; keep your own files outside the shipped data")
     if found != expected:
         raise DataError(
-            f"{path}: checksum {found[:12]}… differs from {expected[:12]}… in data/{MANIFEST}; the file was changed or damaged"
+            f"{path}: changed or damaged: its checksum {found[:12]}… is not {expected[:12]}… of data/{MANIFEST}"
         )
     return content
 

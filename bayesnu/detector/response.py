@@ -55,7 +55,9 @@ class ResponseMatrix:
         rows = self.values.sum(axis=2)
         if rows.max() > 1 + 1e-9:
             i, j = np.unravel_index(int(rows.argmax()), rows.shape)
-            raise ResponseError(f"response row (energy {i}, e_theta2 {j}) sums to {rows.max():.9f}: at most 1 is allowed")
+            raise ResponseError(
+                f"response row (energy {i}, e_theta2 {j}) sums to {rows.max():.9f}: at most 1 is allowed"
+            )
 
     def fold(self, true_counts: Array) -> Array:
         """Fold counts in the true cells, shape (…, energy_cells, angle_cells), to bins, shape (…, bins)."""
@@ -160,7 +162,9 @@ def build_response(settings: ResponseSettings) -> ResponseMatrix:
     points = settings.samples // (cells * smearing.REPLICATES)
     if points < 1:
         needed = cells * smearing.REPLICATES
-        raise ResponseError(f"samples = {settings.samples}: at least {needed} are needed, {smearing.REPLICATES} per true cell")
+        raise ResponseError(
+            f"samples = {settings.samples}: at least {needed} are needed, {smearing.REPLICATES} per true cell"
+        )
     shifts = rng.random((settings.energy_cells, settings.angle_cells, smearing.REPLICATES, 4))
     return ResponseMatrix(settings, *smearing.variance_reduced(*grid, *detector, points, shifts))
 

@@ -118,7 +118,7 @@ def find_bin(value: float, edges: Array) -> int:
     """Return the bin of ``value``, or -1 outside; bins are half open."""
     if value < edges[0] or value >= edges[-1]:
         return -1
-    return int(np.searchsorted(edges, value, side="right")) - 1
+    return np.searchsorted(edges, value, side="right") - 1  # type: ignore[return-value]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -162,7 +162,9 @@ def sample_and_histogram(
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def histogram_events(energies: Array, angles: Array, sigma: float, resolution: float, edges: Array, seeds: Array) -> Array:
+def histogram_events(
+    energies: Array, angles: Array, sigma: float, resolution: float, edges: Array, seeds: Array
+) -> Array:
     """Smear a list of true events and histogram them: the recipe of Appendix A; counts by bin, the lost ones last.
 
     ``seeds`` holds one seed per block of events; blocks are equal shares of the list.

@@ -115,7 +115,9 @@ def ccqe_kernel(spectrum: Spectrum, card: Card, edges_mev: Sequence[float], poin
     q2 = (energy * true) ** 2
     # dσ/dθ² = E² dσ/dQ²; sin θ/θ turns solid angle into θ². Mean over points × volume of (E, θ²) = integral.
     solid = np.sinc(measured / math.pi) / np.maximum(np.sinc(true / math.pi), 1e-9)
-    weight = ccqe_cross_section(q2) * energy**2 * solid * angle2_max * width * density / density.sum(axis=1, keepdims=True)
+    weight = (
+        ccqe_cross_section(q2) * energy**2 * solid * angle2_max * width * density / density.sum(axis=1, keepdims=True)
+    )
     on_neutron = np.where(proton_visible(q2), 0.0, weight)
     resolution = card.detector.energy_resolution
     return (
@@ -186,7 +188,11 @@ def read_backgrounds(path: Path, card: Card, flux: FluxTable) -> Array:
             )
         low = [number(path, row, "e_theta2_lo_mev", minimum=0) for row in own]
         high = [number(path, row, "e_theta2_hi_mev", minimum=0) for row in own]
-        if len(own) != len(edges) - 1 or not np.allclose([*low, high[-1]], edges, rtol=0, atol=1e-9) or low[1:] != high[:-1]:
+        if (
+            len(own) != len(edges) - 1
+            or not np.allclose([*low, high[-1]], edges, rtol=0, atol=1e-9)
+            or low[1:] != high[:-1]
+        ):
             raise CardError(f"detector.bin_edges_mev: {path.name} was made for other bins; {remedy}")
         for b, name in enumerate(BACKGROUNDS):
             result[k, b] = [number(path, row, name, minimum=0) for row in own]
@@ -199,7 +205,6 @@ def background_table(card: Card, counts: Array) -> str:
     edges = card.detector.bin_edges_mev
     for exposure, (ccqe, pi0) in zip(card.exposures, counts, strict=True):
         for b in range(len(edges) - 1):
-            lines.append(
-                f"{exposure.mode},{exposure.position_m:g},{edges[b]:.12g},{edges[b + 1]:.12g},{ccqe[b]:.6g},{pi0[b]:.6g}"
-            )
+            where = f"{exposure.mode},{exposure.position_m:g},{edges[b]:.12g},{edges[b + 1]:.12g}"
+            lines.append(f"{where},{ccqe[b]:.6g},{pi0[b]:.6g}")
     return "\n".join(lines) + "\n"

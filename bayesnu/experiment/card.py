@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -75,7 +76,7 @@ class Detector(Table):
     def _increasing(cls, edges: list[float]) -> list[float]:
         if edges[0] < 0:
             raise ValueError("the first edge must be at least 0")
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             if high <= low:
                 raise ValueError(f"edges must increase; {high:g} follows {low:g}")
         return edges

@@ -71,7 +71,9 @@ class CountModel:
     def monomial_values(self, couplings: Any, stack: Callable[[list[Any]], Any] = np.stack) -> Any:
         """Return the value of each monomial; ``couplings`` is indexed by coupling first."""
         one = couplings[0] * 0.0 + 1.0
-        return stack([_product([couplings[j] for j, n in monomial for _ in range(n)], one) for monomial in self.monomials])
+        return stack(
+            [_product([couplings[j] for j, n in monomial for _ in range(n)], one) for monomial in self.monomials]
+        )
 
     def signal_strengths(self, couplings: Array) -> Array:
         """Return the counts of each component before pulls: (couplings, points) → (points, components, obs)."""
@@ -180,10 +182,13 @@ def build_count_model(card: Card, templates: Templates, backgrounds: Array) -> C
             names.setdefault(name, len(names))
         for c, channel in enumerate(CHANNELS):
             members = channel_pulls(channel, exposure.mode)
-            label = f"{'wrong' if 'wrong_sign' in members else 'right'}-sign {'electron' if 'electron_flavour' in members else 'muon'}"
+            sign = "wrong-sign" if "wrong_sign" in members else "right-sign"
+            label = f"{sign} {'electron' if 'electron_flavour' in members else 'muon'}"
             place = component([own[name] for name in members], label + suffix)
             for t, term in enumerate(TERMS.values()):
-                monomial = tuple(sorted((order.index(f"{family}_{CHANNELS[channel].flavour}"), n) for family, n in term))
+                monomial = tuple(
+                    sorted((order.index(f"{family}_{CHANNELS[channel].flavour}"), n) for family, n in term)
+                )
                 add(place, monomial, k, templates.values[k, c, t])
         for b, name in enumerate(BACKGROUNDS):
             add(component([own[name]], name + suffix), (), k, backgrounds[k, b] * exposure.years)

@@ -102,7 +102,7 @@ def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
         raise CardError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardError(f"{path}: not TOML: {error}") from error
-    folders = {key: (path.parent,) for key in PATH_KEYS}
+    folders = dict.fromkeys(PATH_KEYS, (path.parent,))
     for text in overrides:
         parts, value = read_override(text)
         apply_override(content, parts, value, text)

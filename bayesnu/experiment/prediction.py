@@ -93,7 +93,9 @@ def predict(experiment: Experiment, couplings: Mapping[str, float], pulls: Mappi
                 factor = math.prod(1 + given.get(own[name], 0.0) for name in channel_pulls(channel, exposure.mode))
                 weights = factor * np.array(
                     [
-                        math.prod((theta[f"{family}_{species.flavour}"] for family, n in term for _ in range(n)), start=1.0)
+                        math.prod(
+                            (theta[f"{family}_{species.flavour}"] for family, n in term for _ in range(n)), start=1.0
+                        )
                         for term in TERMS.values()
                     ]
                 )

@@ -104,9 +104,8 @@ class Experiment:
         """
         names = self.card.couplings
         if coupling not in names:
-            raise UsageError(
-                f"unknown coupling '{coupling}': {self.loaded.path.name} has {', '.join(names)}{nearest(coupling, names)}"
-            )
+            allowed = f"{self.loaded.path.name} has {', '.join(names)}{nearest(coupling, names)}"
+            raise UsageError(f"unknown coupling '{coupling}': {allowed}")
         return coupling
 
     @property
@@ -136,9 +135,7 @@ def _silent(_: str) -> None:
     """Drop a notice."""
 
 
-def load_experiment(
-    model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = _silent
-) -> Experiment:
+def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = _silent) -> Experiment:
     """Load a card and everything it names.
 
     Parameters
@@ -189,8 +186,7 @@ def load_experiment(
     counts = [exposure.observed_counts for exposure in card.exposures]
     observed = counts[0] is not None
     data = np.array(counts, dtype=float).ravel() if observed else finite(count_model.expected(), {}, {})
-    if not (count_model.expected() > 0).all():
-        raise CardError(
-            f"{loaded.path}: detector.bin_edges_mev: bin {int(np.argmin(count_model.expected()))} expects no counts at all"
-        )
+    empty = np.flatnonzero(~(count_model.expected() > 0))
+    if empty.size:
+        raise CardError(f"{loaded.path}: detector.bin_edges_mev: bin {empty[0]} expects no counts at all")
     return Experiment(loaded, flux, templates, backgrounds, count_model, data, observed, files)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.detector.response import ResponseMatrix
 from bayesnu.detector.settings import ResponseSettings
 from bayesnu.detector.store import find_response
 from bayesnu.errors import CardError

@@ -119,7 +119,9 @@ def read_flux(path: Path) -> FluxTable:
         bins = groups.setdefault(key, [])
         if bins and low != bins[-1][1]:
             problem = "overlaps or is not sorted after" if low < bins[-1][1] else "leaves a gap after"
-            raise DataError(f"{path}: line {row['line']}, e_lo_gev = {low:g}: {problem} the bin that ends at {bins[-1][1]:g}")
+            raise DataError(
+                f"{path}: line {row['line']}, e_lo_gev = {low:g}: {problem} the bin that ends at {bins[-1][1]:g}"
+            )
         bins.append((low, high, [number(path, row, channel, minimum=0) for channel in CHANNELS], row["line"]))
     spectra = {
         key: Spectrum(

@@ -59,7 +59,7 @@ class Problem:
     def wide_scan(self) -> tuple[Array, Array]:
         """Scaled values of a single coupling over many decades, and the profiled -2 ln L there."""
         reach = np.geomspace(1e-2, 1e6, 193)
-        mirrored = [] if squared_only(self)[0] else -reach[::-1]
+        mirrored = reach[:0] if squared_only(self)[0] else -reach[::-1]
         points = np.concatenate([mirrored, [0.0], reach])
         return points, minimise_pulls(self, points[None, :]).value
 
@@ -104,7 +104,7 @@ def coupling_scale(model: CountModel, coupling: str) -> float:
                 unit.append(size ** (-0.5 / power))
     if not unit:
         raise ConvergenceError(f"{coupling}: the expected counts do not depend on it; check the flux of its flavour")
-    return min(unit)
+    return float(min(unit))
 
 
 def make_problem(
@@ -124,8 +124,10 @@ def make_problem(
     scales = np.array([coupling_scale(experiment.model, name) for name in names])
     spread = experiment.signal_sm + (experiment.background if variance == "sm+background" else 0.0)
     if statistic == "chi2" and not (spread > 0).all():
-        raise UsageError(f"variance = {variance}: bin {int(np.argmin(spread))} expects no counts; use the method poisson")
-    return Problem(names, scales, experiment.model.restrict(names, scales), experiment.data, statistic, spread)
+        raise UsageError(
+            f"variance = {variance}: bin {int(np.argmin(spread))} expects no counts; use the method poisson"
+        )
+    return Problem(names, scales, experiment.model.restrict(names, scales.tolist()), experiment.data, statistic, spread)
 
 
 def squared_only(problem: Problem) -> NDArray[np.bool_]:
@@ -147,7 +149,10 @@ def _statistic(problem: Problem, expected: Array) -> tuple[Array, Array, Array]:
 
 
 def _factor_slopes(model: CountModel, z: Array) -> tuple[Array, Array, Array]:
-    """Return the components' pull factors and their first two derivatives in z: (g, c), (g, c, p), (g, c, p, p); needs 1 + σ z > 0."""
+    """Return the components' pull factors and their first two derivatives in z; needs 1 + σ z > 0.
+
+    Shapes (g, c), (g, c, p) and (g, c, p, p).
+    """
     value = model.pull_factors(model.widths * z)
     slope = model.membership * (model.widths / (1 + model.widths * z))[:, None, :]
     first = value[:, :, None] * slope

@@ -55,7 +55,7 @@ def _scan(problem: Problem, threshold: float, points: int) -> tuple[Array, Array
     extra = []
     padded = np.concatenate([[np.inf], value, [np.inf]])
     for k in np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] <= padded[2:])):
-        bounds = (grid[max(k - 1, 0)], grid[min(k + 1, points - 1)])
+        bounds = (float(grid[max(int(k) - 1, 0)]), float(grid[min(int(k) + 1, points - 1)]))
         found = minimize_scalar(
             lambda t: float(minimise_pulls(problem, np.array([[t]])).value[0]),
             bounds=bounds,

@@ -66,8 +66,15 @@ class Sampler:
     _compiled: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def sample(
-        self, problem: Problem, priors: Sequence[Prior], singles: Sequence[Problem], *, draws: int, chains: int,
-        tune: int, seed: int,
+        self,
+        problem: Problem,
+        priors: Sequence[Prior],
+        singles: Sequence[Problem],
+        *,
+        draws: int,
+        chains: int,
+        tune: int,
+        seed: int,
     ) -> Draws:
         """Draw from the posterior of a problem.
 
@@ -102,8 +109,15 @@ class Sampler:
             compiled = self._compiled[structure].with_data(**swapped)
             with contextlib.redirect_stdout(io.StringIO()):
                 trace = nutpie.sample(
-                    compiled, draws=draws, tune=tune, chains=chains, cores=min(chains, os.cpu_count() or 1),
-                    seed=seed, target_accept=self.target_accept, progress_bar=False, save_warmup=False,
+                    compiled,
+                    draws=draws,
+                    tune=tune,
+                    chains=chains,
+                    cores=min(chains, os.cpu_count() or 1),
+                    seed=seed,
+                    target_accept=self.target_accept,
+                    progress_bar=False,
+                    save_warmup=False,
                 )
         posterior = trace["posterior"]
         # Only v and w are stored while sampling; the model's deterministics follow from them.

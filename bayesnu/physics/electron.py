@@ -46,7 +46,9 @@ def millicharge_shift(recoil_gev: ArrayLike) -> Array:
     e² Q_e q/k² with k² = -2mT and Q_e = -1.
     """
     m, G = constants.ELECTRON_MASS_GEV, constants.FERMI_CONSTANT_GEV2
-    return np.asarray(-math.sqrt(2) * math.pi * constants.FINE_STRUCTURE / (G * m * np.asarray(recoil_gev, dtype=float)))
+    return np.asarray(
+        -math.sqrt(2) * math.pi * constants.FINE_STRUCTURE / (G * m * np.asarray(recoil_gev, dtype=float))
+    )
 
 
 def charge_radius_shift(sin2_theta_w: float) -> float:
@@ -54,9 +56,7 @@ def charge_radius_shift(sin2_theta_w: float) -> float:
     return 2 / 3 * constants.W_MASS_GEV**2 * sin2_theta_w / constants.HBARC2_CM2_GEV2
 
 
-def shifted_coefficients(
-    recoil_gev: ArrayLike, channel: Channel, sin2_theta_w: float
-) -> tuple[Array, Array, Array]:
+def shifted_coefficients(recoil_gev: ArrayLike, channel: Channel, sin2_theta_w: float) -> tuple[Array, Array, Array]:
     """Return the coefficients of 1, δg_V and δg_V² in (2.1), each as c_n(T), n the power of 1/E.
 
     dσ/dT = m G_F²/(2π) [(g_V + s g_A)² + (g_V - s g_A)² (1 - T/E)² - (g_V² - g_A²) m T/E²]
@@ -89,7 +89,9 @@ def magnetic_coefficients(recoil_gev: ArrayLike) -> Array:
     return np.stack([norm / T, np.full_like(T, -norm), np.zeros_like(T)])
 
 
-def printed_millicharge_coefficients(recoil_gev: ArrayLike, channel: Channel, sin2_theta_w: float) -> tuple[Array, Array]:
+def printed_millicharge_coefficients(
+    recoil_gev: ArrayLike, channel: Channel, sin2_theta_w: float
+) -> tuple[Array, Array]:
     """Return c_n(T) per q and per q² exactly as (4.8) and (4.9) are printed in arXiv:2111.14884.
 
     √2 α G_F q/(E² T) {g_V [2E² + T² - T(2E + T)] ± g_A T(2E - T)} and
@@ -204,6 +206,4 @@ def standard_model_charge_radius(lepton: str) -> float:
     """
     mass = constants.CHARGED_LEPTON_MASS_GEV[lepton]
     bracket = 3 - 2 * math.log(mass**2 / constants.W_MASS_GEV**2)
-    return (
-        constants.FERMI_CONSTANT_GEV2 / (4 * math.sqrt(2) * math.pi**2) * bracket * constants.HBARC2_CM2_GEV2
-    )
+    return constants.FERMI_CONSTANT_GEV2 / (4 * math.sqrt(2) * math.pi**2) * bracket * constants.HBARC2_CM2_GEV2

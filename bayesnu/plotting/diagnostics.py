@@ -51,7 +51,9 @@ def plot_trace(shown: xr.DataTree, title: str) -> Figure:
     import arviz as az
 
     height = 1.3 * len(shown["posterior"].data_vars) + 0.6
-    return _figure(az.plot_trace_dist(shown, figure_kwargs={"figsize": (11, height)}), f"{title}: densities and traces by chain")
+    return _figure(
+        az.plot_trace_dist(shown, figure_kwargs={"figsize": (11, height)}), f"{title}: densities and traces by chain"
+    )
 
 
 def plot_ranks(shown: xr.DataTree, title: str) -> Figure:
@@ -64,7 +66,7 @@ def plot_ranks(shown: xr.DataTree, title: str) -> Figure:
 
 
 def plot_energy(tree: xr.DataTree, title: str) -> Figure:
-    """Plot the marginal energy and its transitions of a whole fit; alike if momentum resampling explores all energies."""
+    """Plot the marginal energy and its transitions of a whole fit; alike if momenta explore all energies."""
     import arviz as az
 
     return _figure(az.plot_energy(tree, figure_kwargs={"figsize": (11, 3)}), f"{title}: energy and E-BFMI")
@@ -76,4 +78,6 @@ def plot_pairs(shown: xr.DataTree, title: str) -> Figure:
 
     size = 1.7 * len(shown["posterior"].data_vars)
     visuals = {"scatter": {"alpha": 0.25, "s": 4}}
-    return _figure(az.plot_pair(shown, marginal=True, visuals=visuals, figure_kwargs={"figsize": (size, size)}), f"{title}: pairs")
+    return _figure(
+        az.plot_pair(shown, marginal=True, visuals=visuals, figure_kwargs={"figsize": (size, size)}), f"{title}: pairs"
+    )

@@ -20,7 +20,7 @@ LINES = MappingProxyType({"neutrino": "-", "antineutrino": "--"})
 """Line style by horn polarity."""
 
 
-def flux_figure(fluxes: Sequence[xr.DataArray]) -> Figure:
+def plot_fluxes(fluxes: Sequence[xr.DataArray]) -> Figure:
     """Return the fluxes of every position in a panel of its own, polarities by line style, channels by colour.
 
     Parameters
@@ -51,8 +51,12 @@ def flux_figure(fluxes: Sequence[xr.DataArray]) -> Figure:
             edges = np.append(flux["energy_lo"].values, flux["energy_hi"].values[-1])
             for channel in flux["channel"].values:
                 axes.stairs(
-                    flux.sel(channel=channel).values, edges, color=COLORS[str(channel)],
-                    linestyle=LINES[flux.attrs["mode"]], linewidth=1.4, baseline=None,
+                    flux.sel(channel=channel).values,
+                    edges,
+                    color=COLORS[str(channel)],
+                    linestyle=LINES[flux.attrs["mode"]],
+                    linewidth=1.4,
+                    baseline=None,
                 )
             axes.set_xlim(edges[0], edges[-1])
         axes.set_yscale("log")

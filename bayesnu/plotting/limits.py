@@ -75,11 +75,12 @@ def plot_posteriors(panels: Sequence[DensityPanel]) -> Figure:
     columns = 2 if len(panels) > 1 else 1
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(5.6 * columns, 3.5 * rows), layout="constrained")
-    for axes, panel in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), panels, strict=False):
+    grid = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for axes, panel in zip(grid, panels, strict=False):
         _draw_posterior(axes, panel)
-    for axes in figure.axes[len(panels) :]:
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
+    handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     return figure
 
@@ -119,7 +120,11 @@ class ForestRow:
 
 
 ROLE_COLOURS = {
-    "credible": NUTS_COLOUR, "laplace": GRID_COLOUR, "chi2": CHI2_COLOUR, "published": PUBLISHED_COLOUR, "other": OTHER_COLOUR,
+    "credible": NUTS_COLOUR,
+    "laplace": GRID_COLOUR,
+    "chi2": CHI2_COLOUR,
+    "published": PUBLISHED_COLOUR,
+    "other": OTHER_COLOUR,
 }
 
 
@@ -171,7 +176,12 @@ def _draw_forest(axes: Axes, coupling: str, rows: Sequence[ForestRow]) -> None:
             if stop > right:
                 axes.plot([right], [k], marker=">", color=colour, ms=7, clip_on=False)
         axes.annotate(
-            " ∪ ".join(text), (1.01, k), xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False
+            " ∪ ".join(text),
+            (1.01, k),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8,
+            annotation_clip=False,
         )
     axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)

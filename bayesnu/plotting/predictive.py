@@ -55,7 +55,13 @@ def plot_predictive(panels: Sequence[PredictivePanel], data_label: str) -> Figur
         for axes, shift, norm in ((top, np.zeros_like(middle), np.ones_like(middle)), (bottom, middle, scale)):
             for a, b, alpha, label in ((low, high, 0.25, "predictive, 90%"), (first, third, 0.45, "predictive, 50%")):
                 axes.stairs(
-                    (b - shift) / norm, edges, baseline=(a - shift) / norm, fill=True, color="#0072B2", alpha=alpha, label=label
+                    (b - shift) / norm,
+                    edges,
+                    baseline=(a - shift) / norm,
+                    fill=True,
+                    color="#0072B2",
+                    alpha=alpha,
+                    label=label,
                 )
         top.stairs(panel.background, edges, color="#E69F00", ls="--", lw=1.3, label="background")
         top.stairs(panel.background + panel.signal_sm, edges, color="#009E73", lw=1.2, label="SM + background")

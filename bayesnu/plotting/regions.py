@@ -91,7 +91,7 @@ class SecondAxis(NamedTuple):
     label: str
 
 
-def region_figure(
+def plot_regions(
     panels: Sequence[RegionPanel],
     x_label: str,
     y_label: str,
@@ -135,8 +135,13 @@ def region_figure(
             bounds = [max(low, float(region.values.min()) - 1), min(high, float(region.values.max()) * 2)]
             axes.contourf(region.x, region.y, region.values.T, levels=bounds, colors=[region.color], alpha=0.12)
             axes.contour(
-                region.x, region.y, region.values.T, levels=[region.level], colors=[region.color],
-                linestyles=[region.line], linewidths=2.0,
+                region.x,
+                region.y,
+                region.values.T,
+                levels=[region.level],
+                colors=[region.color],
+                linestyles=[region.line],
+                linewidths=2.0,
             )
             if region.draws is not None:
                 axes.plot(*region.draws, linestyle="", marker=".", markersize=1.6, color=region.color, alpha=0.5)

@@ -50,7 +50,7 @@ class Panel:
     curves: tuple[Curve, ...]
 
 
-def spectrum_figure(
+def plot_spectra(
     edges_mev: Array,
     panels: Sequence[Sequence[Panel]],
     *,
@@ -154,7 +154,7 @@ def _draw_ratios(axes: Any, edges: Array, panel: Panel, scale: str) -> None:
     axes.tick_params(which="both", direction="in", top=True, right=True)
 
 
-def cross_section_ratio_figure(
+def plot_cross_section_ratios(
     recoil_mev: Array,
     panels: Mapping[str, Mapping[str, tuple[Array, Array]]],
     colors: Mapping[str, str],
@@ -195,8 +195,14 @@ def cross_section_ratio_figure(
             axes.plot(recoil_mev, antineutrino, color=colors[term], linewidth=1.8, linestyle="--")
         axes.axvline(threshold_mev, color="k", linewidth=1.0)
         axes.annotate(
-            f"{threshold_mev:g} MeV threshold", (threshold_mev, 0.02), xycoords=("data", "axes fraction"),
-            xytext=(4, 0), textcoords="offset points", fontsize=9, rotation=90, va="bottom",
+            f"{threshold_mev:g} MeV threshold",
+            (threshold_mev, 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=9,
+            rotation=90,
+            va="bottom",
         )
         axes.set_xscale("log")
         axes.set_yscale("symlog", linthresh=linear_below, linscale=LINEAR_SHARE)

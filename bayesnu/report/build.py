@@ -106,7 +106,9 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
     ]
     comparisons = [
         (
-            row["scenario"], row["source"], "–" if row["cl"] is None else f"{row['cl']:.0%}",
+            row["scenario"],
+            row["source"],
+            "–" if row["cl"] is None else f"{row['cl']:.0%}",
             exponential([row["published"]]),
             exponential([row["published_true_units"]]) + (" *" if row["converted"] else ""),
             ", ".join(f"{r:.3g}" for r in row["ratio"] if r is not None) or "–",

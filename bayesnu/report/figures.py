@@ -13,8 +13,8 @@ from bayesnu.errors import RunError
 from bayesnu.plotting.limits import DensityPanel, ForestRow, plot_forest, plot_posteriors
 from bayesnu.plotting.predictive import PredictivePanel, plot_predictive
 from bayesnu.resources import write_atomically
+from bayesnu.results.fits import posterior_path
 from bayesnu.results.posterior import load_posterior
-from bayesnu.results.runs import posterior_path
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,7 +72,11 @@ def predictive_panels(tree: xr.DataTree) -> list[PredictivePanel]:
         edges = np.append(data["e_theta2_lo_mev"].values[own], data["e_theta2_hi_mev"].values[own][-1])
         panels.append(
             PredictivePanel(
-                str(name), edges, data.values[own], constant["background"].values[own], constant["signal_sm"].values[own],
+                str(name),
+                edges,
+                data.values[own],
+                constant["background"].values[own],
+                constant["signal_sm"].values[own],
                 quantiles[:, own],
             )
         )
@@ -88,8 +92,14 @@ def density_panels(run_folder: Path, limits: Sequence[dict[str, Any]]) -> list[D
         grid, curve = tree["laplace_grid"], tree["profile_curve"]
         panels.append(
             DensityPanel(
-                name, tree["posterior"][name].values.ravel(), grid[name].values, grid["density"].values,
-                grid["prior_density"].values, curve[name].values, curve["delta_chi2"].values, credible["intervals"],
+                name,
+                tree["posterior"][name].values.ravel(),
+                grid[name].values,
+                grid["density"].values,
+                grid["prior_density"].values,
+                curve[name].values,
+                curve["delta_chi2"].values,
+                credible["intervals"],
                 f"{credible['cl']:.0%} {KINDS[credible['kind']]}",
             )
         )
@@ -104,7 +114,9 @@ def forest_panels(limits: dict[str, Any]) -> list[tuple[str, list[ForestRow]]]:
         level = f"{credible['cl']:.0%}"
         rows = [
             ForestRow(f"credible, {KINDS[credible['kind']]} {level} (NUTS)", credible["intervals"], "credible"),
-            ForestRow(f"credible, {KINDS[credible['kind']]} {level} (Laplace grid)", entry["laplace"]["intervals"], "laplace"),
+            ForestRow(
+                f"credible, {KINDS[credible['kind']]} {level} (Laplace grid)", entry["laplace"]["intervals"], "laplace"
+            ),
             ForestRow(f"Δχ² {level} C.L., variance N_SM", chi2["intervals"], "chi2"),
             ForestRow(f"Δχ² {level} C.L., variance N_SM + B", entry["chi2_background"]["intervals"], "chi2"),
         ]

@@ -51,8 +51,15 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """
     level = f"{limits['limits'][0]['credible']['cl']:.0%}"
     header = [
-        "coupling", f"{level} credible (NUTS)", "MC error", "Laplace grid", f"{level} C.L. χ²", "published", "published, true units",
-        "ratio χ²/published", "diagnostics",
+        "coupling",
+        f"{level} credible (NUTS)",
+        "MC error",
+        "Laplace grid",
+        f"{level} C.L. χ²",
+        "published",
+        "published, true units",
+        "ratio χ²/published",
+        "diagnostics",
     ]
     rows = []
     for entry in limits["limits"]:
@@ -64,8 +71,8 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         kind = {"upper": "", "hdi": " HDI", "eti": " ETI"}[credible["kind"]]
         published, true, ratio = "–", "–", "–"
         if own is not None:
-            published = write_bounds(*own["published"], exponent, one_sided)
-            true = write_bounds(*own["published_true_units"], exponent, one_sided) + ("*" if own["converted"] else "")
+            published = write_set([own["published"]], exponent, one_sided)
+            true = write_set([own["published_true_units"]], exponent, one_sided) + ("*" if own["converted"] else "")
             ratio = ", ".join(f"{r:.2f}" for r in own["ratio"] if r is not None)
         rows.append(
             [
@@ -74,7 +81,10 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 ", ".join(f"±{e:.2g}" for e in errors) or "–",
                 write_set(entry["laplace"]["intervals"], exponent, one_sided),
                 write_set(chi2["intervals"], exponent, one_sided),
-                published, true, ratio, entry["diagnostics"]["verdict"],
+                published,
+                true,
+                ratio,
+                entry["diagnostics"]["verdict"],
             ]
         )
     return header, rows
@@ -84,7 +94,9 @@ def limits_table(limits: dict[str, Any]) -> Table:
     """Return the comparison table of a run."""
     header, rows = limits_rows(limits)
     footnotes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
-    footnotes.append("Credible: one-sided upper limit for magnetic moments, highest-density set otherwise. χ²: (3.1), variance N_SM.")
+    footnotes.append(
+        "Credible: one-sided upper limit for magnetic moments, highest-density set otherwise. χ²: (3.1), variance N_SM."
+    )
     return _table(f"{limits['title']}: limits", header, rows, " ".join(footnotes))
 
 
@@ -110,10 +122,17 @@ def interval_table(model: str, interval: IntervalSet) -> Table:
     errors = [v for pair in interval.mc_error for v in pair if math.isfinite(v)]
     bounds = write_set(interval.intervals, exponent, one_sided)
     row = [
-        model, interval.coupling, interval.method, f"{interval.probability:.0%}", interval.kind,
-        f"{bounds} × 10^{exponent} {interval.unit}", ", ".join(f"±{e:.2g}" for e in errors) or "exact",
+        model,
+        interval.coupling,
+        interval.method,
+        f"{interval.probability:.0%}",
+        interval.kind,
+        f"{bounds} × 10^{exponent} {interval.unit}",
+        ", ".join(f"±{e:.2g}" for e in errors) or "exact",
     ]
-    return _table("Limit", ["model", "coupling", "method", "probability", "kind", "interval", "Monte Carlo error"], [row])
+    return _table(
+        "Limit", ["model", "coupling", "method", "probability", "kind", "interval", "Monte Carlo error"], [row]
+    )
 
 
 def prediction_tables(prediction: Prediction) -> list[Table]:

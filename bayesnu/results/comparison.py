@@ -17,8 +17,8 @@ GAUSSIAN_PAPER = "arXiv:2111.14884"
 """Its millicharges are numbers in natural units with e = √α and the electron's sign."""
 FOOTNOTE = (
     "Millicharges of arXiv:2111.14884 are converted to units of the positive elementary charge: divided by -√α and "
-    "their ends exchanged. (4.9) prints π α q² where the derivation gives π α² q², which holds if q is a pure number in "
-    "Gaussian natural units, e = √α; and its interference sign is that of a charge in units of the electron's."
+    "their ends exchanged. (4.9) prints π α q² where the derivation gives π α² q², which holds if q is a pure "
+    "number in Gaussian natural units, e = √α; and its interference sign is that of a charge in units of the electron's."
 )
 
 
@@ -34,7 +34,8 @@ class PublishedLimit:
     printed : (low, high)
         As published, in the coupling's unit; NaN where one-sided.
     true_units : (low, high)
-        In μ_B, +e or cm²; differs from ``printed`` for the millicharges of arXiv:2111.14884.
+        In μ_B, +e or cm². For the millicharges of arXiv:2111.14884 converted; for a
+        bound on the magnitude of a coupling that has a sign, both ends of it.
     """
 
     scenario: str
@@ -66,7 +67,9 @@ def read_published(path: Path) -> list[PublishedLimit]:
     for row in read_table(path, COLUMNS):
         factor_text, _, unit = row["unit"].partition(" ")
         if unit not in units:
-            raise DataError(f"{path}: line {row['line']}, unit = '{row['unit']}': must be a number and one of {', '.join(units)}")
+            raise DataError(
+                f"{path}: line {row['line']}, unit = '{row['unit']}': must be a number and one of {', '.join(units)}"
+            )
         factor = number(path, {**row, "unit": factor_text}, "unit", minimum=0)
         low, high = (number(path, row, key) * factor if row[key] else math.nan for key in ("lower", "upper"))
         cl = number(path, row, "cl") if row["cl"] else math.nan
@@ -75,6 +78,8 @@ def read_published(path: Path) -> list[PublishedLimit]:
             true = (low, high)
             if COUPLINGS[name].family == "q" and row["source"] == GAUSSIAN_PAPER:
                 true = (-high / GAUSSIAN_CHARGE, -low / GAUSSIAN_CHARGE)
+            elif math.isnan(low) and not COUPLINGS[name].squared_only:
+                true = (-high, high)
             limits.append(PublishedLimit(row["scenario"], name, row["source"], row["equation"], cl, (low, high), true))
     return limits
 
@@ -99,7 +104,9 @@ class Comparison:
     ratio: tuple[float, float]
 
 
-def compare(coupling: str, intervals: Sequence[tuple[float, float]], limits: Sequence[PublishedLimit]) -> list[Comparison]:
+def compare(
+    coupling: str, intervals: Sequence[tuple[float, float]], limits: Sequence[PublishedLimit]
+) -> list[Comparison]:
     """Set the hull of an interval set beside every published row of its coupling."""
     low, high = min(a for a, _ in intervals), max(b for _, b in intervals)
     if COUPLINGS[coupling].squared_only:

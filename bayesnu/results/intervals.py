@@ -13,7 +13,7 @@ from bayesnu.errors import UsageError
 
 Array = NDArray[np.float64]
 Kind = Literal["hdi", "eti", "upper"]
-KINDS = ("hdi", "eti", "upper")
+KINDS: tuple[Kind, ...] = ("hdi", "eti", "upper")
 Pairs = tuple[tuple[float, float], ...]
 _KDE_POINTS = 4096
 _BLOCKS_PER_CHAIN = 20
@@ -61,8 +61,9 @@ def check_kind(kind: str) -> Kind:
     UsageError
         Otherwise.
     """
-    if kind == "hdi" or kind == "eti" or kind == "upper":
-        return kind
+    for known in KINDS:
+        if kind == known:
+            return known
     raise UsageError(f"unknown kind '{kind}': allowed are {', '.join(KINDS)}")
 
 

@@ -137,7 +137,9 @@ def limit(
             raise UsageError(f"{name} = {value}: is for the methods {', '.join(BAYESIAN)}, not {method}")
     check_counts(draws=draws, chains=chains, seed=seed)
     if method == "chi2":
-        return frequentist_interval(experiment, coupling, "chi2", cl, "sm+background" if variance == VARIANCES[1] else "sm")
+        return frequentist_interval(
+            experiment, coupling, "chi2", cl, "sm+background" if variance == VARIANCES[1] else "sm"
+        )
     if method == "poisson":
         return frequentist_interval(experiment, coupling, "poisson", cl)
     chosen = check_kind(kind) if kind is not None else default_kind(coupling)

@@ -24,8 +24,15 @@ Array = NDArray[np.float64]
 FORMAT_VERSION = 1
 PRIOR_DRAWS = 2000
 GROUPS = (
-    "posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "log_prior",
-    "sample_stats", "observed_data", "constant_data",
+    "posterior",
+    "posterior_predictive",
+    "prior",
+    "prior_predictive",
+    "log_likelihood",
+    "log_prior",
+    "sample_stats",
+    "observed_data",
+    "constant_data",
 )
 
 
@@ -68,9 +75,7 @@ def posterior_tree(
     counts_attrs = {"units": "counts"}
 
     def parameters(theta: Array, pulls: Array) -> xr.Dataset:
-        data = {
-            name: (("chain", "draw"), theta[j], {"units": priors[j].coupling.unit}) for j, name in enumerate(names)
-        }
+        data = {name: (("chain", "draw"), theta[j], {"units": priors[j].coupling.unit}) for j, name in enumerate(names)}
         return xr.Dataset(
             {**data, "pulls": (("chain", "draw", "pull"), pulls, {"units": "fraction"})},
             coords={"chain": np.arange(theta.shape[1]), "draw": np.arange(theta.shape[2]), "pull": pull_names},
@@ -94,9 +99,7 @@ def posterior_tree(
     expected = expectation(draws.theta, draws.pulls)
     free = widths > 0
     standardised = np.where(free, draws.pulls / np.where(free, widths, 1.0), 0.0)
-    log_prior = {
-        name: (("chain", "draw"), priors[j].log_density(draws.theta[j])) for j, name in enumerate(names)
-    }
+    log_prior = {name: (("chain", "draw"), priors[j].log_density(draws.theta[j])) for j, name in enumerate(names)}
     normal = -(standardised**2) / 2 - np.log(np.where(free, widths, 1.0) * np.sqrt(2 * np.pi))
     tree = xr.DataTree.from_dict(
         {
@@ -137,7 +140,7 @@ def posterior_tree(
 
 
 def _capped_poisson(rng: np.random.Generator, expected: Array) -> Array:
-    """Draw Poisson counts; expectations beyond NumPy's range (a prior far wider than the data) are returned as they are."""
+    """Draw Poisson counts; expectations beyond NumPy's range (priors far wider than data) stay as they are."""
     limit = 1e18
     return np.where(expected < limit, rng.poisson(np.minimum(expected, limit)).astype(float), expected)
 
@@ -157,7 +160,8 @@ def save_posterior(tree: xr.DataTree, path: Path) -> None:
     """
     packing = {"zlib": True, "complevel": 1, "shuffle": True}
     encoding = {
-        f"/{node.name}": {name: packing for name in node.data_vars if node[name].ndim > 1} for node in tree.children.values()
+        f"/{node.name}": {name: packing for name in node.data_vars if node[name].ndim > 1}
+        for node in tree.children.values()
     }
     write_atomically(path, lambda temporary: tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding), RunError)
 

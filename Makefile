@@ -1,0 +1,53 @@
+# Two commands: `make run` and `make test`. Both make .venv when it is missing.
+.DELETE_ON_ERROR:
+.PHONY: run test test-all lint bench data clean
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+ARGUMENTS ?=
+
+run: $(VENV)/.installed
+	$(VENV)/bin/bayesnu run dune-on-axis $(ARGUMENTS)
+
+test: $(VENV)/.installed
+	$(PYTHON) -m pytest -m "not slow" $(ARGUMENTS)
+
+test-all: $(VENV)/.installed
+	$(PYTHON) -m pytest $(ARGUMENTS)
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.installed
+	$(PYTHON) benchmarks/run.py $(ARGUMENTS)
+
+# Write the computed data files, the prebuilt responses and the checksum manifest again.
+data: $(VENV)/.installed
+	$(PYTHON) analyses/dune_em_properties/make_data.py
+
+clean:
+	rm -rf $(VENV) build dist
+
+# The directory's own python3 (pyenv obeys .python-version) if it is new enough, then any other on the
+# path, then uv. uv installs faster where it works; it does not compile bytecode unless told to.
+$(VENV)/.installed: pyproject.toml
+	@set -e; \
+	new_enough='import sys; sys.exit(sys.version_info < (3, 12))'; \
+	if [ ! -x $(PYTHON) ]; then \
+	  for python in python3 python3.13 python3.12 python3.14; do \
+	    if "$$python" -c "$$new_enough" >/dev/null 2>&1; then "$$python" -m venv --clear $(VENV); break; fi; \
+	  done; \
+	  if [ ! -x $(PYTHON) ] && uv --version >/dev/null 2>&1; then uv venv --quiet --seed --python '>=3.12' $(VENV); fi; \
+	  if [ ! -x $(PYTHON) ]; then \
+	    echo "bayesnu needs Python 3.12 or newer: neither python3 nor uv here provides one; install it and run make again." >&2; \
+	    exit 1; \
+	  fi; \
+	fi; \
+	if uv --version >/dev/null 2>&1; then \
+	  uv pip install --quiet --compile-bytecode --python $(PYTHON) -e '.[dev]'; \
+	else \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	fi; \
+	touch $@

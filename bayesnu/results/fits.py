@@ -1,0 +1,136 @@
+"""Fit couplings: deterministically, by NUTS one at a time, and jointly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayesnu.errors import RunError
+from bayesnu.experiment.setup import Experiment
+from bayesnu.inference.laplace import GridPosterior, laplace_posterior
+from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.priors import Prior, resolve_prior
+from bayesnu.inference.profile import ProfileCurve, profile_curve
+from bayesnu.inference.sampling import Sampler
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, TUNE
+from bayesnu.results.posterior import load_posterior, posterior_tree, save_posterior
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CREDIBILITY = 0.90
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """What a run was asked for; with the experiment's digest it makes the run's hash."""
+
+    couplings: tuple[str, ...]
+    draws: int = DEFAULT_DRAWS
+    chains: int = DEFAULT_CHAINS
+    seed: int = DEFAULT_SEED
+    tune: int = TUNE
+    credibility: float = CREDIBILITY
+
+
+def posterior_path(folder: Path, coupling: str) -> Path:
+    """Return where the fit of a coupling is kept."""
+    return folder / "posteriors" / f"{coupling}.nc"
+
+
+@dataclass(frozen=True)
+class Deterministic:
+    """What is computed of one coupling without sampling, once."""
+
+    problem: Problem
+    prior: Prior
+    grid: GridPosterior
+    curve: ProfileCurve
+
+
+def deterministic(experiment: Experiment, coupling: str) -> Deterministic:
+    """Return the prior, the Laplace grid posterior and the profile curve of one coupling."""
+    problem = make_problem(experiment, [coupling])
+    prior = resolve_prior(experiment.card.couplings[coupling].prior, problem)
+    curve = profile_curve(make_problem(experiment, [coupling], "chi2"))
+    return Deterministic(problem, prior, laplace_posterior(problem, prior), curve)
+
+
+def coupling_seed(seed: int, coupling: str) -> int:
+    """Return the seed of one coupling's fit, so that a run of fewer couplings gives the same numbers."""
+    return int(np.random.SeedSequence([seed, list(COUPLINGS).index(coupling)]).generate_state(1)[0])
+
+
+def fit_coupling(
+    experiment: Experiment,
+    arguments: RunArguments,
+    inputs: Deterministic,
+    folder: Path,
+    name: str,
+    sampler: Sampler,
+    notice: Callable[[str], None],
+) -> tuple[xr.DataTree, bool]:
+    """Return the posterior of one coupling: kept from an earlier start of the same run, or sampled and stored."""
+    import xarray as xr
+
+    coupling = inputs.prior.coupling.name
+    path = posterior_path(folder, coupling)
+    if path.exists():
+        try:
+            tree = load_posterior(path)
+            if tree.attrs.get("run_hash") == name:
+                return tree, True
+            notice(f"{path}: belongs to another run; fitting again")
+        except RunError as problem:
+            notice(f"{problem}; fitting again")
+    draws = sampler.sample(
+        inputs.problem,
+        [inputs.prior],
+        [inputs.problem],
+        draws=arguments.draws,
+        chains=arguments.chains,
+        tune=arguments.tune,
+        seed=coupling_seed(arguments.seed, coupling),
+    )
+    attributes = {"run_hash": name, "model": experiment.card.name}
+    tree = posterior_tree(experiment, inputs.problem, [inputs.prior], draws, attributes)
+    unit, grid, curve = {"units": inputs.prior.coupling.unit}, inputs.grid, inputs.curve
+    tree["laplace_grid"] = xr.Dataset(
+        {
+            "density": (coupling, grid.density, {"long_name": "posterior density per unit"}),
+            "prior_density": (coupling, np.exp(inputs.prior.log_density(grid.values))),
+        },
+        coords={coupling: (coupling, grid.values, unit)},
+    )
+    tree["profile_curve"] = xr.Dataset(
+        {"delta_chi2": (coupling, curve.delta)}, coords={coupling: (coupling, curve.values, unit)}
+    )
+    save_posterior(tree, path)
+    return tree, False
+
+
+def fit_jointly(
+    experiment: Experiment, couplings: Sequence[str], arguments: RunArguments, sampler: Sampler
+) -> xr.DataTree:
+    """Sample several couplings at once, each with its card's prior; returns the same groups as a single fit."""
+    problem = make_problem(experiment, couplings)
+    singles = [make_problem(experiment, [coupling]) for coupling in couplings]
+    priors = [
+        resolve_prior(experiment.card.couplings[coupling].prior, single)
+        for coupling, single in zip(couplings, singles, strict=True)
+    ]
+    draws = sampler.sample(
+        problem,
+        priors,
+        singles,
+        draws=arguments.draws,
+        chains=arguments.chains,
+        tune=arguments.tune,
+        seed=arguments.seed,
+    )
+    return posterior_tree(experiment, problem, priors, draws, {"model": experiment.card.name})

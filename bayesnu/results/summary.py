@@ -1,0 +1,162 @@
+"""Every interval of a fitted coupling beside the published ones, and how it is written to files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesnu.experiment.setup import Experiment
+from bayesnu.results.comparison import Comparison, PublishedLimit, compare, own_row
+from bayesnu.results.diagnostics import Diagnostics, diagnose
+from bayesnu.results.fits import Deterministic
+from bayesnu.results.intervals import IntervalSet
+from bayesnu.results.limits import (
+    default_kind,
+    frequentist_interval,
+    interval_json,
+    laplace_interval,
+    nuts_interval,
+)
+from bayesnu.results.posterior import finite_or_none
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class CouplingResult:
+    """Every interval of one coupling, beside what is published, with its diagnostics."""
+
+    coupling: str
+    prior: str
+    credible: IntervalSet
+    laplace: IntervalSet
+    chi2: IntervalSet
+    chi2_background: IntervalSet
+    poisson: IntervalSet
+    comparisons: tuple[Comparison, ...]
+    diagnostics: Diagnostics
+
+
+def summarise(
+    experiment: Experiment,
+    inputs: Deterministic,
+    tree: xr.DataTree,
+    credibility: float,
+    published: Sequence[PublishedLimit],
+) -> CouplingResult:
+    """Return every interval of a fitted coupling with its comparison and diagnostics."""
+    coupling = inputs.prior.coupling.name
+    kind = default_kind(coupling)
+    credible = nuts_interval(np.asarray(tree["posterior"][coupling].values), inputs.prior, credibility, kind)
+    grid = laplace_interval(inputs.grid, credibility, kind)
+    chi2 = frequentist_interval(experiment, coupling, "chi2", credibility)
+    return CouplingResult(
+        coupling,
+        inputs.prior.describe(),
+        credible,
+        grid,
+        chi2,
+        frequentist_interval(experiment, coupling, "chi2", credibility, "sm+background"),
+        frequentist_interval(experiment, coupling, "poisson", credibility),
+        tuple(compare(coupling, chi2.intervals, published)),
+        diagnose(tree, coupling, credible, grid),
+    )
+
+
+def worst_verdict(verdicts: Sequence[str]) -> str:
+    """Return the worst of "pass", "warn" and "fail"."""
+    return max(verdicts, key=["pass", "warn", "fail"].index)
+
+
+def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
+    """Return one coupling's entry of limits.json."""
+    comparisons = [
+        {
+            "scenario": row.published.scenario,
+            "source": row.published.source,
+            "equation": row.published.equation,
+            "cl": finite_or_none(row.published.cl),
+            "published": [finite_or_none(v) for v in row.published.printed],
+            "published_true_units": [finite_or_none(v) for v in row.published.true_units],
+            "converted": row.published.converted,
+            "ratio": [finite_or_none(v) for v in row.ratio],
+        }
+        for row in result.comparisons
+    ]
+    diagnostics = {
+        key: finite_or_none(value) if isinstance(value, float) else value
+        for key, value in asdict(result.diagnostics).items()
+    }
+    return {
+        "coupling": result.coupling,
+        "unit": result.credible.unit,
+        "prior": result.prior,
+        "credible": interval_json(model, result.credible),
+        "laplace": interval_json(model, result.laplace),
+        "chi2": interval_json(model, result.chi2) | {"variance": "sm"},
+        "chi2_background": interval_json(model, result.chi2_background) | {"variance": "sm+background"},
+        "poisson": interval_json(model, result.poisson),
+        "comparisons": comparisons,
+        "diagnostics": diagnostics,
+    }
+
+
+def limits_csv(results: Sequence[CouplingResult], scenario: str | None) -> str:
+    """Return the limits as CSV: one row per coupling, method and piece of the set."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        [
+            "coupling",
+            "unit",
+            "method",
+            "variance",
+            "kind",
+            "probability",
+            "piece",
+            "low",
+            "high",
+            "mc_error_low",
+            "mc_error_high",
+            "published_low",
+            "published_high",
+            "published_low_true_units",
+            "published_high_true_units",
+        ]
+    )
+
+    def text(value: float) -> str:
+        return f"{value:.6g}" if math.isfinite(value) else ""
+
+    for result in results:
+        own = own_row(result.comparisons, scenario)
+        published = (*own.published.printed, *own.published.true_units) if own else (math.nan,) * 4
+        rows = [
+            (result.credible, ""),
+            (result.laplace, ""),
+            (result.chi2, "sm"),
+            (result.chi2_background, "sm+background"),
+            (result.poisson, ""),
+        ]
+        for interval, variance in rows:
+            for piece, (bounds, errors) in enumerate(zip(interval.intervals, interval.mc_error, strict=True)):
+                writer.writerow(
+                    [
+                        result.coupling,
+                        interval.unit,
+                        interval.method,
+                        variance,
+                        interval.kind,
+                        f"{interval.probability:g}",
+                        piece,
+                        *(text(v) for v in (*bounds, *errors, *published)),
+                    ]
+                )
+    return buffer.getvalue()
