@@ -191,6 +191,8 @@ def write_atomically(path: Path, write: Callable[[Path], None], error: type[Baye
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as problem:
+        raise error(f"{path}: cannot be written ({problem.strerror or problem})") from problem
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -213,25 +215,33 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         If the file is empty, not text, lacks a column, or has a row of another length.
     """
     try:
-        text = read_data(path).decode("utf-8")
+        text = read_data(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file in UTF-8") from error
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:
         raise DataError(f"{path}: the file is empty; expected a header {','.join(columns)}")
-    reader = csv.reader(line for _, line in lines)
-    header = [name.strip() for name in next(reader)]
+    header = [name.strip() for name in _split(path, *lines[0])]
     for column in columns:
         if column not in header:
             raise DataError(f"{path}: column '{column}' is missing; found {', '.join(header)}{nearest(column, header)}")
     if len(lines) == 1:
         raise DataError(f"{path}: the table has a header and no rows")
     rows = []
-    for (number, _), fields in zip(lines[1:], reader, strict=True):
+    for number, line in lines[1:]:
+        fields = _split(path, number, line)
         if len(fields) != len(header):
             raise DataError(f"{path}: line {number} has {len(fields)} fields, the header has {len(header)}")
         rows.append({**dict(zip(header, (field.strip() for field in fields), strict=True)), "line": str(number)})
     return rows
+
+
+def _split(path: Path, number: int, line: str) -> list[str]:
+    """Split one line of a CSV file; a quote that is not closed on its line is an error."""
+    try:
+        return next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}: line {number} is not CSV ({error})") from error
 
 
 def number(path: Path, row: dict[str, str], column: str, *, minimum: float = -math.inf) -> float:

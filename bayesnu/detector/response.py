@@ -133,7 +133,10 @@ def load_response(path: Path) -> ResponseMatrix:
         raise ResponseError(f"{path}: settings cannot be read ({problem})") from problem
     if settings.key != key:
         raise ResponseError(f"{path}: key {key} does not belong to its settings ({settings.key})")
-    return ResponseMatrix(settings, values, error)
+    try:
+        return ResponseMatrix(settings, values, error)
+    except ResponseError as problem:
+        raise ResponseError(f"{path}: {problem}") from problem
 
 
 def build_response(settings: ResponseSettings) -> ResponseMatrix:

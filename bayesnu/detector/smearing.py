@@ -118,7 +118,7 @@ def find_bin(value: float, edges: Array) -> int:
     """Return the bin of ``value``, or -1 outside; bins are half open."""
     if value < edges[0] or value >= edges[-1]:
         return -1
-    return np.searchsorted(edges, value, side="right") - 1  # type: ignore[return-value]
+    return int(np.searchsorted(edges, value, side="right")) - 1
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -129,7 +129,8 @@ def smear_event(energy: float, angle: float, sigma: float, resolution: float, ed
     energy_reco = energy + resolution * math.sqrt(energy) * np.random.normal()
     if energy_reco < 0.0:
         return -1
-    return find_bin(energy_reco * measured_angle2(angle, tilt, azimuth), edges)
+    found: int = find_bin(energy_reco * measured_angle2(angle, tilt, azimuth), edges)
+    return found
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from bayesnu.errors import CardError, DataError
-from bayesnu.experiment.card import Card, Table
+from bayesnu.experiment.card import Card, Positive, Table
 from bayesnu.experiment.load import describe
 from bayesnu.flux.table import FluxTable, Spectrum
 from bayesnu.physics.constants import ELECTRON_MASS_MEV, MATERIALS
@@ -34,8 +34,8 @@ class MadeFor(Table):
 
     description: str
     flux_sha256: str
-    pot_per_year: float
-    mass_tonnes: float
+    pot_per_year: Positive
+    mass_tonnes: Positive
     material: str
     threshold_mev: float | None = None
     angular_resolution_deg: float | None = None

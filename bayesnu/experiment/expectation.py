@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import UsageError, nearest
+from bayesnu.errors import UsageError, unknown_name
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.templates import Templates
@@ -81,7 +81,17 @@ class CountModel:
         return np.asarray(np.einsum("mg,cmo->gco", values, self.arrays))
 
     def expected(self, couplings: Mapping[str, float] | None = None, pulls: Mapping[str, float] | None = None) -> Array:
-        """Return the expected counts, shape (obs,), at given couplings (others 0) and pulls (others 0)."""
+        """Return the expected counts, shape (obs,), at given couplings (others 0) and pulls (others 0).
+
+        Raises
+        ------
+        UsageError
+            For a name that the model does not have.
+        """
+        for what, names, known in (("coupling", couplings, self.couplings), ("pull", pulls, self.pulls)):
+            for name in names or ():
+                if name not in known:
+                    raise unknown_name(what, name, known)
         theta = np.array([(couplings or {}).get(name, 0.0) for name in self.couplings])
         given = pulls or {}
         f = np.array([given.get(name, 0.0) for name in self.pulls])
@@ -209,7 +219,7 @@ def check_pulls(values: Mapping[str, float], model: CountModel) -> dict[str, flo
     """
     for name, value in values.items():
         if name not in model.pulls:
-            raise UsageError(f"unknown pull '{name}': allowed are {', '.join(model.pulls)}{nearest(name, model.pulls)}")
+            raise unknown_name("pull", name, model.pulls)
         if not value > -1:
             raise UsageError(f"pull {name} = {value}: must be a fraction above -1 (0.1 is 10%)")
     return dict(values)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from bayesnu.errors import CardError
+from bayesnu.errors import CardError, nearest
 from bayesnu.experiment.card import Card
 from bayesnu.resources import find_card
 
@@ -63,7 +63,7 @@ def apply_override(content: dict[str, Any], parts: list[str], value: Any, text: 
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
         if isinstance(place, list):
-            if not part.isdigit() or int(part) >= len(place):
+            if not (part.isascii() and part.isdecimal()) or int(part) >= len(place):
                 where = ".".join(parts[:depth])
                 raise CardError(f"-o {text}: {where} has elements 0 to {len(place) - 1}, not '{part}'")
             index: Any = int(part)
@@ -102,7 +102,8 @@ def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
         raise CardError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardError(f"{path}: not TOML: {error}") from error
-    folders = dict.fromkeys(PATH_KEYS, (path.parent,))
+    beside: tuple[Path, ...] = (path.parent,)
+    folders = dict.fromkeys(PATH_KEYS, beside)
     for text in overrides:
         parts, value = read_override(text)
         apply_override(content, parts, value, text)
@@ -126,8 +127,12 @@ def describe(error: ValidationError) -> str:
     parts = [str(part) for part in problem["loc"] if str(part) not in tags]
     if "key" in context and problem["type"] in ("unknown_key", "below"):
         parts.append(str(context["key"]))
-    key, value = ".".join(parts), problem["input"]
+    value = problem["input"]
+    allowed = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags") or ""))
+    if problem["type"] == "union_tag_invalid":
+        parts, value = [*parts, "kind"], context["tag"]
+    key = ".".join(parts)
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     shown = "" if isinstance(value, dict | list | BaseModel) or problem["type"] == "missing" else f" = {value!r}"
-    return f"{key}{shown}: {message}"
+    return f"{key}{shown}: {message}{nearest(str(value), allowed)}"

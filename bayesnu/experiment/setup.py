@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import CardError, ConvergenceError, UsageError, nearest
+from bayesnu.errors import CardError, ConvergenceError, DataError, UsageError, nearest
 from bayesnu.experiment.backgrounds import computed_backgrounds, read_backgrounds
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.expectation import CountModel, build_count_model
 from bayesnu.experiment.load import LoadedCard, load_card
-from bayesnu.experiment.templates import Templates, build_templates
+from bayesnu.experiment.templates import Templates, build_templates, read_event_table
 from bayesnu.flux.table import FluxTable, read_flux
 from bayesnu.resources import find_data
 
@@ -157,36 +157,59 @@ def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[
         If any input is not valid.
     """
     loaded = load_card(model, overrides)
+    try:
+        return _assemble(loaded, notice)
+    except CardError as error:
+        raise CardError(f"{loaded.path}: {error}") from error
+
+
+def _assemble(loaded: LoadedCard, notice: Callable[[str], None]) -> Experiment:
+    """Read what a card names and fold it; every input is checked before anything slow starts."""
     card = loaded.card
     files = {"card": loaded.path}
 
     def locate(table: str, key: str, name: str) -> Path:
-        files[f"{table}.{key}"] = find_data(name, loaded.folders[table, key])
+        try:
+            files[f"{table}.{key}"] = find_data(name, loaded.folders[table, key])
+        except DataError as error:
+            message = str(error).removeprefix(f"{name}: ")
+            raise CardError(f"{table}.{key} = '{name}': {message}") from error
         return files[f"{table}.{key}"]
 
     flux = read_flux(locate("flux", "file", card.flux.file))
-    event_table = None
-    if card.flux.normalisation == "table" and card.flux.event_table is not None:
-        event_table = locate("flux", "event_table", card.flux.event_table)
     if card.comparison is not None:
         locate("comparison", "published", card.comparison.published)
     for k, exposure in enumerate(card.exposures):
         if (exposure.mode, exposure.position_m) not in flux.spectra:
             have = ", ".join(f"{m} {p:g}" for m, p in flux.spectra)
             raise CardError(
-                f"{loaded.path}: exposures.{k}.position_m = {exposure.position_m:g}: {flux.path.name} has no flux "
+                f"exposures.{k}.position_m = {exposure.position_m:g}: {flux.path.name} has no flux "
                 f"for mode '{exposure.mode}' there; it has {have}"
             )
-    templates = build_templates(card, flux, event_table, notice)
+    if card.detector.threshold_mev * 1e-3 >= flux.energy_max_gev:
+        raise CardError(
+            f"detector.threshold_mev = {card.detector.threshold_mev:g}: no neutrino of {flux.path.name} "
+            f"has more than {flux.energy_max_gev * 1e3:g} MeV"
+        )
+    events = None
+    if card.flux.normalisation == "table" and card.flux.event_table is not None:
+        events = read_event_table(locate("flux", "event_table", card.flux.event_table), card, flux)
     if card.backgrounds.file is not None:
         backgrounds = read_backgrounds(locate("backgrounds", "file", card.backgrounds.file), card, flux)
     else:
         backgrounds = computed_backgrounds(card, flux)
-    count_model = build_count_model(card, templates, backgrounds)
+    templates = build_templates(card, flux, events, notice)
+    with np.errstate(over="ignore", invalid="ignore"):
+        count_model = build_count_model(card, templates, backgrounds)
+        expected = count_model.expected()
+    if not np.isfinite(expected).all():
+        raise CardError(
+            "exposures: the expected counts overflow; check years, target.mass_tonnes and flux.pot_per_year"
+        )
+    empty = np.flatnonzero(~(expected > 0))
+    if empty.size:
+        raise CardError(f"detector.bin_edges_mev: bin {empty[0]} expects no counts at all")
     counts = [exposure.observed_counts for exposure in card.exposures]
     observed = counts[0] is not None
-    data = np.array(counts, dtype=float).ravel() if observed else finite(count_model.expected(), {}, {})
-    empty = np.flatnonzero(~(count_model.expected() > 0))
-    if empty.size:
-        raise CardError(f"{loaded.path}: detector.bin_edges_mev: bin {empty[0]} expects no counts at all")
+    data = np.array(counts, dtype=float).ravel() if observed else expected
     return Experiment(loaded, flux, templates, backgrounds, count_model, data, observed, files)

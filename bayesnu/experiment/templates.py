@@ -129,7 +129,7 @@ def true_kernel(flux_edges_gev: Array, recoil_gev: Array, angle_edges_gev: Array
     )
 
 
-def build_templates(card: Card, flux: FluxTable, event_table: Path | None, notice: Callable[[str], None]) -> Templates:
+def build_templates(card: Card, flux: FluxTable, events: Array | None, notice: Callable[[str], None]) -> Templates:
     """Fold the card's flux and cross sections with its response.
 
     N_bin = N_e · POT · ∫dT ∫dE Φ(E) Σ_n c_n(T) E⁻ⁿ R(bin | E_e, E_e θ²), (A.5),
@@ -140,15 +140,15 @@ def build_templates(card: Card, flux: FluxTable, event_table: Path | None, notic
     ----------
     card : Card
     flux : FluxTable
-    event_table : Path or None
-        SM events per year, needed for ``"table"``.
+    events : ndarray, shape (exposures, channels), or None
+        SM events per year to scale to (`read_event_table`); None keeps the flux.
     notice : callable
         Receives notices of responses that are built.
 
     Raises
     ------
     CardError
-        If the table was made for another flux, threshold or position.
+        If there are events of a channel that has no flux.
     """
     settings = response_settings(card, flux)
     response = find_response(settings, notice)
@@ -180,9 +180,14 @@ def build_templates(card: Card, flux: FluxTable, event_table: Path | None, notic
             cells = np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1)
             per_year[k, c] = cells.sum(axis=(1, 2))
             values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
-    if card.flux.normalisation == "table":
-        assert event_table is not None  # the card's schema requires it
-        ratio = read_event_table(event_table, card, flux) / per_year[:, :, list(TERMS).index("1")]
+    if events is not None:
+        computed = per_year[:, :, list(TERMS).index("1")]
+        for k, c in np.argwhere((computed == 0) & (events > 0)):
+            raise CardError(
+                f"flux.event_table = '{card.flux.event_table}': {events[k, c]:g} events of {list(CHANNELS)[c]} "
+                f"in exposures.{k}, but {flux.path.name} has no flux of it above the threshold"
+            )
+        ratio = np.divide(events, computed, out=np.zeros_like(events), where=computed > 0)
         per_year, values = per_year * ratio[..., None], values * ratio[..., None, None]
         error = error * ratio[..., None, None]
     years = np.array([exposure.years for exposure in card.exposures])[:, None, None, None]

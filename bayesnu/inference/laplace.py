@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import ConvergenceError
 from bayesnu.inference.likelihood import Problem, likelihood_range, minimise_pulls
 from bayesnu.inference.priors import Prior
 
@@ -65,8 +64,7 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
     low, high = max(low, prior_low), min(high, prior_high)
     grid = np.geomspace(low, high, points) if prior.kind == "log-uniform" else np.linspace(low, high, points)
     profiled = minimise_pulls(problem, grid[None, :] / scale)
-    if not profiled.converged.all():
-        raise ConvergenceError(f"{problem.couplings[0]}: the minimisation over pulls did not converge everywhere")
+    profiled.require(problem, 60.0)
     log_density = prior.log_density(grid) - profiled.value / 2 - np.linalg.slogdet(profiled.hessian)[1] / 2
     density = np.exp(log_density - log_density.max())
     # Normalise in ln θ where the grid is logarithmic: there the integrand is smooth.
@@ -118,8 +116,7 @@ def laplace_posterior_2d(problem: Problem, priors: tuple[Prior, Prior], x: Array
     first, second = np.meshgrid(x, y, indexing="ij")
     scaled = np.stack([first.ravel() / problem.scales[0], second.ravel() / problem.scales[1]])
     profiled = minimise_pulls(problem, scaled)
-    if not profiled.converged.all():
-        raise ConvergenceError(f"{problem.couplings}: the minimisation over pulls did not converge everywhere")
+    profiled.require(problem, 60.0)
     log_density = -profiled.value / 2 - np.linalg.slogdet(profiled.hessian)[1] / 2
     log_density = log_density.reshape(first.shape) + priors[0].log_density(first) + priors[1].log_density(second)
     density = np.exp(log_density - log_density.max())

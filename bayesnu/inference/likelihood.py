@@ -57,11 +57,28 @@ class Problem:
 
     @cached_property
     def wide_scan(self) -> tuple[Array, Array]:
-        """Scaled values of a single coupling over many decades, and the profiled -2 ln L there."""
+        """Scaled values of a single coupling over many decades, minima refined, and the profiled -2 ln L there.
+
+        Points at which the minimisation fails, as it may at absurdly large values, are left out.
+        """
         reach = np.geomspace(1e-2, 1e6, 193)
         mirrored = reach[:0] if squared_only(self)[0] else -reach[::-1]
         points = np.concatenate([mirrored, [0.0], reach])
-        return points, minimise_pulls(self, points[None, :]).value
+        profiled = minimise_pulls(self, points[None, :])
+        points, value = points[profiled.converged], profiled.value[profiled.converged]
+        padded = np.concatenate([[np.inf], value, [np.inf]])
+        grid = points
+        minima = (padded[1:-1] <= padded[:-2]) & (padded[1:-1] < padded[2:])
+        for k in np.flatnonzero(minima).tolist():
+            low, high = grid[max(k - 1, 0)], grid[min(k + 1, grid.size - 1)]
+            for _ in range(8):
+                between = np.linspace(low, high, 17)
+                inner = minimise_pulls(self, between[None, :]).value
+                best = int(np.argmin(inner))
+                low, high = between[max(best - 1, 0)], between[min(best + 1, 16)]
+            points, value = np.append(points, between[best]), np.append(value, inner[best])
+        points, first = np.unique(points, return_index=True)
+        return points, value[first]
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,19 @@ class Profiled:
     pulls: Array
     hessian: Array
     converged: NDArray[np.bool_]
+
+    def require(self, problem: Problem, within: float) -> None:
+        """Check that every point within ``within`` of the lowest converged; those far above do not matter.
+
+        Raises
+        ------
+        ConvergenceError
+            Otherwise.
+        """
+        failed = ~self.converged & (self.value - np.nanmin(self.value) < within)
+        if failed.any():
+            names = ", ".join(problem.couplings)
+            raise ConvergenceError(f"{names}: the minimisation over pulls failed at {failed.sum()} points")
 
 
 def coupling_scale(model: CountModel, coupling: str) -> float:
@@ -162,6 +192,13 @@ def _factor_slopes(model: CountModel, z: Array) -> tuple[Array, Array, Array]:
     return value, first, second
 
 
+def _solve(hessian: Array, gradient: Array) -> Array:
+    """Solve H s = g for a batch, scaled to unit diagonal, with a ridge that only a degenerate H feels."""
+    scale = np.sqrt(np.diagonal(hessian, axis1=1, axis2=2))
+    scaled = hessian / (scale[:, :, None] * scale[:, None, :]) + 1e-13 * np.eye(gradient.shape[1])
+    return np.asarray(np.linalg.solve(scaled, (gradient / scale)[:, :, None])[:, :, 0] / scale)
+
+
 def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tolerance: float = 1e-10) -> Profiled:
     """Minimise -2 ln L over the pulls at many points by damped Newton steps, all points at once.
 
@@ -209,7 +246,7 @@ def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tol
             full = gauss_newton + curvature
             definite = np.linalg.eigvalsh(full)[:, 0] > 0
             hessian = np.where(definite[:, None, None], full, gauss_newton)
-            step = -np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+            step = -_solve(hessian, gradient)
             length = np.ones(active.size)
             trial = value_at(active, z[active] + step)
             for _ in range(40):
@@ -234,10 +271,10 @@ def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tol
 def likelihood_range(problem: Problem, threshold: float) -> tuple[float, float]:
     """Return the scaled range of a one-coupling problem outside which Δ(-2 ln L) exceeds ``threshold``.
 
-    The outermost crossings count, so that a second solution is inside. For a
-    coupling that enters squared only the lower end is 0. An end is infinite
-    where no value tried lies above the threshold (very wide pulls can absorb
-    any coupling).
+    Δ counts from the best fit. The outermost crossings count, so that a second
+    solution is inside. For a coupling that enters squared only the lower end is
+    0 unless the data exclude it. An end is infinite where no value tried lies
+    above the threshold (very wide pulls can absorb any coupling).
     """
     points, value = problem.wide_scan
     lowest = float(value.min())
@@ -253,9 +290,9 @@ def likelihood_range(problem: Problem, threshold: float) -> tuple[float, float]:
 
     last, first = int(inside[-1]), int(inside[0])
     high = edge(points[last], points[last + 1]) if last + 1 < points.size else np.inf
-    if squared_only(problem)[0]:
-        return 0.0, high
-    return edge(points[first], points[first - 1]) if first > 0 else -np.inf, high
+    if first > 0:
+        return edge(points[first], points[first - 1]), high
+    return 0.0 if squared_only(problem)[0] else -np.inf, high
 
 
 def bounded_range(problem: Problem, threshold: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.errors import UsageError
 from bayesnu.inference.likelihood import Problem, bounded_range, minimise_pulls, squared_only
 
 Array = NDArray[np.float64]
@@ -49,8 +49,7 @@ def _scan(problem: Problem, threshold: float, points: int) -> tuple[Array, Array
     low, high = bounded_range(problem, threshold)
     grid = np.linspace(low, high, points)
     profiled = minimise_pulls(problem, grid[None, :])
-    if not profiled.converged.all():
-        raise ConvergenceError(f"{problem.couplings[0]}: the minimisation over pulls did not converge everywhere")
+    profiled.require(problem, threshold)
     value = profiled.value
     extra = []
     padded = np.concatenate([[np.inf], value, [np.inf]])
@@ -147,7 +146,6 @@ def profile_grid(problem: Problem, x: Array, y: Array) -> ProfileGrid:
         raise UsageError(f"a two-coupling region needs 2 couplings, not {len(problem.couplings)}")
     points = np.stack([c.ravel() for c in np.meshgrid(x / problem.scales[0], y / problem.scales[1], indexing="ij")])
     profiled = minimise_pulls(problem, points)
-    if not profiled.converged.all():
-        raise ConvergenceError(f"{problem.couplings}: the minimisation over pulls did not converge everywhere")
+    profiled.require(problem, 100.0)
     value = profiled.value.reshape(x.size, y.size)
     return ProfileGrid((problem.couplings[0], problem.couplings[1]), x, y, value - value.min())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-MOST_DRAWS = 500
+MOST_DRAWS = 250
 """Draws per chain that trace, rank and pair plots show."""
 
 

@@ -18,6 +18,8 @@ COLORS = MappingProxyType({"numu": "tab:blue", "numubar": "tab:green", "nue": "t
 """Channel colours, those of arXiv:2111.14884, figure 1."""
 LINES = MappingProxyType({"neutrino": "-", "antineutrino": "--"})
 """Line style by horn polarity."""
+DECADES = 7
+"""Decades below the largest flux that are shown."""
 
 
 def plot_fluxes(fluxes: Sequence[xr.DataArray]) -> Figure:
@@ -41,10 +43,9 @@ def plot_fluxes(fluxes: Sequence[xr.DataArray]) -> Figure:
     positions = sorted({float(flux.attrs["position_m"]) for flux in fluxes})
     layout = ConstrainedLayoutEngine(rect=(0.0, 0.09, 1.0, 0.91))
     figure = Figure(figsize=(4.2 * len(positions), 4.4), layout=layout)
-    first = None
+    top = max(float(flux.max()) for flux in fluxes)
     for k, position in enumerate(positions):
-        axes = figure.add_subplot(1, len(positions), k + 1, sharey=first)
-        first = first or axes
+        axes = figure.add_subplot(1, len(positions), k + 1)
         for flux in fluxes:
             if float(flux.attrs["position_m"]) != position:
                 continue
@@ -60,6 +61,7 @@ def plot_fluxes(fluxes: Sequence[xr.DataArray]) -> Figure:
                 )
             axes.set_xlim(edges[0], edges[-1])
         axes.set_yscale("log")
+        axes.set_ylim(10.0 ** (np.floor(np.log10(top)) - DECADES), 3 * top)
         axes.xaxis.set_minor_locator(AutoMinorLocator())
         axes.set_xlabel(r"$E_\nu$ [GeV]")
         axes.set_title(f"{position:g} m " + ("(on axis)" if position == 0 else "off axis"), fontsize=11)

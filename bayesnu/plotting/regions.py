@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -57,7 +58,7 @@ class Region:
 
 @dataclass(frozen=True)
 class RegionPanel:
-    """The regions of one panel."""
+    """The regions of one panel; equal labels share a line of the common legend."""
 
     title: str
     regions: tuple[Region, ...]
@@ -126,10 +127,11 @@ def plot_regions(
     from matplotlib.ticker import AutoMinorLocator
 
     limits = _limits([region for panel in panels for region in panel.regions], marks, boxes)
-    figure = Figure(figsize=(5.6 * len(panels), 5.6), layout="constrained")
+    layout = ConstrainedLayoutEngine(rect=(0.0, 0.11, 1.0, 0.89))
+    figure = Figure(figsize=(5.6 * len(panels), 6.0), layout=layout)
+    handles: dict[str, Any] = {}
     for k, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), k + 1)
-        handles, labels = [], []
         for region in panel.regions:
             low, high = (-np.inf, region.level) if region.below else (region.level, np.inf)
             bounds = [max(low, float(region.values.min()) - 1), min(high, float(region.values.max()) * 2)]
@@ -145,16 +147,14 @@ def plot_regions(
             )
             if region.draws is not None:
                 axes.plot(*region.draws, linestyle="", marker=".", markersize=1.6, color=region.color, alpha=0.5)
-            handles.append(Line2D([], [], color=region.color, linestyle=region.line, linewidth=2.0))
-            labels.append(region.label)
+            handles.setdefault(region.label, Line2D([], [], color=region.color, linestyle=region.line, linewidth=2.0))
         for box in boxes:
             _draw_box(axes, box)
-            handles.append(Line2D([], [], color=box.color, linestyle=box.line, linewidth=1.2))
-            labels.append(box.label)
+            handles.setdefault(box.label, Line2D([], [], color=box.color, linestyle=box.line, linewidth=1.2))
         for mark in marks:
-            axes.plot(mark.x, mark.y, linestyle="", marker=mark.marker, color=mark.color, markersize=8, zorder=5)
-            handles.append(Line2D([], [], linestyle="", marker=mark.marker, color=mark.color, markersize=8))
-            labels.append(mark.label)
+            style: dict[str, Any] = {"linestyle": "", "marker": mark.marker, "color": mark.color, "markersize": 8}
+            axes.plot(mark.x, mark.y, zorder=5, clip_on=False, **style)
+            handles.setdefault(mark.label, Line2D([], [], **style))
         axes.set_xlim(*limits[0])
         axes.set_ylim(*limits[1])
         axes.set_xlabel(x_label)
@@ -168,8 +168,8 @@ def plot_regions(
         if second_y is not None:
             label = second_y.label if k == len(panels) - 1 else ""
             _second(axes.secondary_yaxis("right", functions=second_y[:2]), "y", label)
-        anchor = (0.5, -0.13)
-        axes.legend(handles, labels, loc="upper center", bbox_to_anchor=anchor, ncols=2, fontsize=9, frameon=False)
+    columns = -(-len(handles) // 2)
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=columns, fontsize=9.5, frameon=False)
     if note:
         figure.suptitle(note, fontsize=10)
     return figure

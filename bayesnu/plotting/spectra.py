@@ -12,8 +12,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-LINEAR_SHARE = 0.35
+LINEAR_SHARE = 0.6
 """Height of the linear part of a symmetric logarithmic axis, in decades."""
+LINEAR_FRACTION = 3e-3
+"""Where a symmetric logarithmic axis of counts turns linear, as a fraction of its largest value, to a power of ten."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,8 @@ def plot_spectra(
     panels: Sequence[Sequence[Panel]],
     *,
     scale: Literal["linear", "log", "symlog"] = "log",
-    linear_below: float = 1.0,
     y_label: str = "events per bin and year",
     ratio_label: str = "ratio to SM",
-    ratio_scale: Literal["linear", "log"] = "linear",
     note: str = "",
 ) -> Figure:
     """Return spectra of several exposures in rows and columns, each with its ratios below.
@@ -71,10 +71,7 @@ def plot_spectra(
         Rows of equal length; a row shares its vertical axis only in label.
     scale : {"linear", "log", "symlog"}
         Vertical axis; "symlog" where counts may be negative.
-    linear_below : float
-        Where "symlog" turns linear.
     y_label, ratio_label : str
-    ratio_scale : {"linear", "log"}
     note : str
         One line above the legend.
 
@@ -94,7 +91,7 @@ def plot_spectra(
             axes = figure.add_subplot(grid[(2 * r if with_ratio else r), c])
             for curve in panel.curves:
                 handles.setdefault(curve.label, _draw(axes, edges_mev, curve))
-            _finish(axes, edges_mev, scale, linear_below)
+            _finish(axes, edges_mev, panel, scale)
             axes.set_title(panel.title, fontsize=11)
             axes.set_ylabel(y_label if c == 0 else "")
             if not with_ratio:
@@ -102,7 +99,7 @@ def plot_spectra(
                 continue
             axes.tick_params(labelbottom=False)
             below = figure.add_subplot(grid[2 * r + 1, c], sharex=axes)
-            _draw_ratios(below, edges_mev, panel, ratio_scale)
+            _draw_ratios(below, edges_mev, panel)
             below.set_xlabel(r"$E_e\theta^2$ [MeV]")
             below.set_ylabel(ratio_label if c == 0 else "")
     columns_of_legend = min(4, -(-len(handles) // 2))
@@ -120,15 +117,14 @@ def _draw(axes: Any, edges: Array, curve: Curve) -> Any:
     return axes.stairs(curve.counts, edges, color=curve.color, linestyle=curve.line, linewidth=1.7, baseline=None)
 
 
-def _finish(axes: Any, edges: Array, scale: str, linear_below: float) -> None:
-    from matplotlib.ticker import AutoMinorLocator, SymmetricalLogLocator
+def _finish(axes: Any, edges: Array, panel: Panel, scale: str) -> None:
+    from matplotlib.ticker import AutoMinorLocator
 
+    counts = np.concatenate([curve.counts for curve in panel.curves])
     axes.set_xlim(edges[0], edges[-1])
     axes.xaxis.set_minor_locator(AutoMinorLocator())
     if scale == "symlog":
-        axes.set_yscale("symlog", linthresh=linear_below, linscale=LINEAR_SHARE)
-        axes.yaxis.set_minor_locator(SymmetricalLogLocator(base=10, linthresh=linear_below, subs=range(2, 10)))
-        axes.axhline(0, color="0.4", linewidth=0.7)
+        _symmetric_log(axes, 10.0 ** round(np.log10(LINEAR_FRACTION * counts.max())), counts)
     elif scale == "log":
         axes.set_yscale("log")
     else:
@@ -137,7 +133,18 @@ def _finish(axes: Any, edges: Array, scale: str, linear_below: float) -> None:
     axes.tick_params(which="both", direction="in", top=True, right=True)
 
 
-def _draw_ratios(axes: Any, edges: Array, panel: Panel, scale: str) -> None:
+def _symmetric_log(axes: Any, linear_below: float, values: Array) -> None:
+    """Make the vertical axis symmetric logarithmic and wide enough for ``values``."""
+    from matplotlib.ticker import SymmetricalLogLocator
+
+    axes.set_yscale("symlog", linthresh=linear_below, linscale=LINEAR_SHARE)
+    axes.yaxis.set_minor_locator(SymmetricalLogLocator(base=10, linthresh=linear_below, subs=range(2, 10)))
+    axes.axhline(0, color="0.4", linewidth=0.7)
+    lowest, highest = float(values.min()), float(values.max())
+    axes.set_ylim(min(2 * lowest, -0.3 * linear_below), 2 * highest)
+
+
+def _draw_ratios(axes: Any, edges: Array, panel: Panel) -> None:
     from matplotlib.ticker import AutoMinorLocator
 
     reference = next(curve for curve in panel.curves if curve.filled)
@@ -146,10 +153,7 @@ def _draw_ratios(axes: Any, edges: Array, panel: Panel, scale: str) -> None:
         if curve.compared:
             ratio = curve.counts / reference.counts
             axes.stairs(ratio, edges, color=curve.color, linestyle=curve.line, linewidth=1.5, baseline=None)
-    if scale == "log":
-        axes.set_yscale("log")
-    else:
-        axes.yaxis.set_minor_locator(AutoMinorLocator())
+    axes.yaxis.set_minor_locator(AutoMinorLocator())
     axes.margins(y=0.15)
     axes.tick_params(which="both", direction="in", top=True, right=True)
 
@@ -184,7 +188,6 @@ def plot_cross_section_ratios(
     Figure
     """
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import SymmetricalLogLocator
 
     layout = ConstrainedLayoutEngine(rect=(0.0, 0.09, 1.0, 0.91))
     figure = Figure(figsize=(5.4 * len(panels), 4.9), layout=layout)
@@ -195,19 +198,17 @@ def plot_cross_section_ratios(
             axes.plot(recoil_mev, antineutrino, color=colors[term], linewidth=1.8, linestyle="--")
         axes.axvline(threshold_mev, color="k", linewidth=1.0)
         axes.annotate(
-            f"{threshold_mev:g} MeV threshold",
-            (threshold_mev, 0.02),
+            f"{threshold_mev:g} MeV",
+            (threshold_mev, 0.98),
             xycoords=("data", "axes fraction"),
             xytext=(4, 0),
             textcoords="offset points",
             fontsize=9,
             rotation=90,
-            va="bottom",
+            va="top",
         )
         axes.set_xscale("log")
-        axes.set_yscale("symlog", linthresh=linear_below, linscale=LINEAR_SHARE)
-        axes.yaxis.set_minor_locator(SymmetricalLogLocator(base=10, linthresh=linear_below, subs=range(2, 10)))
-        axes.axhline(0, color="0.4", linewidth=0.7)
+        _symmetric_log(axes, linear_below, np.concatenate([values for pair in terms.values() for values in pair]))
         axes.set_xlim(recoil_mev[0], recoil_mev[-1])
         axes.set_xlabel(r"$E_R$ [MeV]")
         axes.set_ylabel(r"$(d\sigma/dE_R)\,/\,(d\sigma^{\rm SM}/dE_R)$" if k == 0 else "")

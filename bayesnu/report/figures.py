@@ -26,7 +26,12 @@ PER_COUPLING = ("predictive", "trace", "ranks", "energy", "pairs")
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Save a figure as PNG and PDF, each aside and renamed."""
-    for suffix, options in ((".png", {"dpi": 110}), (".pdf", {})):
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        # Lay out once, not once per file.
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    for suffix, options in ((".png", {"dpi": 100}), (".pdf", {})):
         write_atomically(
             folder / f"{name}{suffix}",
             lambda path, s=suffix, o=options: figure.savefig(path, format=s[1:], **o),  # type: ignore[misc]

@@ -18,7 +18,7 @@ GAUSSIAN_PAPER = "arXiv:2111.14884"
 FOOTNOTE = (
     "Millicharges of arXiv:2111.14884 are converted to units of the positive elementary charge: divided by -√α and "
     "their ends exchanged. (4.9) prints π α q² where the derivation gives π α² q², which holds if q is a pure "
-    "number in Gaussian natural units, e = √α; and its interference sign is that of a charge in units of the electron's."
+    "number in Gaussian natural units, e = √α; its interference sign is that of a charge in units of the electron's."
 )
 
 

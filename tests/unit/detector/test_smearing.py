@@ -59,13 +59,15 @@ def chi2_probability(response: ResponseMatrix, exact: ResponseMatrix) -> float:
     return float(stats.chi2.sf((pull**2).sum(), pull.size))
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_variance_reduced_agrees_with_quadrature(small: ResponseSettings, small_quadrature: ResponseMatrix, seed: int) -> None:
+@pytest.mark.parametrize("seed", [1, 2])
+def test_variance_reduced_agrees_with_quadrature(
+    small: ResponseSettings, small_quadrature: ResponseMatrix, seed: int
+) -> None:
     response = build_response(replace(small, seed=seed))
     assert 1e-3 < chi2_probability(response, small_quadrature) < 0.999
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_sample_and_histogram_agrees_with_quadrature(
     small: ResponseSettings, small_quadrature: ResponseMatrix, seed: int
 ) -> None:
@@ -95,7 +97,7 @@ def test_five_million_events_give_a_one_percent_bin_to_0_45_percent(small: Respo
     counts = np.array(
         [
             smearing.histogram_events(energies, angles, np.deg2rad(1), 0.1, edges, np.arange(16) + 16 * run)
-            for run in range(4)
+            for run in range(3)
         ]
     )
     assert (counts.sum(axis=1) == n).all()
@@ -105,10 +107,10 @@ def test_five_million_events_give_a_one_percent_bin_to_0_45_percent(small: Respo
     assert p[one_percent] == pytest.approx(0.01, rel=0.2)
     assert expected[one_percent] * np.sqrt(p[one_percent] / 0.01) == pytest.approx(0.0045, rel=0.02)
     relative = counts.std(axis=0, ddof=1) / counts.mean(axis=0)
-    # Pooled over the bins: 13 bins × 3 degrees of freedom.
-    pooled = 3 * ((relative / expected) ** 2).sum()
-    assert 1e-3 < stats.chi2.sf(pooled, 39) < 0.999
-    assert 1e-3 < stats.chi2.sf(3 * (relative[one_percent] / expected[one_percent]) ** 2, 3) < 0.999
+    # Pooled over the bins: 13 bins × 2 degrees of freedom.
+    pooled = 2 * ((relative / expected) ** 2).sum()
+    assert 1e-3 < stats.chi2.sf(pooled, 26) < 0.999
+    assert 1e-3 < stats.chi2.sf(2 * (relative[one_percent] / expected[one_percent]) ** 2, 2) < 0.999
 
 
 def test_events_are_one_dimensional_normal_in_the_tilt() -> None:
@@ -158,6 +160,8 @@ def test_perfect_resolution_histograms_true_events(small: ResponseSettings) -> N
     assert counts[-1] == (x > small.bin_edges_gev[-1]).sum() > 0
 
 
-@pytest.mark.parametrize(("value", "bin_"), [(-0.1, -1), (0.0, 0), (0.999, 0), (1.0, 1), (2.999, 2), (3.0, -1), (9.0, -1)])
+@pytest.mark.parametrize(
+    ("value", "bin_"), [(-0.1, -1), (0.0, 0), (0.999, 0), (1.0, 1), (2.999, 2), (3.0, -1), (9.0, -1)]
+)
 def test_bins_are_half_open(value: float, bin_: int) -> None:
     assert smearing.find_bin(value, np.array([0.0, 1.0, 2.0, 3.0])) == bin_

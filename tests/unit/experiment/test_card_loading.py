@@ -23,7 +23,11 @@ from bayesnu.resources import data_folder
         ("flux.file=/data/flux.csv", ["flux", "file"], "/data/flux.csv"),
         ("pulls.shared=false", ["pulls", "shared"], False),
         ("detector.bin_edges_mev=[0, 1]", ["detector", "bin_edges_mev"], [0, 1]),
-        ('couplings.q_nue.prior={kind="normal", sigma=1e-9}', ["couplings", "q_nue", "prior"], {"kind": "normal", "sigma": 1e-9}),
+        (
+            'couplings.q_nue.prior={kind="normal", sigma=1e-9}',
+            ["couplings", "q_nue", "prior"],
+            {"kind": "normal", "sigma": 1e-9},
+        ),
         ("title=a=b", ["title"], None),
     ],
 )
@@ -46,6 +50,7 @@ def test_read_override(text: str, parts: list[str], value: object) -> None:
         ("detector.bin_edges_mev=[0, 1", ("'[0, 1'", "neither")),
         ("exposures.2.years=1", ("exposures has elements 0 to 1", "'2'")),
         ("exposures.first.years=1", ("exposures has elements 0 to 1", "'first'")),
+        ("exposures.².years=1", ("exposures has elements 0 to 1", "'²'")),
         ("exposures.-1.years=1", ("exposures has elements 0 to 1", "'-1'")),
         ("target.mass_tonnes.unit=1", ("target.mass_tonnes is a value, not a table",)),
     ],
@@ -74,7 +79,9 @@ def test_overrides_apply_in_order_and_to_list_elements() -> None:
         (("backgrounds.model=ccqe", "backgrounds.file=mine.csv"), "mine.csv", None),
     ],
 )
-def test_background_file_and_model_replace_each_other(overrides: tuple[str, ...], file: str | None, model: str | None) -> None:
+def test_background_file_and_model_replace_each_other(
+    overrides: tuple[str, ...], file: str | None, model: str | None
+) -> None:
     backgrounds = load_card("dune-on-axis", overrides).card.backgrounds
     assert (backgrounds.file, backgrounds.model) == (file, model)
 
@@ -113,7 +120,9 @@ def test_empty_card(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def three_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited_card: Callable[..., Path]) -> tuple[Path, Path, Path]:
+def three_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited_card: Callable[..., Path]
+) -> tuple[Path, Path, Path]:
     """A card and two copies of the published limits, one beside the card and one in the working folder."""
     beside, working = tmp_path / "cards", tmp_path / "work"
     for folder in (beside, working):
@@ -153,7 +162,7 @@ def test_a_whole_table_as_override_is_looked_up_in_the_working_folder(three_plac
 
 @pytest.mark.parametrize("key", ["flux.file", "flux.event_table", "backgrounds.file", "comparison.published"])
 def test_missing_data_file(key: str) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(CardError) as caught:
         load_experiment("dune-on-axis", [f"{key}=no_such.csv"])
     assert "no_such.csv" in str(caught.value)
     assert key in str(caught.value)

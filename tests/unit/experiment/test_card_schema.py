@@ -147,7 +147,10 @@ def test_observed_counts(first: str, second: str | None, fragments: tuple[str, .
 def test_both_shipped_cards_are_as_the_paper_describes() -> None:
     on_axis, prism = load_card("dune-on-axis").card, load_card("dune-prism").card
     years = {(e.mode, e.position_m): e.years for e in prism.exposures}
-    assert {(e.mode, e.position_m, e.years) for e in on_axis.exposures} == {("neutrino", 0, 3.5), ("antineutrino", 0, 3.5)}
+    assert {(e.mode, e.position_m, e.years) for e in on_axis.exposures} == {
+        ("neutrino", 0, 3.5),
+        ("antineutrino", 0, 3.5),
+    }
     assert years == {
         (m, p): y for m in ("neutrino", "antineutrino") for p, y in ((0.0, 1.75), (18.0, 0.875), (30.0, 0.875))
     }
@@ -156,4 +159,10 @@ def test_both_shipped_cards_are_as_the_paper_describes() -> None:
     )
     assert list(on_axis.couplings) == ["mu_nue", "mu_numu", "q_nue", "q_numu", "r2_nue", "r2_numu"]
     pulls = on_axis.pulls
-    assert (pulls.flux_norm, pulls.wrong_sign, pulls.electron_flavour, pulls.ccqe, pulls.pi0) == (0.1, 0.01, 0.01, 0.1, 0.1)
+    assert (pulls.flux_norm, pulls.wrong_sign, pulls.electron_flavour, pulls.ccqe, pulls.pi0) == (
+        0.1,
+        0.01,
+        0.01,
+        0.1,
+        0.1,
+    )

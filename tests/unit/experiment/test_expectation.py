@@ -64,7 +64,9 @@ def test_separate_pulls_for_each_polarity(separate_pulls: Experiment) -> None:
     assert widths["pi0[neutrino]"] == 0.1
 
 
-def test_separate_and_shared_pulls_give_the_same_counts_when_equal(on_axis: Experiment, separate_pulls: Experiment) -> None:
+def test_separate_and_shared_pulls_give_the_same_counts_when_equal(
+    on_axis: Experiment, separate_pulls: Experiment
+) -> None:
     given = {name: PULL_VALUES[name.partition("[")[0]] for name in separate_pulls.model.pulls}
     np.testing.assert_allclose(
         separate_pulls.model.expected(COUPLING_VALUES, given),
@@ -94,7 +96,7 @@ def symbolic(model: CountModel) -> tuple[list, list, object]:
     theta = [pt.dscalar(f"t{j}") for j in range(len(model.couplings))]
     pulls = [pt.dscalar(f"f{p}") for p in range(len(model.pulls))]
     expected = expected_counts(
-        pt.as_tensor(model.arrays), model.monomial_values(theta, pt.stack), model.pull_factors(pulls, pt.stack)
+        pt.as_tensor(model.arrays), model.monomial_values(theta, pt.stack), model.pull_factors(pt.stack(pulls), pt.prod)
     )
     return theta, pulls, expected
 
@@ -130,12 +132,15 @@ def test_derivative_of_the_log_likelihood_equals_finite_differences(on_axis: Exp
         point = np.concatenate([rng.normal(size=6), 0.05 * rng.normal(size=5)])
         step = 1e-4 * np.eye(11)
         differences = [
-            (8 * (value(point + h) - value(point - h)) - value(point + 2 * h) + value(point - 2 * h)) / 12e-4 for h in step
+            (8 * (value(point + h) - value(point - h)) - value(point + 2 * h) + value(point - 2 * h)) / 12e-4
+            for h in step
         ]
         np.testing.assert_allclose(np.array(compiled(*point)), differences, rtol=1e-6, atol=1e-4)
 
 
-@pytest.mark.parametrize("names", [("q_nue",), ("mu_numu",), ("r2_nue", "q_nue"), ("mu_nue", "r2_numu"), tuple(COUPLINGS)])
+@pytest.mark.parametrize(
+    "names", [("q_nue",), ("mu_numu",), ("r2_nue", "q_nue"), ("mu_nue", "r2_numu"), tuple(COUPLINGS)]
+)
 def test_restricted_model_gives_the_same_counts(prism: Experiment, names: tuple[str, ...]) -> None:
     scales = [abs(COUPLING_VALUES[name]) for name in names]
     restricted = prism.model.restrict(names, scales)
@@ -149,7 +154,9 @@ def test_restricted_model_gives_the_same_counts(prism: Experiment, names: tuple[
 
 def test_restricted_models_of_one_coupling_have_one_shape(on_axis: Experiment) -> None:
     models = [on_axis.model.restrict([name], [1.0]) for name in COUPLINGS]
-    assert {(model.monomials, model.arrays.shape) for model in models} == {(models[0].monomials, models[0].arrays.shape)}
+    assert {(model.monomials, model.arrays.shape) for model in models} == {
+        (models[0].monomials, models[0].arrays.shape)
+    }
 
 
 def test_signal_strengths_are_counts_before_pulls(on_axis: Experiment) -> None:

@@ -61,7 +61,9 @@ def test_overflow_names_what_was_set(on_axis: Experiment, couplings: dict[str, f
 def test_only_the_couplings_of_the_card_are_fitted(edited_card: Callable[..., Path]) -> None:
     loaded = load_experiment(str(edited_card(("[couplings.mu_nue]             # μ_B", ""))))
     assert loaded.fitted("mu_numu") == "mu_numu"
-    with pytest.raises(UsageError, match=r"unknown coupling 'mu_nue': card\.toml has mu_numu, .*did you mean 'mu_numu'"):
+    with pytest.raises(
+        UsageError, match=r"unknown coupling 'mu_nue': card\.toml has mu_numu, .*did you mean 'mu_numu'"
+    ):
         loaded.fitted("mu_nue")
 
 

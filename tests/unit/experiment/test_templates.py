@@ -12,7 +12,7 @@ from bayesnu.errors import CardError, DataError
 from bayesnu.experiment import templates as templates_module
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.experiment.templates import Templates, recoil_nodes, response_settings, true_kernel
-from bayesnu.flux.table import FluxTable, Spectrum
+from bayesnu.flux.table import FluxTable, Spectrum, read_flux
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.physics.electron import TERMS
 from bayesnu.physics.kinematics import neutrino_energy_from_angle, neutrino_energy_min
@@ -69,9 +69,7 @@ def test_a_bin_never_gets_more_than_was_made(prism: Experiment) -> None:
     assert (np.abs(sums) > 0.7 * np.abs(made)).all()
 
 
-def test_folding_with_a_perfect_response_conserves_counts(
-    on_axis: Experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folding_with_a_perfect_response_conserves_counts(on_axis: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every true cell in one bin, the bins hold all counts above threshold."""
 
     def perfect(settings: templates_module.ResponseSettings, _: object) -> ResponseMatrix:
@@ -80,9 +78,7 @@ def test_folding_with_a_perfect_response_conserves_counts(
         return ResponseMatrix(settings, values, np.zeros_like(values))
 
     monkeypatch.setattr(templates_module, "find_response", perfect)
-    card = on_axis.card.model_copy(
-        update={"flux": on_axis.card.flux.model_copy(update={"normalisation": "absolute"})}
-    )
+    card = on_axis.card.model_copy(update={"flux": on_axis.card.flux.model_copy(update={"normalisation": "absolute"})})
     made = templates_module.build_templates(card, on_axis.flux, None, lambda _: None)
     np.testing.assert_allclose(made.values.sum(axis=3), 3.5 * made.per_year, rtol=1e-12)
 
@@ -98,9 +94,7 @@ def test_linear_in_the_flux_of_each_channel(absolute_prism: Experiment) -> None:
     spectra = {**absolute_prism.flux.spectra, key: Spectrum(base.edges_gev, base.values * factors[:, None])}
     made = build(FluxTable(Path("x"), spectra), absolute_prism.card)
     k = [(e.mode, e.position_m) for e in absolute_prism.card.exposures].index(key)
-    np.testing.assert_allclose(
-        made.values[k], absolute_prism.templates.values[k] * factors[:, None, None], rtol=1e-12
-    )
+    np.testing.assert_allclose(made.values[k], absolute_prism.templates.values[k] * factors[:, None, None], rtol=1e-12)
     others = [i for i in range(6) if i != k]
     np.testing.assert_array_equal(made.values[others], absolute_prism.templates.values[others])
 
@@ -149,7 +143,9 @@ def test_recoil_nodes_integrate_from_threshold_to_the_top(on_axis: Experiment) -
         (("exposures.0.position_m=12",), ("exposures.0.position_m = 12", "18")),
     ],
 )
-def test_event_table_of_another_set_up(coarse: tuple[str, ...], overrides: tuple[str, ...], fragments: tuple[str, ...]) -> None:
+def test_event_table_of_another_set_up(
+    coarse: tuple[str, ...], overrides: tuple[str, ...], fragments: tuple[str, ...]
+) -> None:
     with pytest.raises(CardError) as caught:
         load_experiment("dune-on-axis", [*coarse, *overrides])
     message = str(caught.value)
@@ -161,7 +157,9 @@ def test_event_table_of_another_set_up(coarse: tuple[str, ...], overrides: tuple
 def own_files(tmp_path: Path) -> Callable[..., Path]:
     """Copy a shipped table and its sidecar to a folder of the user's, with replacements; return the table."""
 
-    def make(name: str, *replacements: tuple[str, str], drop: str | None = None, sidecar: tuple[str, str] | None = None) -> Path:
+    def make(
+        name: str, *replacements: tuple[str, str], drop: str | None = None, sidecar: tuple[str, str] | None = None
+    ) -> Path:
         source = data_folder() / name
         target = tmp_path / source.name
         text = source.read_text()
@@ -245,6 +243,29 @@ def test_event_table_values(own_files: Callable[..., Path], replacement: tuple[s
     table = own_files("events/dune_table1.csv", replacement)
     with pytest.raises(DataError, match=message):
         load_experiment("dune-on-axis", [f'flux.event_table="{table}"'])
+
+
+@pytest.mark.parametrize(("events", "accepted"), [(0, True), (5, False)])
+def test_event_table_of_a_flux_without_one_channel(
+    tmp_path: Path, coarse: tuple[str, ...], events: int, accepted: bool
+) -> None:
+    """No flux and no events is a channel of zeros; events from no flux cannot be."""
+    flux, table = tmp_path / "flux.csv", tmp_path / "events.csv"
+    rows = "".join(f"{mode},0,0,20,1e-9,1e-9,1e-9,0\n" for mode in ("neutrino", "antineutrino"))
+    flux.write_text(f"mode,position_m,e_lo_gev,e_hi_gev,numu,numubar,nue,nuebar\n{rows}")
+    rows = "".join(f"{mode},0,10,10,10,{events}\n" for mode in ("neutrino", "antineutrino"))
+    table.write_text(f"mode,position_m,numu,numubar,nue,nuebar\n{rows}")
+    table.with_suffix(".toml").write_text(
+        f'description = "x"\nflux_sha256 = "{read_flux(flux).digest}"\npot_per_year = 1.1e21\nmass_tonnes = 50.0\n'
+        'material = "argon"\nthreshold_mev = 30.0\n'
+    )
+    overrides = [*coarse, f'flux.file="{flux}"', f'flux.event_table="{table}"', "backgrounds.model=ccqe"]
+    if accepted:
+        loaded = load_experiment("dune-on-axis", overrides)
+        np.testing.assert_allclose(loaded.templates.per_year[:, :, 0], [[10, 10, 10, 0]] * 2, rtol=1e-12)
+    else:
+        with pytest.raises(CardError, match=r"events\.csv.*nuebar"):
+            load_experiment("dune-on-axis", overrides)
 
 
 def test_shipped_cards_name_the_shipped_files() -> None:

@@ -52,7 +52,9 @@ def test_spectra_by_mode_and_position(tmp_path: Path) -> None:
         ((HEADER, "", ROWS[0], "", "neutrino,0,1,2,x,7,6,5"), ("line 5", "numu = 'x'")),
     ],
 )
-def test_each_check_names_file_line_and_column(tmp_path: Path, lines: tuple[str, ...], fragments: tuple[str, ...]) -> None:
+def test_each_check_names_file_line_and_column(
+    tmp_path: Path, lines: tuple[str, ...], fragments: tuple[str, ...]
+) -> None:
     path = write(tmp_path, *lines)
     with pytest.raises(DataError) as caught:
         read_flux(path)

@@ -11,6 +11,7 @@ from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.likelihood import (
     Problem,
+    bounded_range,
     coupling_scale,
     likelihood_range,
     make_problem,
@@ -40,6 +41,19 @@ def statistic(experiment: Experiment, name: str, value: float, z: np.ndarray, ki
     return float(((experiment.signal_sm - signal - ccqe - pi0) ** 2 / spread).sum() + (z**2).sum())
 
 
+def minimised(experiment: Experiment, name: str, value: float, kind: str, variance: str) -> Minuit:
+    """Minimise over the pulls by MIGRAD."""
+
+    def objective(z: np.ndarray) -> float:
+        return statistic(experiment, name, value, z, kind, variance)
+
+    minuit = Minuit(objective, np.zeros(len(experiment.model.pulls)))
+    minuit.tol, minuit.strategy = 1e-5, 1
+    minuit.migrad()
+    assert minuit.valid
+    return minuit
+
+
 @pytest.mark.parametrize(("kind", "variance"), [("chi2", "sm"), ("chi2", "sm+background"), ("poisson", "sm")])
 @pytest.mark.parametrize("name", list(COUPLINGS))
 def test_newton_equals_minuit(prism: Experiment, name: str, kind: str, variance: str) -> None:
@@ -47,11 +61,7 @@ def test_newton_equals_minuit(prism: Experiment, name: str, kind: str, variance:
     found = minimise_pulls(problem, np.array([POINTS[name]]) / problem.scales[0])
     assert found.converged.all()
     for value, newton, z in zip(POINTS[name], found.value, found.pulls, strict=True):
-        minuit = Minuit(lambda z, v=value: statistic(prism, name, v, z, kind, variance), np.zeros(5))
-        minuit.tol = 1e-6
-        minuit.strategy = 2
-        minuit.migrad()
-        assert minuit.valid
+        minuit = minimised(prism, name, value, kind, variance)
         assert newton == pytest.approx(minuit.fval, abs=1e-6)
         assert newton == pytest.approx(statistic(prism, name, value, z, kind, variance), abs=1e-8)
         np.testing.assert_allclose(z, np.array(minuit.values), atol=2e-3)
@@ -61,9 +71,7 @@ def test_newton_equals_minuit_with_separate_pulls(separate_pulls: Experiment) ->
     problem = make_problem(separate_pulls, ["r2_numu"])
     value = 6e-33
     found = minimise_pulls(problem, np.array([[value]]) / problem.scales[0])
-    minuit = Minuit(lambda z: statistic(separate_pulls, "r2_numu", value, z, "poisson", "sm"), np.zeros(10))
-    minuit.tol, minuit.strategy = 1e-6, 2
-    minuit.migrad()
+    minuit = minimised(separate_pulls, "r2_numu", value, "poisson", "sm")
     assert found.value[0] == pytest.approx(minuit.fval, abs=1e-6)
 
 
@@ -88,7 +96,8 @@ def test_hessian_equals_finite_differences(on_axis: Experiment, kind: str) -> No
     gradient = [(half(z + s) - half(z - s)) / (2 * h) for s in step]
     np.testing.assert_allclose(gradient, 0, atol=1e-4)
     numeric = [
-        [(half(z + a + b) - half(z + a - b) - half(z - a + b) + half(z - a - b)) / (4 * h**2) for b in step] for a in step
+        [(half(z + a + b) - half(z + a - b) - half(z - a + b) + half(z - a - b)) / (4 * h**2) for b in step]
+        for a in step
     ]
     np.testing.assert_allclose(found.hessian[0], numeric, rtol=1e-3, atol=2e-3)
 
@@ -97,7 +106,7 @@ def test_hessian_equals_finite_differences(on_axis: Experiment, kind: str) -> No
 def test_derivative_of_the_profile_is_the_partial_one(on_axis: Experiment, kind: str) -> None:
     """d/dθ of the profiled -2 ln L equals ∂/∂θ at the minimising pulls."""
     problem = make_problem(on_axis, ["r2_nue"], kind)
-    value, h = 3e-31, 1e-33
+    value, h = 3e-31, 1e-34
     around = minimise_pulls(problem, np.array([[value - h, value, value + h]]) / problem.scales[0])
     partial = [statistic(on_axis, "r2_nue", v, around.pulls[1], kind, "sm") for v in (value - h, value + h)]
     assert around.value[2] - around.value[0] == pytest.approx(partial[1] - partial[0], rel=1e-4)
@@ -111,7 +120,9 @@ def test_pull_of_width_zero_stays(on_axis: Experiment) -> None:
     assert found.value[0] > minimise_pulls(make_problem(on_axis, ["mu_numu"]), np.array([[2.0]])).value[0]
 
 
-def test_chi2_with_observed_data_subtracts_nominal_backgrounds(observe: Callable[[dict[str, float]], Experiment]) -> None:
+def test_chi2_with_observed_data_subtracts_nominal_backgrounds(
+    observe: Callable[[dict[str, float]], Experiment],
+) -> None:
     """Counts minus nominal backgrounds against N_exp + α B, over the chosen variance, at the data's own coupling 0."""
     truth = {"r2_numu": 4e-33}
     experiment = observe(truth)
@@ -172,17 +183,15 @@ def value_at(problem: Problem, scaled: float) -> float:
 
 
 @pytest.mark.parametrize("name", list(COUPLINGS))
-@pytest.mark.parametrize("threshold", [10.0, 30.0])
-def test_range_ends_where_the_likelihood_has_fallen(prism: Experiment, name: str, threshold: float) -> None:
+def test_range_ends_where_the_likelihood_has_fallen(prism: Experiment, name: str) -> None:
+    threshold = 12.0
     problem = make_problem(prism, [name])
     low, high = likelihood_range(problem, threshold)
     assert value_at(problem, high) == pytest.approx(threshold, abs=1e-3)
     assert low == 0.0 if name.startswith("mu") else value_at(problem, low) == pytest.approx(threshold, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    "truth", [{"r2_numu": 1e-31}, {"q_numu": 1e-7}, {"q_nue": 1e-7}, {"r2_numu": -3e-32}], ids=lambda t: f"{t}"
-)
+@pytest.mark.parametrize("truth", [{"r2_numu": -1e-31}, {"q_numu": 1e-7}], ids=lambda t: f"{t}")
 @pytest.mark.parametrize("kind", ["poisson", "chi2"])
 def test_range_of_data_far_from_the_sm(
     observe: Callable[[dict[str, float]], Experiment], truth: dict[str, float], kind: str
@@ -196,9 +205,9 @@ def test_range_of_data_far_from_the_sm(
 
 
 def test_unbounded_likelihood_is_refused() -> None:
-    """So few counts that no value is excluded by 30 units."""
-    weak = load_experiment(
-        "dune-on-axis", ["exposures.0.years=1e-4", "exposures.1.years=1e-4", "pulls.flux_norm=1", "pulls.ccqe=1"]
-    )
-    with pytest.raises(ConvergenceError, match="mu_nue: the data do not bound it"):
-        likelihood_range(make_problem(weak, ["mu_nue"]), 30.0)
+    """A free normalisation and few counts: any moment is absorbed by f → -1, at a cost of about 1."""
+    weak = load_experiment("dune-on-axis", ["exposures.0.years=1e-4", "exposures.1.years=1e-4", "pulls.flux_norm=1"])
+    problem = make_problem(weak, ["mu_nue"])
+    assert likelihood_range(problem, 30.0) == (0.0, np.inf)
+    with pytest.raises(ConvergenceError, match=r"mu_nue: .*do not bound it"):
+        bounded_range(problem, 30.0)

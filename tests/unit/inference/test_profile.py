@@ -25,7 +25,7 @@ def test_level_must_be_a_probability(cl: float) -> None:
         delta_chi2_level(cl, 1)
 
 
-@pytest.mark.parametrize("cl", [0.5, 0.68, 0.9, 0.99])
+@pytest.mark.parametrize("cl", [0.68, 0.99])
 @pytest.mark.parametrize("name", ["r2_numu", "q_nue", "mu_nue"])
 def test_ends_are_at_the_level_and_the_inside_is_below(on_axis: Experiment, name: str, cl: float) -> None:
     problem = make_problem(on_axis, [name], "chi2")
@@ -43,11 +43,9 @@ def test_intervals_widen_with_the_level(on_axis: Experiment) -> None:
     assert outer[0] < inner[0] < 0 < inner[1] < outer[1]
 
 
-@pytest.mark.parametrize(
-    ("cl", "years", "pieces"), [(0.9, 3.5, 1), (0.4, 3.5, 2), (0.3, 3.5, 1), (0.9, 35, 2), (0.9, 350, 1)]
-)
+@pytest.mark.parametrize(("cl", "years", "pieces"), [(0.9, 3.5, 1), (0.4, 3.5, 2), (0.3, 3.5, 1), (0.9, 35, 2)])
 def test_second_solution_of_the_nue_millicharge(cl: float, years: float, pieces: int) -> None:
-    """Interference cancels the quadratic term near +2.9e-8 e; where Δχ² between is above the level there are two pieces."""
+    """Interference cancels the quadratic term near +2.9e-8 e: two pieces where Δχ² between is above the level."""
     experiment = load_experiment("dune-on-axis", [f"exposures.{k}.years={years}" for k in (0, 1)])
     problem = make_problem(experiment, ["q_nue"], "chi2")
     intervals = delta_chi2_intervals(problem, cl)

@@ -40,4 +40,4 @@ def test_get_coupling_names_the_nearest() -> None:
 
 def test_gaussian_charge_is_11_7_times_smaller() -> None:
     assert pytest.approx(math.sqrt(FINE_STRUCTURE)) == GAUSSIAN_CHARGE
-    assert 1 / GAUSSIAN_CHARGE == pytest.approx(11.7, abs=0.05)
+    assert pytest.approx(11.7, abs=0.05) == 1 / GAUSSIAN_CHARGE
