@@ -73,11 +73,16 @@ def plot_energy(tree: xr.DataTree, title: str) -> Figure:
 
 
 def plot_pairs(shown: xr.DataTree, title: str) -> Figure:
-    """Plot the variables of `readable` against each other."""
+    """Plot the coupling of `readable` against each pull."""
     import arviz as az
 
-    size = 1.7 * len(shown["posterior"].data_vars)
-    visuals = {"scatter": {"alpha": 0.25, "s": 4}}
-    return _figure(
-        az.plot_pair(shown, marginal=True, visuals=visuals, figure_kwargs={"figsize": (size, size)}), f"{title}: pairs"
+    names = list(shown["posterior"].data_vars)
+    rows = -(-(len(names) - 1) // 3)
+    collection = az.plot_pair_focus(
+        shown,
+        focus_var=names[0],
+        visuals={"scatter": {"alpha": 0.3}},
+        col_wrap=3,
+        figure_kwargs={"figsize": (11, 3.2 * rows + 0.6)},
     )
+    return _figure(collection, f"{title}: against the pulls")

@@ -20,7 +20,7 @@ CAPTIONS = {
     "trace": "Densities and traces",
     "ranks": "Rank plots: difference from uniform ranks, by chain",
     "energy": "Energy: marginal and transition, and E-BFMI by chain",
-    "pairs": "Coupling and pulls against each other",
+    "pairs": "The coupling against each pull",
 }
 
 

@@ -50,7 +50,8 @@ def coupling_figures(run_folder: Path, coupling: str, observed: bool) -> None:
 
         from bayesnu.plotting import diagnostics
 
-        tree = load_posterior(posterior_path(run_folder, coupling))
+        groups = ("posterior", "sample_stats", "posterior_predictive", "observed_data", "constant_data")
+        tree = load_posterior(posterior_path(run_folder, coupling), groups)
         shown = diagnostics.readable(tree, coupling)
         label = "observed counts" if observed else "Asimov data"
         figures = (
@@ -93,7 +94,7 @@ def density_panels(run_folder: Path, limits: Sequence[dict[str, Any]]) -> list[D
     panels = []
     for entry in limits:
         name, credible = entry["coupling"], entry["credible"]
-        tree = load_posterior(posterior_path(run_folder, name))
+        tree = load_posterior(posterior_path(run_folder, name), ("posterior", "laplace_grid", "profile_curve"))
         grid, curve = tree["laplace_grid"], tree["profile_curve"]
         panels.append(
             DensityPanel(

@@ -166,25 +166,45 @@ def save_posterior(tree: xr.DataTree, path: Path) -> None:
     write_atomically(path, lambda temporary: tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding), RunError)
 
 
-def load_posterior(path: Path) -> xr.DataTree:
+def load_posterior(path: Path, groups: Sequence[str] | None = None) -> xr.DataTree:
     """Read a posterior into memory.
+
+    Parameters
+    ----------
+    path : Path
+    groups : sequence of str, optional
+        Only these, which is faster; all by default.
 
     Raises
     ------
     RunError
         If the file is missing, truncated, lacks a group, or is of another version.
     """
+    import h5py
     import xarray as xr
 
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as opened:
-            tree = opened.load()
+        with h5py.File(path, "r") as file:
+            version = int(np.ravel(file.attrs.get("format_version", 0))[0])
+            present = list(file)
+        with xr.open_dataset(path, engine="h5netcdf") as root:
+            attributes = dict(root.attrs)
+        wanted = present if groups is None else [group for group in groups if group in present]
+        tree = xr.DataTree.from_dict({name: _load_group(path, name) for name in wanted})
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise RunError(f"{path}: not a posterior file, or truncated ({error})") from error
-    version = tree.attrs.get("format_version")
     if version != FORMAT_VERSION:
         raise RunError(f"{path}: format version {version}; this bayesnu reads {FORMAT_VERSION}")
-    missing = [group for group in GROUPS if group not in tree.children]
+    missing = [group for group in (groups or GROUPS) if group not in present]
     if missing:
         raise RunError(f"{path}: the group {missing[0]} is missing; the file is incomplete")
+    tree.attrs = attributes
     return tree
+
+
+def _load_group(path: Path, name: str) -> xr.Dataset:
+    """Read one group."""
+    import xarray as xr
+
+    with xr.open_dataset(path, group=name, engine="h5netcdf") as dataset:
+        return dataset.load()
