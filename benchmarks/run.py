@@ -93,15 +93,19 @@ def main() -> None:
     content = {"machine": machine, "versions": versions, "tasks": rows}
     (HERE / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     lines = [
-        "# Timings", "",
-        "Fresh processes, warm compilation caches; wall seconds are the median with the lowest and the highest. The ratio is to a process that",
-        "imports numpy, scipy.optimize and xarray, measured in alternation: compare ratios, not seconds, between machines.", "",
-        "| task | seconds | lowest–highest | ratio to the reference | aim, seconds | repeats |", "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        "# Timings",
+        "",
+        "Fresh processes, warm compilation caches; seconds are the median, with the lowest and the highest. The ratio",
+        "is to a process that imports numpy, scipy.optimize and xarray, measured in alternation: compare ratios, not",
+        "seconds, between machines.",
+        "",
+        "| task | seconds | lowest to highest | ratio to the reference | aim, seconds | repeats |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         lines.append(
-            f"| {row['task']} | {row['seconds']:.2f} | {row['lowest']:.2f}–{row['highest']:.2f} | {row['ratio']:.1f} "
-            f"| {row['aim']:g} | {row['repeats']} |"
+            f"| {row['task']} | {row['seconds']:.2f} | {row['lowest']:.2f} to {row['highest']:.2f} "
+            f"| {row['ratio']:.1f} | {row['aim']:g} | {row['repeats']} |"
         )
     lines += ["", f"Machine: {machine}. Versions: {', '.join(f'{p} {v}' for p, v in versions.items())}.", ""]
     (HERE / "RESULTS.md").write_text("\n".join(lines), encoding="utf-8")
