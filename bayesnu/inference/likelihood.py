@@ -69,9 +69,10 @@ class Problem:
         padded = np.concatenate([[np.inf], value, [np.inf]])
         grid = points
         minima = (padded[1:-1] <= padded[:-2]) & (padded[1:-1] < padded[2:])
-        for k in np.flatnonzero(minima).tolist():
+        # The lowest three: the best fit and a second solution are among them, ripples on far plateaus are not.
+        for k in sorted(np.flatnonzero(minima).tolist(), key=value.__getitem__)[:3]:
             low, high = grid[max(k - 1, 0)], grid[min(k + 1, grid.size - 1)]
-            for _ in range(8):
+            for _ in range(5):
                 between = np.linspace(low, high, 17)
                 inner = minimise_pulls(self, between[None, :]).value
                 best = int(np.argmin(inner))
@@ -247,8 +248,10 @@ def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tol
             definite = np.linalg.eigvalsh(full)[:, 0] > 0
             hessian = np.where(definite[:, None, None], full, gauss_newton)
             step = -_solve(hessian, gradient)
-            length = np.ones(active.size)
-            trial = value_at(active, z[active] + step)
+            # No step takes a factor 1 + f to less than a tenth of what it is.
+            shrink = (-model.widths * step / (1 + model.widths * z[active])).max(axis=1)
+            length = np.minimum(1.0, 0.9 / np.maximum(shrink, 0.9))
+            trial = value_at(active, z[active] + length[:, None] * step)
             for _ in range(40):
                 worse = ~(trial <= value[active] + 1e-12 * (1 + np.abs(value[active])))
                 if not worse.any():

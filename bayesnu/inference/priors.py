@@ -158,11 +158,12 @@ class SampledVariable:
         return (-9 * self.sigma if self.kind == "normal" else 0.0), 9 * self.sigma
 
 
-def sampled_variable(prior: Prior, problem: Problem) -> SampledVariable:
-    """Return the sampled variable of a prior.
+def sampled_variable(prior: Prior, problem: Problem, *, alone: bool = True) -> SampledVariable:
+    """Return the sampled variable of a prior; ``problem`` is the one-coupling problem.
 
-    Bounds of a uniform variable are drawn in to where Δχ² stays below
-    `NEGLIGIBLE`, so that a very wide prior does not leave the sampler lost.
+    If the coupling is sampled ``alone``, bounds of a uniform variable are drawn
+    in to where Δχ² stays below `NEGLIGIBLE`, so that a very wide prior does not
+    leave the sampler lost. With other couplings free no such range is known.
     """
     scale = float(problem.scales[0])
     low, high, sigma = prior.low / scale, prior.high / scale, prior.sigma / scale
@@ -172,7 +173,7 @@ def sampled_variable(prior: Prior, problem: Problem) -> SampledVariable:
         return SampledVariable("normal", -math.inf, math.inf, sigma, "folded")
     if prior.kind == "half-normal":
         return SampledVariable("half-normal", 0.0, math.inf, sigma, "identity")
-    reach_low, reach_high = likelihood_range(problem, NEGLIGIBLE)
+    reach_low, reach_high = likelihood_range(problem, NEGLIGIBLE) if alone else (-math.inf, math.inf)
     if low < reach_high and high > reach_low:
         low, high = max(low, reach_low), min(high, reach_high)
     if prior.kind == "log-uniform":

@@ -90,7 +90,10 @@ class Sampler:
         seed : int
             The same seed gives the same numbers, with a warm or a cold cache.
         """
-        variables = [sampled_variable(prior, single) for prior, single in zip(priors, singles, strict=True)]
+        alone = len(priors) == 1
+        variables = [
+            sampled_variable(prior, single, alone=alone) for prior, single in zip(priors, singles, strict=True)
+        ]
         structure = model_structure(problem, variables)
         with warnings.catch_warnings():
             # Deprecations inside PyMC, PyTensor and nutpie are not the user's to act on.

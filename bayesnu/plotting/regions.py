@@ -159,7 +159,7 @@ def plot_regions(
         axes.set_ylim(*limits[1])
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label if k == 0 else "")
-        axes.set_title(panel.title, fontsize=11)
+        axes.set_title(panel.title, fontsize=10)
         axes.xaxis.set_minor_locator(AutoMinorLocator())
         axes.yaxis.set_minor_locator(AutoMinorLocator())
         axes.tick_params(which="both", direction="in", top=second_x is None, right=second_y is None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesnu.errors import RunError
+from bayesnu.errors import RunError, UsageError
 from bayesnu.experiment.setup import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
@@ -117,7 +117,19 @@ def fit_coupling(
 def fit_jointly(
     experiment: Experiment, couplings: Sequence[str], arguments: RunArguments, sampler: Sampler
 ) -> xr.DataTree:
-    """Sample several couplings at once, each with its card's prior; returns the same groups as a single fit."""
+    """Sample several couplings at once, each with its card's prior; returns the same groups as a single fit.
+
+    Raises
+    ------
+    UsageError
+        If a prior is left out: the range that is found with the other couplings at 0 may cut the joint posterior.
+    """
+    for coupling in couplings:
+        if len(couplings) > 1 and experiment.card.couplings[experiment.fitted(coupling)].prior is None:
+            raise UsageError(
+                f"couplings.{coupling}.prior: a joint fit needs a prior from the card; the range found with the "
+                "other couplings at 0 may cut the joint posterior"
+            )
     problem = make_problem(experiment, couplings)
     singles = [make_problem(experiment, [coupling]) for coupling in couplings]
     priors = [

@@ -6,7 +6,7 @@ from shutil import copy
 
 import pytest
 
-from bayesnu.errors import BayesnuError, CardError, DataError, UsageError
+from bayesnu.errors import BayesnuError, CardError, UsageError
 from bayesnu.experiment.load import load_card, read_override
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.resources import data_folder
