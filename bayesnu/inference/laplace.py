@@ -53,8 +53,6 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
     ConvergenceError
         If the minimisation fails at a grid point.
     """
-    from scipy.interpolate import CubicSpline
-
     scale = float(problem.scales[0])
     prior_low, prior_high = prior.reach
     low, high = (bound * scale for bound in likelihood_range(problem, 60.0))
@@ -69,7 +67,7 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
     density = np.exp(log_density - log_density.max())
     # Normalise in ln θ where the grid is logarithmic: there the integrand is smooth.
     variable, jacobian = (np.log(grid), grid) if prior.kind == "log-uniform" else (grid, np.ones_like(grid))
-    norm = float(CubicSpline(variable, density * jacobian).integrate(variable[0], variable[-1]))
+    norm = float(np.trapezoid(density * jacobian, variable))
     return GridPosterior(problem.couplings[0], grid, density / norm, prior)
 
 

@@ -47,13 +47,12 @@ def _figure(collection: Any, title: str) -> Figure:
 
 
 def plot_trace(shown: xr.DataTree, title: str) -> Figure:
-    """Plot the draws of `readable` against the step, with their densities, by chain."""
+    """Plot the draws of the coupling of `readable` against the step, with their density, by chain."""
     import arviz as az
 
-    height = 1.3 * len(shown["posterior"].data_vars) + 0.6
-    return _figure(
-        az.plot_trace_dist(shown, figure_kwargs={"figsize": (11, height)}), f"{title}: densities and traces by chain"
-    )
+    name = next(iter(shown["posterior"].data_vars))
+    collection = az.plot_trace_dist(shown, var_names=[name], figure_kwargs={"figsize": (11, 3.2)})
+    return _figure(collection, f"{title}: density and trace by chain")
 
 
 def plot_ranks(shown: xr.DataTree, title: str) -> Figure:
