@@ -13,19 +13,16 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-MOST_DRAWS = 250
-"""Draws per chain that trace, rank and pair plots show."""
 
-
-def readable(tree: xr.DataTree, coupling: str) -> xr.DataTree:
-    """Return a fit for plotting: the coupling in a power of ten of its unit, pulls by name, thinned to `MOST_DRAWS`.
+def readable(tree: xr.DataTree, coupling: str, most_draws: int) -> xr.DataTree:
+    """Return a fit for plotting: the coupling in a power of ten of its unit, pulls by name, thinned.
 
     Pulls that do not move (width 0) are left out.
     """
     import xarray as xr
 
     posterior = tree["posterior"].to_dataset()
-    step = max(1, posterior.sizes["draw"] // MOST_DRAWS)
+    step = max(1, posterior.sizes["draw"] // most_draws)
     posterior = posterior.isel(draw=slice(None, None, step))
     exponent = exponent_of([float(v) for v in posterior[coupling].quantile([0.01, 0.99])])
     label = f"{coupling}\n[1e{exponent} {COUPLINGS[coupling].unit}]"

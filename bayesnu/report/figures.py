@@ -52,11 +52,11 @@ def coupling_figures(run_folder: Path, coupling: str, observed: bool) -> None:
 
         groups = ("posterior", "sample_stats", "posterior_predictive", "observed_data", "constant_data")
         tree = load_posterior(posterior_path(run_folder, coupling), groups)
-        shown = diagnostics.readable(tree, coupling)
+        shown = diagnostics.readable(tree, coupling, 250)
         label = "observed counts" if observed else "Asimov data"
         figures = (
             plot_predictive(predictive_panels(tree), label),
-            diagnostics.plot_trace(shown, coupling),
+            diagnostics.plot_trace(diagnostics.readable(tree, coupling, 1000), coupling),
             diagnostics.plot_ranks(shown, coupling),
             diagnostics.plot_energy(tree, coupling),
             diagnostics.plot_pairs(shown, coupling),
