@@ -124,7 +124,7 @@ def run(
     override: Override = None,
 ) -> None:
     """Fit the couplings of a card and write posteriors, limits, figures and the report."""
-    from bayesnu.report.build import write_report
+    from bayesnu.report.build import report_page, write_report
     from bayesnu.report.tables import limits_table
     from bayesnu.results.runs import make_arguments, run_fits, run_hash
 
@@ -134,8 +134,11 @@ def run(
     try:
         with progress_bar(len(arguments.couplings) + 1) as step:
             finished = run_fits(experiment, arguments, folder, force=force, notice=notice, progress=step)
-            step("writing the report")
-            page = write_report(finished, workers=2)
+            page = report_page(finished)
+            if not page.exists():
+                # Written last, so that a page that exists is whole.
+                step("writing the report")
+                write_report(finished, workers=2)
     except KeyboardInterrupt:
         notice(f"interrupted; finished fits are kept in {folder}: run the same command to go on")
         raise typer.Exit(130) from None

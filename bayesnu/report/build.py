@@ -24,6 +24,11 @@ CAPTIONS = {
 }
 
 
+def report_page(run: Run) -> Path:
+    """Return where the page of a run is."""
+    return run.folder / "report.html"
+
+
 def write_report(run: Run, workers: int = 1) -> Path:
     """Draw every figure of a finished run and write ``report.html``; returns its path.
 
@@ -55,7 +60,7 @@ def write_report(run: Run, workers: int = 1) -> Path:
         summary_figures(run.folder, run.limits)
         for name in names:
             coupling_figures(run.folder, name, observed)
-    page = run.folder / "report.html"
+    page = report_page(run)
     write_text(page, render(run), RunError)
     return page
 
