@@ -5,15 +5,17 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 ARGUMENTS ?=
+# One process per core; a file stays in one process, so that its fixtures are made once.
+PARALLEL ?= -n 2 --dist loadfile
 
 run: $(VENV)/.installed
 	$(VENV)/bin/bayesnu run dune-on-axis $(ARGUMENTS)
 
 test: $(VENV)/.installed
-	$(PYTHON) -m pytest -m "not slow" $(ARGUMENTS)
+	$(PYTHON) -m pytest -m "not slow" $(PARALLEL) $(ARGUMENTS)
 
 test-all: $(VENV)/.installed
-	$(PYTHON) -m pytest $(ARGUMENTS)
+	$(PYTHON) -m pytest $(PARALLEL) $(ARGUMENTS)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -287,6 +287,16 @@ def options(
     """Bayesian inference on the electromagnetic properties of neutrinos."""
 
 
+def given_value(error: TyperException, arguments: Sequence[str]) -> str:
+    """Return " (given: VALUE)" for the option that an error is about, or ''."""
+    names = getattr(getattr(error, "param", None), "opts", ())
+    for k, argument in enumerate(arguments):
+        name, separator, value = argument.partition("=")
+        if name in names and (separator or k + 1 < len(arguments)):
+            return f" (given: {value if separator else arguments[k + 1]})"
+    return ""
+
+
 def main() -> None:
     """Run the command line."""
     try:
@@ -295,9 +305,9 @@ def main() -> None:
         notice(str(error))
         raise SystemExit(2) from None
     except TyperException as error:
-        text = " ".join(error.format_message().split())
+        text = " ".join(error.format_message().replace("Value error, ", "").split())
         if text:
-            notice(text)
+            notice(text + given_value(error, sys.argv[1:]))
         raise SystemExit(2) from None
     except (KeyboardInterrupt, typer.Abort):
         notice("interrupted")

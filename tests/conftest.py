@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,12 +65,6 @@ def edited_card(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def on_axis_content() -> dict[str, object]:
-    """The on-axis card as plain TOML content."""
-    return tomllib.loads(find_card("dune-on-axis").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -198,8 +198,8 @@ def _assemble(loaded: LoadedCard, notice: Callable[[str], None]) -> Experiment:
         backgrounds = read_backgrounds(locate("backgrounds", "file", card.backgrounds.file), card, flux)
     else:
         backgrounds = computed_backgrounds(card, flux)
-    templates = build_templates(card, flux, events, notice)
     with np.errstate(over="ignore", invalid="ignore"):
+        templates = build_templates(card, flux, events, notice)
         count_model = build_count_model(card, templates, backgrounds)
         expected = count_model.expected()
     if not np.isfinite(expected).all():

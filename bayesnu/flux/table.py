@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import DataError
+from bayesnu.errors import DataError, nearest
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.resources import number, read_table
 
@@ -111,7 +111,8 @@ def read_flux(path: Path) -> FluxTable:
     groups: dict[tuple[str, float], list[tuple[float, float, list[float], str]]] = {}
     for row in read_table(path, COLUMNS):
         if row["mode"] not in MODES:
-            raise DataError(f"{path}: line {row['line']}, mode = '{row['mode']}': allowed are {', '.join(MODES)}")
+            allowed = f"allowed are {', '.join(MODES)}{nearest(row['mode'], MODES)}"
+            raise DataError(f"{path}: line {row['line']}, mode = '{row['mode']}': {allowed}")
         key = (row["mode"], number(path, row, "position_m", minimum=0))
         low, high = number(path, row, "e_lo_gev", minimum=0), number(path, row, "e_hi_gev", minimum=0)
         if low >= high:

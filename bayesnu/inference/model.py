@@ -103,7 +103,8 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         pm.Deterministic("theta", pt.stack(outer), dims="coupling")
         x = pt.clip(((raw[0] if len(raw) == 1 else 0.0) - frame[0]) / frame[1], -1.0, 1.0)
         w = pm.Normal("w", 0.0, 1.0, dims="pull")
-        shift = (centre * x ** np.arange(DEGREE + 1)[None, :]).sum(1)
+        # The constant term apart: the derivative of x⁰ at x = 0, where the folded model starts, is 0 · 0⁻¹.
+        shift = centre[:, 0] + (centre[:, 1:] * x ** np.arange(1, DEGREE + 1)[None, :]).sum(1)
         z = shift + (spread * w[None, :]).sum(1)
         # z ~ N(0, 1) is the prior; w carries a density of its own, which is taken out again.
         pm.Potential("pull_prior", ((w**2).sum() - (z**2).sum()) / 2)

@@ -73,9 +73,10 @@ def plot_pairs(shown: xr.DataTree, title: str) -> Figure:
     import arviz as az
 
     names = list(shown["posterior"].data_vars)
-    rows = -(-(len(names) - 1) // 3)
+    rows = max(1, -(-(len(names) - 1) // 3))
     collection = az.plot_pair_focus(
         shown,
+        var_names=names[1:],
         focus_var=names[0],
         visuals={"scatter": {"alpha": 0.3}},
         col_wrap=3,

@@ -26,7 +26,7 @@ def write_bounds(low: float | None, high: float | None, exponent: int, one_sided
     a, b = (f"{v / 10.0**exponent:.2f}" if v is not None and math.isfinite(v) else None for v in (low, high))
     if a is None and b is None:
         return "–"
-    if one_sided or a is None:
+    if a is None or (one_sided and not (low or 0.0) > 0):
         return f"< {b}"
     return f"> {a}" if b is None else f"[{a}, {b}]"
 

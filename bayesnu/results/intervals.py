@@ -106,7 +106,7 @@ def highest_density_set(x: Array, density: Array, probability: float) -> Pairs:
         return float(inside.sum()) / total - probability
 
     bottom_level, top_level = 0.0, float(density.max())
-    for _ in range(100):
+    for _ in range(50):
         level = (bottom_level + top_level) / 2
         bottom_level, top_level = (level, top_level) if excess(level) > 0 else (bottom_level, level)
     above = density > level
@@ -204,19 +204,34 @@ def _draws_hdi(draws: Array, probability: float, support: tuple[float, float]) -
     return intervals, tuple((float(low), float(high)) for low, high in spread)
 
 
+def _peak_spread(draws: Array) -> float:
+    """Return a standard deviation typical of one peak, so that separated peaks are not smeared into each other.
+
+    From the length of the 90% highest-density set of a histogram, shared between its pieces: 3.29 standard
+    deviations of a normal peak.
+    """
+    spread = min(float(draws.std()), float(np.subtract(*np.quantile(draws, [0.75, 0.25]))) / 1.349)
+    for _ in range(2):
+        step = 0.5 * spread
+        edges = np.arange(float(draws.min()) - step, float(draws.max()) + 2 * step, step)
+        counts, edges = np.histogram(draws, bins=edges)
+        pieces = highest_density_set((edges[1:] + edges[:-1]) / 2, counts.astype(float), 0.9)
+        spread = min(spread, sum(high - low for low, high in pieces) / 3.29 / len(pieces))
+    return spread
+
+
 def density_estimator(draws: Array, support: tuple[float, float]) -> Callable[[Array], tuple[Array, Array]]:
     """Return a function: weights of the blocks of draws → (grid, density).
 
-    A Gaussian kernel of width h from Silverman's rule on the interquartile
-    range; (4 f_h - f_2h)/3 removes the bias of order h². At a finite edge of the
+    A Gaussian kernel of width h from Silverman's rule on the spread of a peak;
+    (4 f_h - f_2h)/3 removes the bias of order h². At a finite edge of the
     support that the draws reach, mass is reflected.
     """
     from scipy.fft import irfft, rfft, rfftfreq
 
     chains, n = draws.shape
     blocks = draws[:, : n - n % _BLOCKS_PER_CHAIN].reshape(chains * _BLOCKS_PER_CHAIN, -1)
-    spread = min(float(draws.std()), float(np.subtract(*np.quantile(draws, [0.75, 0.25]))) / 1.349)
-    width = 0.9 * spread * draws.size**-0.2
+    width = 0.9 * _peak_spread(draws) * draws.size**-0.2
     low, high = float(draws.min()), float(draws.max())
     reflect_low, reflect_high = low - support[0] < 4 * width, support[1] - high < 4 * width
     start = support[0] if reflect_low else low - 8 * width

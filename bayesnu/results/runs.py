@@ -148,7 +148,14 @@ def load_run(folder: Path) -> Run:
     information = read_record(folder)
     if information.get("finished") is None:
         raise RunError(f"{folder}: the run is not finished; start it again with the same arguments")
-    return Run(folder, information, _read_json(folder / "limits.json"), ())
+    limits = _read_json(folder / "limits.json")
+    if limits.get("format_version") != FORMAT_VERSION:
+        found = limits.get("format_version")
+        raise RunError(f"{folder / 'limits.json'}: format version {found}; this bayesnu reads {FORMAT_VERSION}")
+    for key in ("model", "title", "scenario", "observed", "verdict", "limits"):
+        if key not in limits:
+            raise RunError(f"{folder / 'limits.json'}: the key '{key}' is missing; the file is incomplete")
+    return Run(folder, information, limits, ())
 
 
 def run_fits(

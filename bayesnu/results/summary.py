@@ -94,6 +94,7 @@ def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
         key: finite_or_none(value) if isinstance(value, float) else value
         for key, value in asdict(result.diagnostics).items()
     }
+    diagnostics["reasons"] = list(result.diagnostics.reasons)
     return {
         "coupling": result.coupling,
         "unit": result.credible.unit,

@@ -1,0 +1,189 @@
+"""NUTS through nutpie: against the Laplace grid, its diagnostics, seeds, and the compiled model used again."""
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bayesnu.experiment.setup import Experiment
+from bayesnu.inference.laplace import laplace_posterior
+from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.priors import Prior, coupling_prior
+from bayesnu.inference.sampling import Draws, Sampler
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.results.diagnostics import Diagnostics, diagnose
+from bayesnu.results.fits import RunArguments, fit_jointly
+from bayesnu.results.limits import (
+    DEFAULT_CHAINS,
+    DEFAULT_DRAWS,
+    DEFAULT_SEED,
+    TUNE,
+    default_kind,
+    laplace_interval,
+    nuts_interval,
+)
+from bayesnu.results.posterior import posterior_tree
+
+
+@dataclass
+class Fit:
+    draws: Draws
+    problem: Problem
+    prior: Prior
+    diagnostics: Diagnostics
+
+
+def sample(sampler: Sampler, problem: Problem, prior: Prior, draws: int, seed: int, chains: int = 2) -> Draws:
+    return sampler.sample(problem, [prior], [problem], draws=draws, chains=chains, tune=300, seed=seed)
+
+
+def fit(sampler: Sampler, experiment: Experiment, name: str) -> Fit:
+    """One coupling with the default numbers, diagnosed against the Laplace grid."""
+    problem, prior = make_problem(experiment, [name]), coupling_prior(experiment, name)
+    draws = sampler.sample(
+        problem, [prior], [problem], draws=DEFAULT_DRAWS, chains=DEFAULT_CHAINS, tune=TUNE, seed=DEFAULT_SEED
+    )
+    tree = posterior_tree(experiment, problem, [prior], draws, {})
+    kind = default_kind(name)
+    grid = laplace_interval(laplace_posterior(problem, prior), 0.90, kind)
+    quoted = nuts_interval(draws.theta[0], prior, 0.90, kind)
+    return Fit(draws, problem, prior, diagnose(tree, name, quoted, grid))
+
+
+def check(found: Diagnostics) -> None:
+    assert found.divergences == 0
+    assert found.rhat < 1.01
+    assert found.pull_rhat_max < 1.01
+    assert min(found.ess_bulk, found.ess_tail) > 1000
+    assert found.laplace_sigma < 4
+    assert found.verdict == "pass", found.reasons
+
+
+@pytest.fixture(scope="module")
+def sampler() -> Sampler:
+    """One for all tests: what it compiles for the first coupling serves all."""
+    return Sampler()
+
+
+@pytest.fixture(scope="module")
+def linear(sampler: Sampler, on_axis: Experiment) -> Fit:
+    return fit(sampler, on_axis, "q_numu")
+
+
+@pytest.fixture(scope="module")
+def folded(sampler: Sampler, on_axis: Experiment, linear: Fit) -> Fit:
+    return fit(sampler, on_axis, "mu_numu")
+
+
+def test_linear_coupling(linear: Fit) -> None:
+    check(linear.diagnostics)
+    theta = linear.draws.theta
+    assert theta.shape == (1, DEFAULT_CHAINS, DEFAULT_DRAWS)
+    assert theta.min() < 0 < theta.max()
+    assert (linear.draws.tune, linear.draws.seed, linear.draws.couplings) == (TUNE, DEFAULT_SEED, ("q_numu",))
+
+
+def test_coupling_that_enters_squared_only(folded: Fit) -> None:
+    check(folded.diagnostics)
+    assert folded.draws.theta.min() >= 0
+    assert folded.draws.theta.max() <= folded.prior.high
+
+
+def test_one_compilation_serves_both(linear: Fit, folded: Fit, sampler: Sampler) -> None:
+    assert linear.draws.couplings != folded.draws.couplings
+    assert len(sampler._compiled) == 1
+
+
+def test_moments_are_the_grids(linear: Fit) -> None:
+    grid = laplace_posterior(linear.problem, linear.prior)
+    mean = np.trapezoid(grid.values * grid.density, grid.values)
+    sigma = math.sqrt(np.trapezoid((grid.values - mean) ** 2 * grid.density, grid.values))
+    theta = linear.draws.theta[0]
+    n = linear.diagnostics.ess_bulk
+    assert abs(theta.mean() - mean) < 4.5 * sigma / math.sqrt(n)
+    assert theta.std() == pytest.approx(sigma, rel=0.1)
+
+
+def test_pulls_are_fractions(linear: Fit) -> None:
+    pulls, widths = linear.draws.pulls, linear.problem.model.widths
+    assert pulls.shape == (DEFAULT_CHAINS, DEFAULT_DRAWS, widths.size)
+    assert (pulls > -1).all()
+    # The flux norm and the CCQE background are measured far better than their priors; the small pulls are not.
+    ratio = pulls.reshape(-1, widths.size).std(axis=0) / widths
+    assert (ratio < 1.05).all()
+    assert ratio[0] < 0.9
+
+
+def test_sample_statistics_are_kept_by_chain_and_draw(linear: Fit) -> None:
+    stats = linear.draws.sample_stats
+    assert {"diverging", "energy"} <= set(stats.data_vars)
+    assert {stats[name].dims for name in stats.data_vars} == {("chain", "draw")}
+
+
+def test_the_same_seed_gives_the_same_numbers(sampler: Sampler, linear: Fit) -> None:
+    one, two, other = (sample(sampler, linear.problem, linear.prior, 100, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.theta, two.theta)
+    np.testing.assert_array_equal(one.pulls, two.pulls)
+    assert not np.array_equal(one.theta, other.theta)
+    assert not np.array_equal(one.theta[:, 0], one.theta[:, 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(COUPLINGS))
+@pytest.mark.parametrize("card", ["on_axis", "prism"])
+def test_every_coupling_of_both_cards(card: str, name: str, sampler: Sampler, request: pytest.FixtureRequest) -> None:
+    check(fit(sampler, request.getfixturevalue(card), name).diagnostics)
+
+
+@pytest.mark.slow
+def test_reused_model_gives_the_numbers_of_a_fresh_one(on_axis: Experiment, sampler: Sampler, linear: Fit) -> None:
+    for name in ("mu_numu", "r2_nue"):
+        problem, prior = make_problem(on_axis, [name]), coupling_prior(on_axis, name)
+        np.testing.assert_array_equal(
+            sample(sampler, problem, prior, 200, 3).theta, sample(Sampler(), problem, prior, 200, 3).theta
+        )
+
+
+@pytest.mark.slow
+def test_joint_fit_of_two_couplings(on_axis: Experiment) -> None:
+    """The marginal of each is wider than its posterior alone, and the pulls come out too."""
+    arguments = RunArguments(("q_nue", "r2_nue"), draws=1000, chains=4, seed=1)
+    tree = fit_jointly(on_axis, arguments.couplings, arguments, Sampler())
+    assert tree["posterior"]["q_nue"].shape == (4, 1000)
+    assert int(tree["sample_stats"]["diverging"].sum()) == 0
+    alone = laplace_posterior(make_problem(on_axis, ["r2_nue"]), coupling_prior(on_axis, "r2_nue"))
+    mean = np.trapezoid(alone.values * alone.density, alone.values)
+    sigma = math.sqrt(np.trapezoid((alone.values - mean) ** 2 * alone.density, alone.values))
+    assert float(tree["posterior"]["r2_nue"].std()) > sigma
+
+
+SCRIPT = """
+import hashlib
+from bayesnu.experiment.setup import load_experiment
+from bayesnu.inference.likelihood import make_problem
+from bayesnu.inference.priors import coupling_prior
+from bayesnu.inference.sampling import Sampler
+experiment = load_experiment("dune-on-axis")
+problem, prior = make_problem(experiment, ["q_numu"]), coupling_prior(experiment, "q_numu")
+draws = Sampler().sample(problem, [prior], [problem], draws=200, chains=2, tune=300, seed=7)
+print(hashlib.sha256(draws.theta.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_cold_and_warm_cache_give_the_same_numbers(tmp_path: Path, linear: Fit, sampler: Sampler) -> None:
+    environment = {**os.environ, "PYTENSOR_FLAGS": f"base_compiledir={tmp_path}"}
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True
+        ).stdout.split()[-1]
+        for _ in range(2)
+    ]
+    here = sample(sampler, linear.problem, linear.prior, 200, 7).theta
+    assert digests == [hashlib.sha256(here.tobytes()).hexdigest()] * 2

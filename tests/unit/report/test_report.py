@@ -1,0 +1,240 @@
+"""The report of a finished run: figures, one self-contained page, tables for the terminal."""
+
+import base64
+import io
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from bayesnu.errors import RunError
+from bayesnu.experiment.prediction import predict
+from bayesnu.experiment.setup import Experiment
+from bayesnu.report import build
+from bayesnu.report.build import CAPTIONS, exponential, image, write_report
+from bayesnu.report.figures import PER_COUPLING, coupling_figures, density_panels, forest_panels, predictive_panels
+from bayesnu.report.tables import (
+    data_table,
+    interval_table,
+    limits_rows,
+    limits_table,
+    models_table,
+    power_of_ten,
+    prediction_tables,
+    runs_table,
+    write_bounds,
+    write_set,
+)
+from bayesnu.resources import DataFile
+from bayesnu.results.comparison import FOOTNOTE
+from bayesnu.results.intervals import IntervalSet
+from bayesnu.results.posterior import load_posterior
+from bayesnu.results.runs import Run, load_run
+
+COUPLINGS = ("mu_numu", "q_numu", "r2_numu")
+
+
+@pytest.fixture(scope="module")
+def reported(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("reported") / "run"
+    shutil.copytree(finished_run.folder, folder)
+    run = load_run(folder)
+
+    def draw_once(run_folder: Path, coupling: str, observed: bool) -> None:
+        """The figures of one coupling, under the names of the others too: drawing takes seconds."""
+        if not (run_folder / "figures" / "mu_numu-trace.png").exists():
+            coupling_figures(run_folder, "mu_numu", observed)
+        for path in list((run_folder / "figures").glob("mu_numu-*")):
+            if coupling != "mu_numu":
+                shutil.copy(path, path.with_name(path.name.replace("mu_numu", coupling)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "coupling_figures", draw_once)
+        assert write_report(run) == folder / "report.html"
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(reported: Run) -> str:
+    return (reported.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_figure_is_written_as_png_and_pdf(reported: Run) -> None:
+    names = {"limits", "posteriors"} | {f"{name}-{kind}" for name in COUPLINGS for kind in PER_COUPLING}
+    files = list((reported.folder / "figures").iterdir())
+    assert {file.name for file in files} == {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
+    assert all(f.read_bytes().startswith(b"\x89PNG" if f.suffix == ".png" else b"%PDF") for f in files)
+    assert all(file.stat().st_size > 3000 for file in files)
+
+
+def test_page_is_self_contained(page: str) -> None:
+    assert re.findall(r"<(?:script|link|iframe)\b", page) == []
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) == 2 + len(COUPLINGS) * len(PER_COUPLING)
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert all(base64.b64decode(s.partition(",")[2]).startswith(b"\x89PNG") for s in sources)
+    assert "url(" not in page
+    assert page.count("<html") == page.count("</html>") == 1
+
+
+def test_page_shows_every_result(page: str, reported: Run) -> None:
+    text = unescape(page)
+    assert FOOTNOTE in text
+    for entry in reported.limits["limits"]:
+        assert f'<h2 id="{entry["coupling"]}">' in page
+        assert entry["prior"] in text
+        for key in ("credible", "laplace", "chi2", "chi2_background", "poisson"):
+            assert exponential(entry[key]["intervals"]) in text
+        diagnostics = entry["diagnostics"]
+        assert f'<span class="{diagnostics["verdict"]}">{diagnostics["verdict"]}</span>' in page
+        assert all(reason in text for reason in diagnostics["reasons"])
+        assert f"{diagnostics['rhat']:.4f}" in text
+        assert f"{diagnostics['ess_bulk']:.0f}, {diagnostics['ess_tail']:.0f}" in text
+    header, rows = limits_rows(reported.limits)
+    assert all(cell in text for cell in (*header, *(c for row in rows for c in row)))
+    assert all(caption in text for caption in CAPTIONS.values())
+
+
+def test_page_shows_the_provenance(page: str, reported: Run) -> None:
+    text = unescape(page)
+    information = reported.information
+    assert information["hash"] in text
+    assert information["started"] in text
+    assert all(
+        f"<tr><td>{name}</td><td>{version}</td></tr>" in text for name, version in information["versions"].items()
+    )
+    assert all(item["sha256"][:16] in text for item in information["inputs"].values())
+    assert '"threshold_mev": 30.0' in text
+    assert "arXiv:2111.14884" in text
+
+
+def test_report_of_a_run_without_its_posteriors(finished_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run.folder, folder)
+    shutil.rmtree(folder / "posteriors")
+    with pytest.raises(RunError, match=r"mu_numu\.nc"):
+        write_report(load_run(folder))
+    assert not (folder / "report.html").exists()
+
+
+def test_missing_figure(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"limits\.png: cannot be read"):
+        image(tmp_path, "limits")
+
+
+def test_panels_carry_what_was_stored(finished_run: Run, on_axis: Experiment) -> None:
+    tree = load_posterior(finished_run.folder / "posteriors" / "q_numu.nc")
+    first, second = predictive_panels(tree)
+    assert (first.title, second.title) == ("neutrino 0 m", "antineutrino 0 m")
+    np.testing.assert_allclose(first.edges_mev, on_axis.card.detector.bin_edges_mev)
+    np.testing.assert_array_equal(second.data, on_axis.data[12:])
+    assert (np.diff(first.quantiles, axis=0) >= 0).all()
+    panels = density_panels(finished_run.folder, finished_run.limits["limits"])
+    assert [panel.coupling for panel in panels] == list(COUPLINGS)
+    assert panels[0].label == "90% upper limit"
+    assert panels[1].draws.size == 2000
+
+
+def test_forest_has_our_lines_then_the_published_ones(finished_run: Run) -> None:
+    panels = dict(forest_panels(finished_run.limits))
+    rows = panels["q_numu"]
+    assert [row.role for row in rows[:5]] == ["credible", "laplace", "chi2", "chi2", "published"]
+    assert rows[4].label == "arXiv:2111.14884, on-axis, true units"
+    assert rows[4].intervals[0] == pytest.approx([-1.065e-9, 1.089e-9], rel=1e-3)
+    assert {row.role for row in rows[5:]} <= {"other"}
+    assert not any("prism" in row.label for row in rows)
+
+
+def rendered(*tables: Table) -> str:
+    console = Console(width=240, file=io.StringIO(), record=True)
+    for table in tables:
+        console.print(table)
+    return console.export_text()
+
+
+def test_limits_table(finished_run: Run) -> None:
+    header, rows = limits_rows(finished_run.limits)
+    assert header[1] == "90% credible (NUTS)"
+    assert [row[0] for row in rows] == ["mu_numu [10^-10 mu_B]", "q_numu [10^-9 e]", "r2_numu [10^-33 cm^2]"]
+    moment, charge, radius = (dict(zip(header, row, strict=True)) for row in rows)
+    assert moment["90% C.L. χ²"] == "< 2.94"
+    assert moment["published"] == moment["published, true units"] == "< 3.20"
+    assert charge["published"] == "[-0.09, 0.09]"
+    assert charge["published, true units"] == "[-1.07, 1.09]*"
+    assert charge["90% credible (NUTS)"].endswith(" HDI")
+    assert radius["90% C.L. χ²"] == "[-2.09, 2.08]"
+    assert radius["ratio χ²/published"] == "0.91, 0.94"
+    text = rendered(limits_table(finished_run.limits))
+    assert "DUNE near detector, on axis" in text
+    assert "-√α" in text
+
+
+def test_several_runs_side_by_side(finished_run: Run) -> None:
+    other = {**finished_run.limits, "limits": finished_run.limits["limits"][1:]}
+    text = rendered(runs_table([("one", finished_run.limits), ("two", other)]))
+    for word in ("one: credible", "two: χ²", "mu_numu", "r2_numu", "–"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "exponent", "one_sided", "text"),
+    [
+        (-1.07e-9, 1.089e-9, -9, False, "[-1.07, 1.09]"),
+        (0.0, 2.94e-10, -10, True, "< 2.94"),
+        (None, 2.94e-10, -10, False, "< 2.94"),
+        (-3e-9, None, -9, False, "> -3.00"),
+        (None, None, 0, False, "–"),
+        (float("-inf"), 2.0, 0, False, "< 2.00"),
+    ],
+)
+def test_bounds_in_words(low: float, high: float, exponent: int, one_sided: bool, text: str) -> None:
+    assert write_bounds(low, high, exponent, one_sided) == text
+
+
+def test_unions_and_exponents() -> None:
+    assert write_set([(-1e-8, 1e-8), (2e-8, 3e-8)], -8, False) == "[-1.00, 1.00] ∪ [2.00, 3.00]"
+    assert [power_of_ten(v) for v in ([3e-9, -2e-8], [0.0], [], [float("inf"), 12.0])] == [-8, 0, 0, 1]
+    assert exponential([[None, 1e-8], [2e-8, None]]) == "[–∞, 1e-08] ∪ [2e-08, ∞]"
+    assert exponential([[None, None]]) == "–"
+
+
+def test_set_of_a_moment_away_from_0_is_not_an_upper_limit() -> None:
+    """A lower bound above 0 must be seen: with an observed signal Δχ² excludes 0."""
+    assert write_bounds(2e-10, 6e-10, -10, True) == "[2.00, 6.00]"
+
+
+def test_interval_table() -> None:
+    nan = float("nan")
+    sampled = IntervalSet(
+        "q_nue", "e", 0.9, "hdi", "nuts", ((-1e-8, 1e-8), (2e-8, 3e-8)), ((1e-10, 2e-10), (nan, 3e-10))
+    )
+    text = rendered(interval_table("card", sampled))
+    for word in ("card", "q_nue", "nuts", "90%", "hdi", "[-1.00, 1.00] ∪ [2.00, 3.00] × 10^-8 e", "±1e-10", "±3e-10"):
+        assert word in text
+    limit = IntervalSet("mu_nue", "mu_B", 0.9, "delta_chi2", "chi2", ((0.0, 2.5e-9),), ((nan, nan),))
+    text = rendered(interval_table("card", limit))
+    assert "< 2.50 × 10^-9 mu_B" in text
+    assert "exact" in text
+
+
+def test_prediction_tables(on_axis: Experiment) -> None:
+    prediction = predict(on_axis, {"mu_numu": 3e-10}, {"ccqe": 0.1})
+    tables = prediction_tables(prediction)
+    assert len(tables) == 2
+    text = rendered(*tables)
+    assert "dune-on-axis: neutrino mode, 0 m, 3.5 years" in text
+    assert f"{prediction.exposures[0].total.sum():.1f}" in text
+    assert f"numu {prediction.exposures[0].signal_total_per_year['numu']:.1f}" in text
+    assert tables[0].row_count == 13
+
+
+def test_models_and_data_tables() -> None:
+    assert "arXiv:1" in rendered(models_table([("a", "A title", "arXiv:1")]))
+    text = rendered(data_table([DataFile("x.csv", 12, "ab" * 32, True), DataFile("y.csv", 0, "cd" * 32, False)]))
+    for word in ("x.csv", "abababababab", "intact", "y.csv", "CHANGED"):
+        assert word in text

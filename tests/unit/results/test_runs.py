@@ -1,0 +1,282 @@
+"""Run folders: resumed, printed again, refused, overwritten; nothing is lost on the way."""
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bayesnu.errors import RunError, UsageError
+from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.results import runs
+from bayesnu.results.fits import coupling_seed
+from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED
+from bayesnu.results.posterior import load_posterior
+from bayesnu.results.runs import Run, load_run, make_arguments, read_record, run_hash
+
+Start = Callable[..., tuple[Run, list[str]]]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def unfinish(folder: Path) -> None:
+    """Set a run back to where an interruption leaves it."""
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"finished": None}))
+    for name in ("limits.json", "limits.csv"):
+        (folder / name).unlink()
+
+
+def test_a_run_writes_its_folder(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
+    run, notices = fit(tmp_path / "run")
+    assert (fake_sampler.calls, notices, run.resumed) == (["mu_numu", "q_numu"], [], ())
+    assert set(contents(run.folder)) == {
+        "run.json", "limits.json", "limits.csv", "posteriors/mu_numu.nc", "posteriors/q_numu.nc",
+    }  # fmt: skip
+    assert run.limits == json.loads((run.folder / "limits.json").read_text())
+    assert load_run(run.folder).limits == run.limits
+
+
+def test_record_says_where_everything_came_from(finished_run: Run, on_axis: Experiment) -> None:
+    record = read_record(finished_run.folder)
+    assert record["finished"] >= record["started"]
+    assert record["card"] == json.loads(on_axis.card.model_dump_json())
+    assert record["arguments"]["seed"] == 5
+    assert set(record["inputs"]) == set(on_axis.files)
+    assert all(len(item["sha256"]) == 64 for item in record["inputs"].values())
+    assert {"bayesnu", "python", "pymc", "nutpie", "arviz", "numpy"} <= set(record["versions"])
+    assert set(record["fit_seconds"]) == {"mu_numu", "q_numu", "r2_numu"}
+
+
+def test_limits_json(finished_run: Run) -> None:
+    limits = finished_run.limits
+    assert (limits["model"], limits["scenario"], limits["observed"]) == ("dune-on-axis", "on-axis", False)
+    assert limits["verdict"] in ("pass", "warn", "fail")
+    assert [entry["coupling"] for entry in limits["limits"]] == ["mu_numu", "q_numu", "r2_numu"]
+    moment, charge, _ = limits["limits"]
+    assert moment["credible"]["kind"] == "upper"
+    assert charge["credible"]["kind"] == "hdi"
+    assert (charge["chi2"]["variance"], charge["chi2_background"]["variance"]) == ("sm", "sm+background")
+    for entry in limits["limits"]:
+        for key in ("credible", "laplace", "chi2", "chi2_background", "poisson"):
+            assert np.shape(entry[key]["intervals"]) == np.shape(entry[key]["mc_error"]) == (1, 2)
+        assert abs(entry["diagnostics"]["laplace_sigma"]) < 4
+    own = next(row for row in charge["comparisons"] if row["scenario"] == "on-axis")
+    assert own["published"] == pytest.approx([-9.3e-11, 9.1e-11])
+    assert own["published_true_units"] == pytest.approx([-1.065e-9, 1.089e-9], rel=1e-3)
+    assert own["converted"]
+    assert own["ratio"] == pytest.approx(
+        [a / b for a, b in zip(charge["chi2"]["intervals"][0], own["published_true_units"], strict=True)]
+    )
+
+
+def test_limits_csv_agrees_with_json(finished_run: Run) -> None:
+    text = (finished_run.folder / "limits.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert len(rows) == 3 * 5
+    assert {row["kind"] for row in rows} == {"upper", "hdi", "delta_chi2"}
+    entry = finished_run.limits["limits"][1]
+    (own,) = [r for r in rows if (r["coupling"], r["method"], r["variance"]) == ("q_numu", "chi2", "sm+background")]
+    assert [float(own["low"]), float(own["high"])] == pytest.approx(entry["chi2_background"]["intervals"][0], rel=1e-5)
+    assert own["mc_error_low"] == ""
+    assert float(own["published_low_true_units"]) == pytest.approx(-1.065e-9, rel=1e-3)
+    (moment,) = [r for r in rows if (r["coupling"], r["method"]) == ("mu_numu", "nuts")]
+    assert (moment["low"], moment["mc_error_low"], moment["published_low"]) == ("0", "", "")
+    assert float(moment["mc_error_high"]) > 0
+
+
+def test_finished_run_is_shown_again(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
+    first, _ = fit(tmp_path / "run")
+    before = contents(first.folder)
+    again, notices = fit(tmp_path / "run")
+    assert fake_sampler.calls == ["mu_numu", "q_numu"]
+    assert again.limits == first.limits
+    assert contents(first.folder) == before
+    assert len(notices) == 1
+    assert "finished" in notices[0]
+
+
+def test_resumed_run_keeps_what_was_finished(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
+    first, _ = fit(tmp_path / "run")
+    kept, lost = (first.folder / "posteriors" / f"{name}.nc" for name in ("mu_numu", "q_numu"))
+    stamp = kept.stat().st_mtime_ns
+    lost.unlink()
+    unfinish(first.folder)
+    again, _ = fit(tmp_path / "run")
+    assert fake_sampler.calls == ["mu_numu", "q_numu", "q_numu"]
+    assert again.resumed == ("mu_numu",)
+    assert kept.stat().st_mtime_ns == stamp
+    assert again.limits == first.limits
+
+
+def test_interrupted_run_goes_on(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
+    fake_sampler.interrupt_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run")
+    assert set(contents(tmp_path / "run")) == {"run.json", "posteriors/mu_numu.nc"}
+    with pytest.raises(RunError, match="not finished; start it again"):
+        load_run(tmp_path / "run")
+    run, _ = fit(tmp_path / "run")
+    assert run.resumed == ("mu_numu",)
+    assert fake_sampler.calls == ["mu_numu", "q_numu", "q_numu"]
+
+
+def test_truncated_posterior_is_fitted_again(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
+    first, _ = fit(tmp_path / "run")
+    path = first.folder / "posteriors" / "q_numu.nc"
+    path.write_bytes(path.read_bytes()[:2000])
+    unfinish(first.folder)
+    again, notices = fit(tmp_path / "run")
+    assert fake_sampler.calls[2:] == ["q_numu"]
+    assert again.limits == first.limits
+    assert len(notices) == 1
+    assert "q_numu.nc" in notices[0]
+    assert notices[0].endswith("fitting again")
+    assert load_posterior(path).attrs["run_hash"] == again.information["hash"]
+
+
+def test_posterior_of_another_run_is_fitted_again(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
+    other, _ = fit(tmp_path / "other", seed=6)
+    run, _ = fit(tmp_path / "run")
+    shutil.copy(other.folder / "posteriors" / "q_numu.nc", run.folder / "posteriors" / "q_numu.nc")
+    unfinish(run.folder)
+    again, notices = fit(tmp_path / "run")
+    assert again.limits == run.limits
+    assert len(notices) == 1
+    assert notices[0].endswith("belongs to another run; fitting again")
+
+
+def test_other_run_in_the_folder_is_refused_and_kept(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
+    first, _ = fit(tmp_path / "run", ("mu_numu",))
+    before = contents(first.folder)
+    with pytest.raises(RunError, match=r"holds another run .*--force"):
+        fit(tmp_path / "run", ("mu_numu",), seed=6)
+    assert contents(first.folder) == before
+    assert len(fake_sampler.calls) == 1
+    second, _ = fit(tmp_path / "run", ("q_numu",), seed=6, force=True)
+    assert read_record(second.folder)["hash"] != first.information["hash"]
+    assert set(contents(second.folder)) == {"run.json", "limits.json", "limits.csv", "posteriors/q_numu.nc"}
+
+
+def test_force_keeps_files_that_are_not_the_runs(fit: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"is not empty and holds no run.*--force"):
+        fit(folder, ("mu_numu",))
+    assert contents(folder) == {"notes.txt": b"mine"}
+    fit(folder, ("mu_numu",), force=True)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_empty_folder_is_taken(fit: Start, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert fit(tmp_path / "run", ("mu_numu",))[0].limits["limits"][0]["coupling"] == "mu_numu"
+
+
+def test_folder_that_cannot_be_written(
+    fit: Start, fake_sampler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="file: is a file"):
+        fit(tmp_path / "file")
+    with pytest.raises(RunError, match="cannot be written"):
+        fit(tmp_path / "file" / "run")
+
+    def refuse(self: Path, *arguments: Any, **options: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RunError, match=r"run: cannot be written \(Permission denied\)"):
+        fit(tmp_path / "run")
+    assert fake_sampler.calls == []
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", '{"format_version": 1, "ha', r"run\.json: not JSON, or truncated"),
+        ("run.json", "", r"run\.json: not JSON, or truncated"),
+        ("run.json", "[]", r"run\.json: not a record of a run"),
+        ("run.json", '{"format_version": 99, "hash": "x", "finished": "now"}', r"run\.json: format version 99"),
+        ("run.json", '{"hash": "x", "finished": "now"}', r"run\.json: format version None"),
+        ("run.json", '{"format_version": 1, "finished": "now"}', r"the key 'hash' is missing"),
+        ("limits.json", '{"format_version": 1, "lim', r"limits\.json: not JSON, or truncated"),
+        ("limits.json", '{"format_version": 99, "limits": []}', r"limits\.json: format version 99"),
+        ("limits.json", '{"format_version": 1}', r"limits\.json"),
+        ("limits.json", None, r"limits\.json: cannot be read"),
+        ("run.json", None, r"run\.json: cannot be read .*is this a run folder"),
+    ],
+)
+def test_damaged_record(finished_run: Run, tmp_path: Path, name: str, content: str | None, message: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run.folder, folder)
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content)
+    with pytest.raises(RunError, match=message):
+        load_run(folder)
+
+
+def test_damaged_record_is_not_overwritten_without_force(fit: Start, tmp_path: Path) -> None:
+    run, _ = fit(tmp_path / "run", ("mu_numu",))
+    (run.folder / "run.json").write_text("{")
+    before = contents(run.folder)
+    with pytest.raises(RunError, match="not JSON"):
+        fit(tmp_path / "run", ("mu_numu",))
+    assert contents(run.folder) == before
+    assert fit(tmp_path / "run", ("mu_numu",), force=True)[0].limits == run.limits
+
+
+def test_fewer_couplings_give_the_same_numbers(finished_run: Run, fit: Start, tmp_path: Path) -> None:
+    run, _ = fit(tmp_path / "run", ("q_numu",), draws=500, chains=4)
+    assert run.limits["limits"] == [finished_run.limits["limits"][1]]
+    name = "posteriors/q_numu.nc"
+    assert load_posterior(run.folder / name)["posterior"].equals(
+        load_posterior(finished_run.folder / name)["posterior"]
+    )
+
+
+def test_each_coupling_has_a_seed_of_its_own() -> None:
+    names = ("mu_nue", "mu_numu", "q_nue", "q_numu", "r2_nue", "r2_numu")
+    seeds = {coupling_seed(seed, name) for seed in (0, 1) for name in names}
+    assert len(seeds) == 12
+    assert coupling_seed(5, "q_numu") == coupling_seed(5, "q_numu")
+
+
+def test_hash_depends_on_card_and_arguments(on_axis: Experiment) -> None:
+    def name(experiment: Experiment = on_axis, couplings: Any = (), draws: Any = None, seed: Any = None) -> str:
+        return run_hash(experiment, make_arguments(experiment, couplings, draws, None, seed))
+
+    assert name() == name(couplings=tuple(on_axis.card.couplings), draws=DEFAULT_DRAWS, seed=DEFAULT_SEED)
+    other = load_experiment("dune-on-axis", ["pulls.pi0=0.2"])
+    assert len({name(), name(other), name(draws=200), name(seed=1), name(couplings=("mu_nue",))}) == 5
+
+
+def test_arguments(on_axis: Experiment) -> None:
+    arguments = make_arguments(on_axis, ("q_nue", "mu_nue", "q_nue"), None, None, None)
+    assert arguments.couplings == ("q_nue", "mu_nue")
+    assert (arguments.draws, arguments.chains, arguments.seed) == (DEFAULT_DRAWS, DEFAULT_CHAINS, DEFAULT_SEED)
+    assert make_arguments(on_axis, (), None, None, 0).couplings == tuple(on_axis.card.couplings)
+    with pytest.raises(UsageError, match="did you mean 'q_nue'"):
+        make_arguments(on_axis, ("q_ne",), None, None, None)
+    with pytest.raises(UsageError, match="draws = 5"):
+        make_arguments(on_axis, (), 5, None, None)
+
+
+def test_card_without_comparison(fit: Start, edited_card: Callable[..., Path], tmp_path: Path) -> None:
+    card = edited_card(('[comparison]\npublished = "published/limits.csv"\nscenario = "on-axis"', ""))
+    run, _ = fit(tmp_path / "run", ("mu_numu",), experiment=load_experiment(str(card)))
+    assert run.limits["scenario"] is None
+    assert run.limits["limits"][0]["comparisons"] == []
+    assert math.isfinite(run.limits["limits"][0]["chi2"]["intervals"][0][1])
+    assert runs.load_run(run.folder).limits == run.limits
