@@ -103,6 +103,8 @@ def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, float]:
     values = {}
     for pair in pairs or ():
         name, separator, text = pair.partition("=")
+        if name.strip() in values:
+            raise UsageError(f"{option} {pair}: {name.strip()} is given twice")
         try:
             values[name.strip()] = float(text)
         except ValueError:
@@ -189,7 +191,16 @@ def limit(
 
     experiment = load(model, override)
     interval = compute_limit(
-        experiment, coupling, method=method, variance=variance, cl=cl, kind=kind, draws=draws, chains=chains, seed=seed
+        experiment,
+        coupling,
+        method=method,
+        variance=variance,
+        cl=cl,
+        kind=kind,
+        draws=draws,
+        chains=chains,
+        seed=seed,
+        notice=notice,
     )
     if format_ is Format.json:
         print(json.dumps(interval_json(experiment.card.name, interval), allow_nan=False))

@@ -88,7 +88,7 @@ def ccqe_kernel(spectrum: Spectrum, card: Card, edges_mev: Sequence[float], poin
     tilted back to the true one, where the cross section is taken: every true
     angle that can smear into the window counts. Each energy bin is integrated
     over (E, measured θ², |θ_1|, φ_2) with a quasi-random sequence and exact
-    energy smearing, measured angles up to twice the window's edge.
+    energy smearing, at measured angles that a measured energy of E - 5 Σ can bring into the window.
 
     Returns
     -------
@@ -103,8 +103,12 @@ def ccqe_kernel(spectrum: Spectrum, card: Card, edges_mev: Sequence[float], poin
     step = np.arange(width.size)[:, None] * points + np.arange(points)
     u_energy, u_tilt, u_azimuth = ((0.5 + step * ratio) % 1.0 for ratio in smearing.STEPS[:3])
     energy = spectrum.edges_gev[:-1, None] + width * u_energy
-    angle2_max = np.minimum(2 * np.sqrt(edges[-1] / energy), math.pi) ** 2
-    measured2 = angle2_max * (np.arange(points) + 0.5) / points
+    # A measured energy E - 5 Σ widens the window in angle; points crowd at small angles, u² with density 2u.
+    resolution = card.detector.energy_resolution
+    lowest = np.maximum(1 - 5 * resolution / np.sqrt(np.maximum(energy, 1e-9)), 0.02)
+    angle2_max = np.minimum(np.sqrt(edges[-1] / (energy * lowest)), math.pi) ** 2
+    u_angle = (np.arange(points) + 0.5) / points
+    measured2 = angle2_max * u_angle**2
     measured = np.sqrt(measured2)
     # t = √(-2 ln(1 - u²)) is close to a half-normal |θ_1|/σ; 2u/t is the exact ratio of densities.
     normal = np.sqrt(-2 * np.log1p(-(u_tilt**2)))
@@ -115,11 +119,9 @@ def ccqe_kernel(spectrum: Spectrum, card: Card, edges_mev: Sequence[float], poin
     q2 = (energy * true) ** 2
     # dσ/dθ² = E² dσ/dQ²; sin θ/θ turns solid angle into θ². Mean over points × volume of (E, θ²) = integral.
     solid = np.sinc(measured / math.pi) / np.maximum(np.sinc(true / math.pi), 1e-9)
-    weight = (
-        ccqe_cross_section(q2) * energy**2 * solid * angle2_max * width * density / density.sum(axis=1, keepdims=True)
-    )
+    volume = 2 * u_angle * angle2_max * width * density / density.sum(axis=1, keepdims=True)
+    weight = ccqe_cross_section(q2) * energy**2 * solid * volume
     on_neutron = np.where(proton_visible(q2), 0.0, weight)
-    resolution = card.detector.energy_resolution
     return (
         smearing.fold_measured(energy, measured2, on_neutron, resolution, edges),
         smearing.fold_measured(energy, measured2, weight, resolution, edges),

@@ -190,7 +190,7 @@ class Exposure(Table):
     mode: Literal["neutrino", "antineutrino"]
     position_m: Annotated[float, Field(ge=0)]
     years: Positive
-    observed_counts: list[Annotated[float, Field(ge=0)]] | None = None
+    observed_counts: list[Annotated[float, Field(ge=0, le=1e15)]] | None = None
 
 
 class Comparison(Table):
@@ -217,18 +217,24 @@ class Card(Table):
     exposures: Annotated[list[Exposure], Field(min_length=1)]
     comparison: Comparison | None = None
 
-    @field_validator("couplings")
+    @field_validator("couplings", mode="before")
     @classmethod
-    def _known_couplings(cls, couplings: dict[str, CouplingCard]) -> dict[str, CouplingCard]:
-        if not couplings:
+    def _known_couplings(cls, couplings: Any) -> Any:
+        if couplings == {}:
             raise ValueError(f"at least one coupling is needed; allowed are {', '.join(COUPLINGS)}")
-        for name, coupling in couplings.items():
+        for name in couplings if isinstance(couplings, dict) else ():
             if name not in COUPLINGS:
                 raise PydanticCustomError(
                     "unknown_key",
                     "unknown coupling; allowed are {names}",
                     {"key": name, "names": f"{', '.join(COUPLINGS)}{nearest(name, COUPLINGS)}"},
                 )
+        return couplings
+
+    @field_validator("couplings")
+    @classmethod
+    def _physical_priors(cls, couplings: dict[str, CouplingCard]) -> dict[str, CouplingCard]:
+        for name, coupling in couplings.items():
             if coupling.prior is not None:
                 _check_prior(name, coupling.prior)
         return couplings

@@ -129,6 +129,11 @@ def describe(error: ValidationError) -> str:
         parts.append(str(context["key"]))
     value = problem["input"]
     allowed = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags") or ""))
+    if problem["type"] == "union_tag_not_found":
+        kinds = ", ".join(sorted(tags))
+        return f"{'.'.join(parts)}.kind: missing; allowed are {kinds}"
+    if problem["type"] in ("model_type", "dict_type"):
+        return f"{'.'.join(parts)} = {problem['input']!r}: must be a table"
     if problem["type"] == "union_tag_invalid":
         parts, value = [*parts, "kind"], context["tag"]
     key = ".".join(parts)

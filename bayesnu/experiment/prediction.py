@@ -100,17 +100,19 @@ def predict(experiment: Experiment, couplings: Mapping[str, float], pulls: Mappi
                     ]
                 )
                 signal[channel] = finite(weights @ templates.values[k, c], theta, given)
-                totals[channel] = float(weights @ templates.per_year[k, c])
+                totals[channel] = finite(weights @ templates.per_year[k, c], theta, given).item()
             background = {
-                name: experiment.backgrounds[k, b] * exposure.years * (1 + given.get(own[name], 0.0))
+                name: finite(
+                    experiment.backgrounds[k, b] * exposure.years * (1 + given.get(own[name], 0.0)), theta, given
+                )
                 for b, name in enumerate(BACKGROUNDS)
             }
             edges = np.array(experiment.card.detector.bin_edges_mev)
-            exposures.append(
-                ExposurePrediction(
-                    exposure.mode, exposure.position_m, exposure.years, edges, signal, totals, background
-                )
+            predicted = ExposurePrediction(
+                exposure.mode, exposure.position_m, exposure.years, edges, signal, totals, background
             )
+            finite(predicted.total, theta, given)
+            exposures.append(predicted)
     return Prediction(experiment.card.name, theta, given, tuple(exposures))
 
 

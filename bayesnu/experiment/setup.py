@@ -18,7 +18,7 @@ from bayesnu.experiment.expectation import CountModel, build_count_model
 from bayesnu.experiment.load import LoadedCard, load_card
 from bayesnu.experiment.templates import Templates, build_templates, read_event_table
 from bayesnu.flux.table import FluxTable, read_flux
-from bayesnu.resources import find_data
+from bayesnu.resources import find_data, read_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -178,7 +178,13 @@ def _assemble(loaded: LoadedCard, notice: Callable[[str], None]) -> Experiment:
 
     flux = read_flux(locate("flux", "file", card.flux.file))
     if card.comparison is not None:
-        locate("comparison", "published", card.comparison.published)
+        path = locate("comparison", "published", card.comparison.published)
+        scenarios = list(dict.fromkeys(row["scenario"] for row in read_table(path, ("scenario",))))
+        if card.comparison.scenario not in scenarios:
+            raise CardError(
+                f"comparison.scenario = '{card.comparison.scenario}': {path.name} has {', '.join(scenarios)}"
+                f"{nearest(card.comparison.scenario, scenarios)}"
+            )
     for k, exposure in enumerate(card.exposures):
         if (exposure.mode, exposure.position_m) not in flux.spectra:
             have = ", ".join(f"{m} {p:g}" for m, p in flux.spectra)
@@ -194,11 +200,11 @@ def _assemble(loaded: LoadedCard, notice: Callable[[str], None]) -> Experiment:
     events = None
     if card.flux.normalisation == "table" and card.flux.event_table is not None:
         events = read_event_table(locate("flux", "event_table", card.flux.event_table), card, flux)
-    if card.backgrounds.file is not None:
-        backgrounds = read_backgrounds(locate("backgrounds", "file", card.backgrounds.file), card, flux)
-    else:
-        backgrounds = computed_backgrounds(card, flux)
     with np.errstate(over="ignore", invalid="ignore"):
+        if card.backgrounds.file is not None:
+            backgrounds = read_backgrounds(locate("backgrounds", "file", card.backgrounds.file), card, flux)
+        else:
+            backgrounds = computed_backgrounds(card, flux)
         templates = build_templates(card, flux, events, notice)
         count_model = build_count_model(card, templates, backgrounds)
         expected = count_model.expected()

@@ -54,16 +54,25 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
         If the minimisation fails at a grid point.
     """
     scale = float(problem.scales[0])
+
+    def log_posterior(grid: Array) -> Array:
+        profiled = minimise_pulls(problem, grid[None, :] / scale)
+        profiled.require(problem, 60.0)
+        return np.asarray(prior.log_density(grid) - profiled.value / 2 - np.linalg.slogdet(profiled.hessian)[1] / 2)
+
     prior_low, prior_high = prior.reach
+    spaced = np.geomspace if prior.kind == "log-uniform" else np.linspace
     low, high = (bound * scale for bound in likelihood_range(problem, 60.0))
     if prior_low >= high or prior_high <= low:
-        # The prior lies where the likelihood is negligible: it alone bounds the posterior.
+        # The prior lies in a tail of the likelihood: narrow it to where their product is.
         low, high = prior_low, prior_high
-    low, high = max(low, prior_low), min(high, prior_high)
-    grid = np.geomspace(low, high, points) if prior.kind == "log-uniform" else np.linspace(low, high, points)
-    profiled = minimise_pulls(problem, grid[None, :] / scale)
-    profiled.require(problem, 60.0)
-    log_density = prior.log_density(grid) - profiled.value / 2 - np.linalg.slogdet(profiled.hessian)[1] / 2
+        for _ in range(6):
+            grid = spaced(low, high, 65)
+            log_density = log_posterior(grid)
+            inside = np.flatnonzero(log_density > log_density.max() - 30)
+            low, high = float(grid[max(inside[0] - 1, 0)]), float(grid[min(inside[-1] + 1, grid.size - 1)])
+    grid = spaced(max(low, prior_low), min(high, prior_high), points)
+    log_density = log_posterior(grid)
     density = np.exp(log_density - log_density.max())
     # Normalise in ln θ where the grid is logarithmic: there the integrand is smooth.
     variable, jacobian = (np.log(grid), grid) if prior.kind == "log-uniform" else (grid, np.ones_like(grid))

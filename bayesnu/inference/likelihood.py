@@ -197,7 +197,17 @@ def _solve(hessian: Array, gradient: Array) -> Array:
     """Solve H s = g for a batch, scaled to unit diagonal, with a ridge that only a degenerate H feels."""
     scale = np.sqrt(np.diagonal(hessian, axis1=1, axis2=2))
     scaled = hessian / (scale[:, :, None] * scale[:, None, :]) + 1e-13 * np.eye(gradient.shape[1])
-    return np.asarray(np.linalg.solve(scaled, (gradient / scale)[:, :, None])[:, :, 0] / scale)
+    try:
+        return np.asarray(np.linalg.solve(scaled, (gradient / scale)[:, :, None])[:, :, 0] / scale)
+    except np.linalg.LinAlgError as error:
+        raise ConvergenceError("the minimisation over pulls met a singular matrix; check counts and pulls") from error
+
+
+def _positive_definite(hessian: Array) -> NDArray[np.bool_]:
+    """Return which matrices of a batch are positive definite; False where an entry is not finite."""
+    usable = np.isfinite(hessian).all(axis=(1, 2))
+    eigenvalues = np.linalg.eigvalsh(np.where(usable[:, None, None], hessian, np.eye(hessian.shape[1])))
+    return np.asarray(usable & (eigenvalues[:, 0] > 0))
 
 
 def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tolerance: float = 1e-10) -> Profiled:
@@ -245,7 +255,7 @@ def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tol
         for _ in range(iterations):
             gradient, gauss_newton, curvature = derivatives(active)
             full = gauss_newton + curvature
-            definite = np.linalg.eigvalsh(full)[:, 0] > 0
+            definite = _positive_definite(full)
             hessian = np.where(definite[:, None, None], full, gauss_newton)
             step = -_solve(hessian, gradient)
             # No step takes a factor 1 + f to less than a tenth of what it is.

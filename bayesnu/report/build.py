@@ -13,6 +13,7 @@ from bayesnu.report.figures import KINDS, PER_COUPLING, coupling_figures, summar
 from bayesnu.report.tables import limits_rows
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
+from bayesnu.results.intervals import percent
 from bayesnu.results.runs import Run
 
 CAPTIONS = {
@@ -100,7 +101,7 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
         return "–" if value is None else format(value, digits)
 
     intervals = [
-        (label, item["kind"], f"{item['cl']:.0%}", exponential(item["intervals"]), exponential(item["mc_error"]))
+        (label, item["kind"], f"{percent(item['cl'])}", exponential(item["intervals"]), exponential(item["mc_error"]))
         for label, item in (
             ("NUTS", credible),
             ("Laplace grid", entry["laplace"]),
@@ -113,7 +114,7 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
         (
             row["scenario"],
             row["source"],
-            "–" if row["cl"] is None else f"{row['cl']:.0%}",
+            "–" if row["cl"] is None else f"{percent(row['cl'])}",
             exponential([row["published"]]),
             exponential([row["published_true_units"]]) + (" *" if row["converted"] else ""),
             ", ".join(f"{r:.3g}" for r in row["ratio"] if r is not None) or "–",
@@ -124,7 +125,7 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "unit": entry["unit"],
         "prior": entry["prior"],
-        "quoted": f"{credible['cl']:.0%} {KINDS[credible['kind']]}",
+        "quoted": f"{percent(credible['cl'])} {KINDS[credible['kind']]}",
         "verdict": diagnostics["verdict"],
         "reasons": diagnostics["reasons"],
         "intervals": intervals,

@@ -14,6 +14,7 @@ from bayesnu.plotting.limits import DensityPanel, ForestRow, plot_forest, plot_p
 from bayesnu.plotting.predictive import PredictivePanel, plot_predictive
 from bayesnu.resources import write_atomically
 from bayesnu.results.fits import posterior_path
+from bayesnu.results.intervals import percent
 from bayesnu.results.posterior import load_posterior
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def density_panels(run_folder: Path, limits: Sequence[dict[str, Any]]) -> list[D
                 curve[name].values,
                 curve["delta_chi2"].values,
                 credible["intervals"],
-                f"{credible['cl']:.0%} {KINDS[credible['kind']]}",
+                f"{percent(credible['cl'])} {KINDS[credible['kind']]}",
             )
         )
     return panels
@@ -117,7 +118,7 @@ def forest_panels(limits: dict[str, Any]) -> list[tuple[str, list[ForestRow]]]:
     panels = []
     for entry in limits["limits"]:
         credible, chi2 = entry["credible"], entry["chi2"]
-        level = f"{credible['cl']:.0%}"
+        level = f"{percent(credible['cl'])}"
         rows = [
             ForestRow(f"credible, {KINDS[credible['kind']]} {level} (NUTS)", credible["intervals"], "credible"),
             ForestRow(

@@ -12,7 +12,7 @@ from bayesnu.experiment.prediction import Prediction
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import DataFile
 from bayesnu.results.comparison import FOOTNOTE
-from bayesnu.results.intervals import IntervalSet
+from bayesnu.results.intervals import IntervalSet, percent
 
 
 def power_of_ten(values: Sequence[float]) -> int:
@@ -49,7 +49,7 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     limits : dict
         The content of limits.json.
     """
-    level = f"{limits['limits'][0]['credible']['cl']:.0%}"
+    level = f"{percent(limits['limits'][0]['credible']['cl'])}"
     header = [
         "coupling",
         f"{level} credible (NUTS)",
@@ -125,7 +125,7 @@ def interval_table(model: str, interval: IntervalSet) -> Table:
         model,
         interval.coupling,
         interval.method,
-        f"{interval.probability:.0%}",
+        percent(interval.probability),
         interval.kind,
         f"{bounds} × 10^{exponent} {interval.unit}",
         ", ".join(f"±{e:.2g}" for e in errors) or "exact",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.results.intervals import IntervalSet
+from bayesnu.results.intervals import IntervalSet, relative_error
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,7 +38,7 @@ class Diagnostics:
     ebfmi_min : float
         Lowest energy Bayesian fraction of missing information of a chain.
     error_relative : float
-        Largest Monte Carlo error of a quoted bound over the width of its interval.
+        Largest Monte Carlo error of a quoted bound, as a fraction of it (`relative_error`).
     laplace_sigma : float
         Largest distance between NUTS and the Laplace grid, in Monte Carlo errors; NaN where there is no grid.
     verdict : {"pass", "warn", "fail"}
@@ -104,7 +104,7 @@ def diagnose(tree: xr.DataTree, coupling: str, quoted: IntervalSet, grid: Interv
     pull_ess = min((min(b, t) for _, b, t in stats), default=bulk)
     divergences = int(np.asarray(tree["sample_stats"]["diverging"].values).sum())
     ebfmi = float(_bfmi(np.asarray(tree["sample_stats"]["energy"].values)).min())
-    error = _relative_error(quoted)
+    error = relative_error(quoted)
     sigma = disagreement(quoted, grid) if grid is not None else float("nan")
     fails = [
         (rhat > RHAT_MAX or pull_rhat > RHAT_MAX, f"R-hat {max(rhat, pull_rhat):.3f} above {RHAT_MAX}"),
@@ -115,7 +115,7 @@ def diagnose(tree: xr.DataTree, coupling: str, quoted: IntervalSet, grid: Interv
     ]
     warns = [
         (ESS_MIN <= min(bulk, tail) < ESS_GOOD, f"ESS {min(bulk, tail):.0f} below {ESS_GOOD:.0f}"),
-        (error > ERROR_MAX, f"Monte Carlo error of a bound is {error:.1%} of the interval's extent"),
+        (error > ERROR_MAX, f"Monte Carlo error of a bound is {error:.1%} of it"),
     ]
     failed = [reason for bad, reason in fails if bad]
     warned = [reason for bad, reason in warns if bad]
@@ -125,16 +125,19 @@ def diagnose(tree: xr.DataTree, coupling: str, quoted: IntervalSet, grid: Interv
     )
 
 
+def draws_problems(draws: NDArray[np.float64], divergences: int) -> list[str]:
+    """Return what is wrong with the draws of a coupling, shape (chains, draws); empty if nothing is."""
+    rhat, bulk, tail = _chain_stats(draws)
+    checks = [
+        (rhat > RHAT_MAX, f"R-hat {rhat:.3f} above {RHAT_MAX}"),
+        (min(bulk, tail) < ESS_MIN, f"ESS {min(bulk, tail):.0f} below {ESS_MIN:.0f}"),
+        (divergences > 0, f"{divergences} divergences"),
+    ]
+    return [reason for bad, reason in checks if bad]
+
+
 def _bfmi(energy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the E-BFMI of each chain."""
     from arviz_stats.base import array_stats
 
     return np.atleast_1d(np.asarray(array_stats.bfmi(energy, chain_axis=0, draw_axis=1)))
-
-
-def _relative_error(quoted: IntervalSet) -> float:
-    """Return the largest Monte Carlo error of a bound over the largest distance of a bound from 0."""
-    error = np.array(quoted.mc_error)
-    known = np.isfinite(error)
-    extent = float(np.abs(np.array(quoted.intervals)[np.isfinite(quoted.intervals)]).max())
-    return float(error[known].max() / extent) if known.any() else 0.0

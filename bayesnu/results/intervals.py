@@ -48,6 +48,24 @@ class IntervalSet:
     mc_error: Pairs
 
 
+def relative_error(interval: IntervalSet) -> float:
+    """Return the largest Monte Carlo error of a bound as a fraction of it; 0 if all are deterministic.
+
+    A bound closer to 0 than a tenth of the largest is measured against that tenth.
+    """
+    bounds, errors = np.abs(np.array(interval.intervals)), np.array(interval.mc_error)
+    known = np.isfinite(errors) & np.isfinite(bounds)
+    if not known.any():
+        return 0.0
+    extent = float(bounds[np.isfinite(bounds)].max())
+    return float((errors[known] / np.maximum(bounds[known], 0.1 * extent)).max())
+
+
+def percent(probability: float) -> str:
+    """Return a probability as a percentage with all its digits."""
+    return f"{100 * probability:.6g}%"
+
+
 def exact(intervals: Pairs) -> Pairs:
     """Return the Monte Carlo errors of deterministic bounds: NaN."""
     return tuple((float("nan"), float("nan")) for _ in intervals)
@@ -94,18 +112,19 @@ def highest_density_set(x: Array, density: Array, probability: float) -> Pairs:
         Non-negative; need not be normalised.
     probability : float
     """
+    density = density / density.max()
     total = float(np.trapezoid(density, x))
     low_end, high_end, width = density[:-1], density[1:], np.diff(x)
     bottom, top = np.minimum(low_end, high_end), np.maximum(low_end, high_end)
 
     def excess(level: float) -> float:
         # Per cell: all of it, none, or the part of the linear piece above the level.
-        part = np.where(top > bottom, (top - level) / np.where(top > bottom, top - bottom, 1.0), 0.0)
+        part = np.divide(top - level, top - bottom, out=np.zeros_like(top), where=(bottom < level) & (level < top))
         crossing = width * part * (top + level) / 2
         inside = np.where(bottom >= level, width * (top + bottom) / 2, np.where(top > level, crossing, 0.0))
         return float(inside.sum()) / total - probability
 
-    bottom_level, top_level = 0.0, float(density.max())
+    bottom_level, top_level = 0.0, 1.0
     for _ in range(50):
         level = (bottom_level + top_level) / 2
         bottom_level, top_level = (level, top_level) if excess(level) > 0 else (bottom_level, level)
@@ -151,7 +170,9 @@ def grid_interval(x: Array, density: Array, probability: float, kind: Kind, lowe
     return ((lowest, float(grid_quantiles(x, density, np.array([probability]))[0])),)
 
 
-def draws_interval(draws: Array, probability: float, kind: Kind, support: tuple[float, float]) -> tuple[Pairs, Pairs]:
+def draws_interval(
+    draws: Array, probability: float, kind: Kind, support: tuple[float, float], logarithmic: bool = False
+) -> tuple[Pairs, Pairs]:
     """Return the interval of a kind from posterior draws, and the Monte Carlo standard error of its bounds.
 
     Quantiles are those of the draws; highest-density sets come from a kernel
@@ -165,9 +186,11 @@ def draws_interval(draws: Array, probability: float, kind: Kind, support: tuple[
     kind : {"hdi", "eti", "upper"}
     support : (low, high)
         Of the prior.
+    logarithmic : bool
+        Whether draws spread over decades (a log-uniform prior): the density is then estimated in ln θ.
     """
     if kind == "hdi":
-        return _draws_hdi(draws, probability, support)
+        return _draws_hdi(draws, probability, support, logarithmic)
     levels = [probability] if kind == "upper" else [(1 - probability) / 2, (1 + probability) / 2]
     bounds = [float(q) for q in np.quantile(draws, levels)]
     errors = [quantile_error(draws, level) for level in levels]
@@ -183,9 +206,11 @@ def quantile_error(draws: Array, probability: float) -> float:
     return float(array_stats.mcse(draws, method="quantile", prob=probability, chain_axis=0, draw_axis=1))
 
 
-def _draws_hdi(draws: Array, probability: float, support: tuple[float, float]) -> tuple[Pairs, Pairs]:
+def _draws_hdi(
+    draws: Array, probability: float, support: tuple[float, float], logarithmic: bool
+) -> tuple[Pairs, Pairs]:
     """Return the highest-density set of draws and bootstrap errors of its bounds."""
-    density_of = density_estimator(draws, support)
+    density_of = log_density_estimator(draws, support) if logarithmic else density_estimator(draws, support)
     chains, n = draws.shape
     blocks = draws[:, : n - n % _BLOCKS_PER_CHAIN].reshape(chains * _BLOCKS_PER_CHAIN, -1)
     x, full = density_of(np.ones(blocks.shape[0]))
@@ -202,6 +227,18 @@ def _draws_hdi(draws: Array, probability: float, support: tuple[float, float]) -
     # A bound at the edge of the support has no error of its own.
     spread = np.where((fixed == support[0]) | (fixed == support[1]), np.nan, spread)
     return intervals, tuple((float(low), float(high)) for low, high in spread)
+
+
+def log_density_estimator(draws: Array, support: tuple[float, float]) -> Callable[[Array], tuple[Array, Array]]:
+    """Return `density_estimator` for positive draws over many decades: estimated in ln θ, per unit of θ."""
+    of_logarithm = density_estimator(np.log(draws), (float(np.log(support[0])), float(np.log(support[1]))))
+
+    def density(weights: Array) -> tuple[Array, Array]:
+        logarithm, per_logarithm = of_logarithm(weights)
+        x = np.exp(logarithm)
+        return x, per_logarithm / x
+
+    return density
 
 
 def _peak_spread(draws: Array) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,6 +17,7 @@ from bayesnu.inference.priors import Prior, coupling_prior
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.results.diagnostics import draws_problems
 from bayesnu.results.intervals import (
     IntervalSet,
     Kind,
@@ -24,6 +26,7 @@ from bayesnu.results.intervals import (
     draws_interval,
     exact,
     grid_interval,
+    relative_error,
 )
 
 Method = Literal["chi2", "poisson", "laplace", "nuts"]
@@ -45,7 +48,8 @@ def default_kind(coupling: str) -> Kind:
 
 def nuts_interval(draws: NDArray[np.float64], prior: Prior, cl: float, kind: Kind) -> IntervalSet:
     """Return the credible interval of posterior draws, shape (chains, draws)."""
-    intervals, error = draws_interval(draws, cl, kind, (prior.low, prior.high))
+    support, logarithmic = (prior.low, prior.high), prior.kind == "log-uniform"
+    intervals, error = draws_interval(draws, cl, kind, support, logarithmic)
     return IntervalSet(prior.coupling.name, prior.coupling.unit, cl, kind, "nuts", intervals, error)
 
 
@@ -66,27 +70,38 @@ def frequentist_interval(
 
 
 def sample_single(
-    problem: Problem, prior: Prior, sampler: Sampler, cl: float, kind: Kind, chains: int, seed: int, draws: int | None
+    problem: Problem,
+    prior: Prior,
+    sampler: Sampler,
+    cl: float,
+    kind: Kind,
+    chains: int,
+    seed: int,
+    draws: int | None,
+    notice: Callable[[str], None],
 ) -> IntervalSet:
     """Sample one coupling until the Monte Carlo error of the quoted bounds is below `ERROR_GOAL` of them.
 
-    A given number of draws is kept as it is.
+    A given number of draws is kept as it is. What is wrong with the draws goes to ``notice``.
     """
     number = draws or DEFAULT_DRAWS
     while True:
         result = sampler.sample(problem, [prior], [problem], draws=number, chains=chains, tune=TUNE, seed=seed)
         interval = nuts_interval(result.theta[0], prior, cl, kind)
-        worst = largest_error(interval)
+        worst = relative_error(interval)
         if draws is not None or worst <= ERROR_GOAL or number >= MOST_DRAWS:
-            return interval
+            break
         number = min(MOST_DRAWS, int(number * max(2.0, 1.2 * (worst / ERROR_GOAL) ** 2)))
+    problems = draws_problems(result.theta[0], int(np.asarray(result.sample_stats["diverging"].values).sum()))
+    if worst > ERROR_GOAL:
+        problems.append(f"Monte Carlo error of a bound is {worst:.1%} of it")
+    if problems:
+        notice(f"{prior.coupling.name}: the sampler did not do well: {'; '.join(problems)}")
+    return interval
 
 
-def largest_error(interval: IntervalSet) -> float:
-    """Return the largest Monte Carlo error of a bound, as a fraction of that bound."""
-    bounds, errors = np.array(interval.intervals), np.array(interval.mc_error)
-    known = np.isfinite(errors) & (bounds != 0)
-    return float((errors[known] / np.abs(bounds[known])).max()) if known.any() else 0.0
+def _silent(_: str) -> None:
+    """Drop a notice."""
 
 
 def limit(
@@ -100,6 +115,7 @@ def limit(
     draws: int | None = None,
     chains: int | None = None,
     seed: int | None = None,
+    notice: Callable[[str], None] = _silent,
 ) -> IntervalSet:
     """Return the limit on one coupling, the others held at 0.
 
@@ -118,6 +134,8 @@ def limit(
         for a coupling that enters squared only, else "hdi".
     draws, chains, seed : int, optional
         For the Bayesian methods; ``laplace`` is deterministic and needs none.
+    notice : callable, optional
+        Receives a line if the sampler's draws have a problem.
 
     Raises
     ------
@@ -146,9 +164,8 @@ def limit(
     prior, problem = coupling_prior(experiment, coupling), make_problem(experiment, [coupling])
     if method == "laplace":
         return laplace_interval(laplace_posterior(problem, prior), cl, chosen)
-    return sample_single(
-        problem, prior, Sampler(), cl, chosen, chains or DEFAULT_CHAINS, DEFAULT_SEED if seed is None else seed, draws
-    )
+    chosen_seed = DEFAULT_SEED if seed is None else seed
+    return sample_single(problem, prior, Sampler(), cl, chosen, chains or DEFAULT_CHAINS, chosen_seed, draws, notice)
 
 
 def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,14 +17,15 @@ import bayesnu
 from bayesnu.errors import RunError
 from bayesnu.experiment.setup import Experiment
 from bayesnu.inference.sampling import Sampler
+from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import read_published
-from bayesnu.results.fits import RunArguments, deterministic, fit_coupling
+from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
 from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, check_counts
+from bayesnu.results.posterior import load_posterior
 from bayesnu.results.summary import limits_csv, result_json, summarise, worst_verdict
 
 FORMAT_VERSION = 1
-OWN_ENTRIES = ("run.json", "limits.json", "limits.csv", "report.html", "posteriors", "figures")
 PACKAGES = ("numpy", "scipy", "xarray", "pymc", "pytensor", "nutpie", "arviz", "numba")
 
 
@@ -70,6 +70,17 @@ def run_hash(experiment: Experiment, arguments: RunArguments) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def own_files(folder: Path) -> list[Path]:
+    """Return the files in a folder whose names are those that a run writes; the user's own are not among them."""
+    figures = [*COUPLINGS, "limits", "posteriors"]
+    mine = [folder / name for name in ("run.json", "limits.json", "limits.csv", "report.html")]
+    mine += [posterior_path(folder, coupling) for coupling in COUPLINGS]
+    for path in sorted((folder / "figures").glob("*.p[nd][gf]")):
+        if path.stem in figures or path.stem.rpartition("-")[0] in COUPLINGS:
+            mine.append(path)
+    return [path for path in mine if path.is_file()]
+
+
 def open_folder(folder: Path, name: str, force: bool) -> bool:
     """Prepare a run folder; return whether it already holds this run.
 
@@ -96,12 +107,8 @@ def open_folder(folder: Path, name: str, force: bool) -> bool:
         raise RunError(f"{folder}: is not empty and holds no run; choose another --out or give --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for entry in OWN_ENTRIES:
-            path = folder / entry
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for path in own_files(folder):
+            path.unlink()
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror})") from error
     return False
@@ -152,9 +159,11 @@ def load_run(folder: Path) -> Run:
     if limits.get("format_version") != FORMAT_VERSION:
         found = limits.get("format_version")
         raise RunError(f"{folder / 'limits.json'}: format version {found}; this bayesnu reads {FORMAT_VERSION}")
-    for key in ("model", "title", "scenario", "observed", "verdict", "limits"):
-        if key not in limits:
-            raise RunError(f"{folder / 'limits.json'}: the key '{key}' is missing; the file is incomplete")
+    for key in ("model", "title", "scenario", "observed", "verdict", "hash", "limits"):
+        if key not in limits or limits[key] == []:
+            raise RunError(f"{folder / 'limits.json'}: the key '{key}' is missing or empty; the file is incomplete")
+    if limits["hash"] != information["hash"]:
+        raise RunError(f"{folder / 'limits.json'}: belongs to another run ({limits['hash']})")
     return Run(folder, information, limits, ())
 
 
@@ -184,8 +193,16 @@ def run_fits(
     """
     name = run_hash(experiment, arguments)
     if open_folder(folder, name, force) and read_record(folder).get("finished") is not None:
-        notice(f"{folder}: this run is finished; its stored results are shown")
-        return load_run(folder)
+        try:
+            finished = load_run(folder)
+            for coupling in arguments.couplings:
+                load_posterior(posterior_path(folder, coupling), ("posterior",))
+        except RunError as problem:
+            notice(f"{problem}; the run goes on from what is whole")
+            (folder / "report.html").unlink(missing_ok=True)
+        else:
+            notice(f"{folder}: this run is finished; its stored results are shown")
+            return finished
     started = _now()
     information = describe_run(experiment, arguments, name, started)
     _write_json(folder / "run.json", information)

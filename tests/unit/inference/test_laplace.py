@@ -125,8 +125,8 @@ def test_uniform_prior_inside_the_likelihood_bounds_the_grid(on_axis: Experiment
 def test_half_normal_where_the_data_want_a_negative_value(observe: Callable[[dict[str, float]], Experiment]) -> None:
     problem = make_problem(observe({"r2_numu": -1e-31}), ["r2_numu"])
     posterior = laplace_posterior(problem, Prior(COUPLINGS["r2_numu"], "half-normal", 0.0, math.inf, 1e-33))
-    # The density falls within a few grid points, where the trapezoid of this test is good to some per cent.
-    assert integral(posterior)[-1] == pytest.approx(1, abs=0.05)
+    assert integral(posterior)[-1] == pytest.approx(1, abs=1e-3)
+    assert posterior.density[-1] < 1e-9 * posterior.density[0]
     assert posterior.values[0] == 0
     assert posterior.density.argmax() == 0
 
@@ -134,9 +134,10 @@ def test_half_normal_where_the_data_want_a_negative_value(observe: Callable[[dic
 def test_prior_where_the_likelihood_is_negligible(on_axis: Experiment) -> None:
     problem = make_problem(on_axis, ["r2_numu"])
     posterior = laplace_posterior(problem, Prior(COUPLINGS["r2_numu"], "uniform", 5e-32, 6e-32))
-    assert (posterior.values[0], posterior.values[-1]) == (5e-32, 6e-32)
+    assert posterior.values[0] == 5e-32
+    assert posterior.values[-1] <= 6e-32
     assert posterior.density.argmax() == 0
-    assert integral(posterior)[-1] == pytest.approx(1, abs=0.01)
+    assert integral(posterior)[-1] == pytest.approx(1, abs=1e-3)
 
 
 def toy(n: float, signal: float, background: float, width: float) -> Problem:

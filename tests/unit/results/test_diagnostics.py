@@ -132,7 +132,7 @@ def test_large_error_of_a_bound_warns(draws: np.ndarray) -> None:
     found = diagnose(tree_of(draws), "q_nue", rough, grid())
     assert found.verdict == "warn"
     assert found.error_relative == pytest.approx(0.05 / 1.65)
-    assert found.reasons == ("Monte Carlo error of a bound is 3.0% of the interval's extent",)
+    assert found.reasons == ("Monte Carlo error of a bound is 3.0% of it",)
 
 
 def test_distance_counts_in_monte_carlo_errors_and_skips_exact_bounds() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.setup import Experiment
@@ -13,7 +14,7 @@ from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.priors import coupling_prior
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Draws, Sampler
-from bayesnu.results.intervals import IntervalSet, grid_quantiles
+from bayesnu.results.intervals import IntervalSet, grid_quantiles, relative_error
 from bayesnu.results.limits import (
     DEFAULT_CHAINS,
     DEFAULT_DRAWS,
@@ -24,7 +25,6 @@ from bayesnu.results.limits import (
     check_counts,
     default_kind,
     interval_json,
-    largest_error,
     limit,
 )
 
@@ -124,13 +124,15 @@ class Recorder:
     """Draws from N(1, σ) whatever is asked; notes the numbers it was asked for."""
 
     def __init__(self, sigma: float, scale: float) -> None:
-        self.sigma, self.scale, self.asked = sigma, scale, []
+        self.sigma, self.scale, self.divergent_above = sigma, scale, math.inf
+        self.asked: list[dict[str, int]] = []
 
     def __call__(self, problem: Any, priors: Any, singles: Any, **numbers: int) -> Draws:
         self.asked.append(numbers)
         rng = np.random.default_rng(numbers["seed"])
         theta = self.scale * rng.normal(1, self.sigma, (1, numbers["chains"], numbers["draws"]))
-        return Draws(problem.couplings, theta, np.zeros((1, 1, 1)), None, 0, 0.9, 0)  # type: ignore[arg-type]
+        stats = xr.Dataset({"diverging": (("chain", "draw"), theta[0] > self.scale * self.divergent_above)})
+        return Draws(problem.couplings, theta, np.zeros((1, 1, 1)), stats, 0, 0.9, 0)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -147,7 +149,7 @@ def test_nuts_by_default(on_axis: Experiment, sampled: Recorder) -> None:
         {"draws": DEFAULT_DRAWS, "chains": DEFAULT_CHAINS, "tune": TUNE, "seed": DEFAULT_SEED},
     ]
     assert DEFAULT_CHAINS == 4
-    assert largest_error(found) < ERROR_GOAL
+    assert relative_error(found) < ERROR_GOAL
     assert (found.method, found.kind) == ("nuts", "eti")
 
 
@@ -158,7 +160,7 @@ def test_nuts_draws_more_until_the_error_is_small(on_axis: Experiment, sampled: 
     numbers = [numbers["draws"] for numbers in sampled.asked]
     assert numbers == sorted(set(numbers))
     assert len(numbers) > 1
-    assert largest_error(found) <= ERROR_GOAL or numbers[-1] == MOST_DRAWS
+    assert relative_error(found) <= ERROR_GOAL or numbers[-1] == MOST_DRAWS
     assert numbers[-1] <= MOST_DRAWS
 
 
@@ -168,11 +170,24 @@ def test_given_draws_are_kept(on_axis: Experiment, sampled: Recorder) -> None:
     assert sampled.asked == [{"draws": 200, "chains": 3, "tune": TUNE, "seed": 0}]
 
 
+@pytest.mark.parametrize("sampled", [0.1], indirect=True)
+def test_notice_of_bad_draws(on_axis: Experiment, sampled: Recorder) -> None:
+    notices: list[str] = []
+    limit(on_axis, "q_numu", method="nuts", kind="eti", notice=notices.append)
+    assert notices == []
+    sampled.divergent_above = 1.0
+    limit(on_axis, "q_numu", method="nuts", kind="eti", draws=100, chains=2, notice=notices.append)
+    assert len(notices) == 1
+    assert notices[0].startswith("q_numu: the sampler did not do well: ")
+    assert "ESS" in notices[0]
+    assert "divergences" in notices[0]
+
+
 @pytest.mark.slow
 def test_sampled_limits_reach_the_goal(on_axis: Experiment) -> None:
     for name in ("mu_numu", "r2_nue"):
         found, grid = (limit(on_axis, name, method=method) for method in ("nuts", "laplace"))
-        assert largest_error(found) < ERROR_GOAL
+        assert relative_error(found) < ERROR_GOAL
         known = np.isfinite(found.mc_error)
         distance = np.abs(np.array(found.intervals) - np.array(grid.intervals))[known]
         assert (distance < 4 * np.array(found.mc_error)[known]).all()
@@ -194,10 +209,11 @@ def test_json() -> None:
     }
 
 
-def test_largest_error_skips_exact_bounds_and_zero() -> None:
+def test_relative_error_skips_exact_bounds_and_is_lenient_near_zero() -> None:
     def item(intervals: Any, errors: Any) -> IntervalSet:
         return IntervalSet("q_nue", "e", 0.9, "hdi", "nuts", intervals, errors)
 
-    assert largest_error(item(((0.0, 2.0),), ((0.1, 0.1),))) == pytest.approx(0.05)
-    assert largest_error(item(((-4.0, 2.0),), ((0.4, math.nan),))) == pytest.approx(0.1)
-    assert largest_error(item(((-4.0, 2.0),), ((math.nan, math.nan),))) == 0
+    assert relative_error(item(((0.0, 2.0),), ((math.nan, 0.1),))) == pytest.approx(0.05)
+    assert relative_error(item(((0.01, 2.0),), ((0.03, 0.1),))) == pytest.approx(0.15)
+    assert relative_error(item(((-4.0, 2.0),), ((0.4, math.nan),))) == pytest.approx(0.1)
+    assert relative_error(item(((-4.0, 2.0),), ((math.nan, math.nan),))) == 0
