@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bayesnu import __version__
-from bayesnu.errors import BayesnuError, UsageError
+from bayesnu.errors import BayesnuError, DataError, UsageError
 
 if TYPE_CHECKING:
     from bayesnu.experiment.setup import Experiment
@@ -278,8 +278,9 @@ def data() -> None:
 
     files = shipped_data()
     print_tables(data_table(files))
-    if not all(file.intact for file in files):
-        raise typer.Exit(1)
+    changed = [file.name for file in files if not file.intact]
+    if changed:
+        raise DataError(f"data/{', data/'.join(changed)}: missing or changed since the manifest was written")
 
 
 def show_version(wanted: bool) -> None:

@@ -87,7 +87,7 @@ def find_data(name: str, folders: Sequence[Path]) -> Path:
     """
     places = [Path(folder) for folder in folders] + [data_folder()]
     for folder in places:
-        path = folder / name
+        path = folder / Path(name).expanduser()
         if path.is_file():
             return path
     raise DataError(f"{name}: no such file beside the card, in the working folder or in the shipped data")

@@ -79,7 +79,8 @@ def figure_2(experiment: Experiment) -> Figure:
     label = r"SM + $\mu_{\nu_\mu}=10^{-9}\mu_B$"
     both = label + r", $\mu_{\nu_e}=5\times10^{-9}\mu_B$"
     curves = [
-        (label, per_year(experiment, first), BLUE, "-", True), (both, per_year(experiment, second), BLUE, "-.", True)
+        (label, per_year(experiment, first), BLUE, "-", True),
+        (both, per_year(experiment, second), BLUE, "-.", True),
     ]
     return spectra(experiment, curves)
 
@@ -108,7 +109,8 @@ def figure_7(experiment: Experiment) -> Figure:
     label = r"SM + $\langle r^2_{\nu_\mu}\rangle=10^{-32}\,\mathrm{cm}^2$"
     both = label + r", $\langle r^2_{\nu_e}\rangle=5\times10^{-31}\,\mathrm{cm}^2$"
     curves = [
-        (label, per_year(experiment, first), BLUE, "-", True), (both, per_year(experiment, FIGURE_7), BLUE, "-.", True)
+        (label, per_year(experiment, first), BLUE, "-", True),
+        (both, per_year(experiment, FIGURE_7), BLUE, "-.", True),
     ]
     note = "The caption of Fig. 7 gives no charge radii; the values here are our choice"
     return spectra(experiment, curves, note=note)
@@ -167,8 +169,10 @@ def figure_regions(
         marks.append(Mark(sm[0] / ux, sm[1] / uy, "SM prediction, (4.13), (4.14)"))
     boxes = [
         Box(
-            tuple(published[scenario, first] / ux), tuple(published[scenario, second] / uy),  # type: ignore[arg-type]
-            f"published, one at a time, {SCENARIO_STYLE[scenario][0]}", SCENARIO_STYLE[scenario][1],
+            tuple(published[scenario, first] / ux),
+            tuple(published[scenario, second] / uy),  # type: ignore[arg-type]
+            f"published, one at a time, {SCENARIO_STYLE[scenario][0]}",
+            SCENARIO_STYLE[scenario][1],
         )
         for scenario in ("on-axis", "prism")
     ]
@@ -200,17 +204,38 @@ def figure_second_solution(curves: dict[str, ProfileCurve], limits: Sequence[Lim
         for value, delta in local_minima(curve):
             axes.plot(value / unit, delta, marker="o", color=color, markersize=6)
             axes.annotate(
-                rf"$\Delta\chi^2={delta:.2f}$", (value / unit, delta), color=color, fontsize=10, ha="center",
-                xytext=(-4, 18) if scenario == "prism" else (0, -16), textcoords="offset points",
+                rf"$\Delta\chi^2={delta:.2f}$",
+                (value / unit, delta),
+                color=color,
+                fontsize=10,
+                ha="center",
+                xytext=(-4, 18) if scenario == "prism" else (0, -16),
+                textcoords="offset points",
             )
         published = next(row.published for row in limits if (row.scenario, row.coupling) == (scenario, "q_nue"))
         height = 6.9 if scenario == "on-axis" else 6.4
         low, high = (value / unit for value in published.true_units)
-        axes.plot([low, high], [height, height], color=color, linestyle=line, marker="|", markersize=10, linewidth=1.3,
-                  label=f"{label}, published 90% interval, converted")
+        axes.plot(
+            [low, high],
+            [height, height],
+            color=color,
+            linestyle=line,
+            marker="|",
+            markersize=10,
+            linewidth=1.3,
+            label=f"{label}, published 90% interval, converted",
+        )
     axes.axhline(delta_chi2_level(0.90, 1), color="0.4", linewidth=1, linestyle=":")
-    axes.annotate("90%: 2.706", (0.5, delta_chi2_level(0.90, 1)), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                  textcoords="offset points", ha="center", fontsize=9, color="0.3")
+    axes.annotate(
+        "90%: 2.706",
+        (0.5, delta_chi2_level(0.90, 1)),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        fontsize=9,
+        color="0.3",
+    )
     axes.set_xlim(-2.4, 5.4)
     axes.set_ylim(-0.6, 8.0)
     axes.set_xlabel(axis_label("q_nue"))
@@ -233,7 +258,8 @@ def figure_shared_pulls(limits: Sequence[Limits], separate: dict[tuple[str, str]
 
     figure = Figure(figsize=(13.5, 5.6), layout=ConstrainedLayoutEngine(rect=(0.0, 0.07, 1.0, 0.93)))
     kinds = {
-        "pulls shared by both polarities": (BLUE, "o"), "one set of pulls per polarity": (RED, "s"),
+        "pulls shared by both polarities": (BLUE, "o"),
+        "one set of pulls per polarity": (RED, "s"),
         "published": ("0.25", "D"),
     }
     order = ["mu_numu", "q_numu", "r2_numu", "mu_nue", "q_nue", "r2_nue"]
@@ -247,8 +273,14 @@ def figure_shared_pulls(limits: Sequence[Limits], separate: dict[tuple[str, str]
             for offset, intervals, (color, marker) in zip((0.25, 0.0, -0.25), sets, kinds.values(), strict=True):
                 for low, high in intervals:
                     start = 0.0 if COUPLINGS[name].squared_only else low
-                    axes.plot(np.array([start, high]) / UNITS[name], [base + offset] * 2, color=color, marker=marker,
-                              markersize=4.5, linewidth=2)
+                    axes.plot(
+                        np.array([start, high]) / UNITS[name],
+                        [base + offset] * 2,
+                        color=color,
+                        marker=marker,
+                        markersize=4.5,
+                        linewidth=2,
+                    )
         axes.axvline(0, color="0.6", linewidth=0.8)
         axes.axhline(0.5, color="0.85", linewidth=0.8)
         axes.set_ylim(-0.5, 1.5)

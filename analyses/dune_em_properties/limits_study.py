@@ -24,7 +24,12 @@ from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_SEED, default_kind, l
 
 MODELS = {"on-axis": "dune-on-axis", "prism": "dune-prism"}
 UNITS = {
-    "mu_nue": 1e-9, "mu_numu": 1e-10, "q_nue": 1e-8, "q_numu": 1e-9, "r2_nue": 1e-31, "r2_numu": 1e-33,
+    "mu_nue": 1e-9,
+    "mu_numu": 1e-10,
+    "q_nue": 1e-8,
+    "q_numu": 1e-9,
+    "r2_nue": 1e-31,
+    "r2_numu": 1e-33,
 }
 """Powers of ten in which a coupling is tabulated and drawn."""
 
@@ -54,14 +59,26 @@ def all_limits(experiments: dict[str, Experiment], sampler: Sampler) -> list[Lim
             own = own_row(compare(name, chi2.intervals, published), scenario)
             assert own is not None
             nuts = sample_single(
-                make_problem(experiment, [name]), coupling_prior(experiment, name), sampler, 0.90, default_kind(name),
-                DEFAULT_CHAINS, coupling_seed(DEFAULT_SEED, name), None,
+                make_problem(experiment, [name]),
+                coupling_prior(experiment, name),
+                sampler,
+                0.90,
+                default_kind(name),
+                DEFAULT_CHAINS,
+                coupling_seed(DEFAULT_SEED, name),
+                None,
             )
             result.append(
                 Limits(
-                    scenario, name, chi2, limit(experiment, name, variance="sm+background"),
-                    limit(experiment, name, method="poisson"), limit(experiment, name, method="laplace"), nuts,
-                    own.published, own.ratio,
+                    scenario,
+                    name,
+                    chi2,
+                    limit(experiment, name, variance="sm+background"),
+                    limit(experiment, name, method="poisson"),
+                    limit(experiment, name, method="laplace"),
+                    nuts,
+                    own.published,
+                    own.ratio,
                 )
             )
     return result
@@ -69,8 +86,20 @@ def all_limits(experiments: dict[str, Experiment], sampler: Sampler) -> list[Lim
 
 def write_limits(limits: list[Limits], tables: Tables) -> None:
     """Write the table of limits: long form in CSV, one row per coupling in markdown."""
-    header = ["scenario", "coupling", "unit", "χ² (sm)", "χ² (sm+background)", "Poisson Δχ²", "Laplace", "NUTS",
-              "MC error", "published", "published, true units", "ratio"]
+    header = [
+        "scenario",
+        "coupling",
+        "unit",
+        "χ² (sm)",
+        "χ² (sm+background)",
+        "Poisson Δχ²",
+        "Laplace",
+        "NUTS",
+        "MC error",
+        "published",
+        "published, true units",
+        "ratio",
+    ]
     rows = []
     long = []
     for row in limits:
@@ -79,9 +108,7 @@ def write_limits(limits: list[Limits], tables: Tables) -> None:
         sets = [row.chi2, row.chi2_background, row.poisson, row.laplace, row.nuts]
         variances = ["sm", "sm+background", "", "", ""]
         texts = [union(s.intervals, unit, upper=upper) for s in sets]
-        errors = "; ".join(
-            ", ".join(f"{e / unit:.2g}" for e in pair if math.isfinite(e)) for pair in row.nuts.mc_error
-        )
+        errors = "; ".join(", ".join(f"{e / unit:.2g}" for e in pair if math.isfinite(e)) for pair in row.nuts.mc_error)
         published, true = row.published.printed, row.published.true_units
         ratio = ", ".join(f"{value:.3f}" for value in row.ratio if math.isfinite(value))
         quoted = [union([pair], unit, upper=upper) for pair in (published, true)]
@@ -90,17 +117,50 @@ def write_limits(limits: list[Limits], tables: Tables) -> None:
         rows.append([row.scenario, row.coupling, f"{unit:.0e} {coupling.unit}", *texts, errors, *quoted, ratio])
         for interval, variance in zip(sets, variances, strict=True):
             for piece, (bounds, mc) in enumerate(zip(interval.intervals, interval.mc_error, strict=True)):
-                long.append([row.scenario, row.coupling, coupling.unit, interval.method, variance, interval.kind,
-                             piece, *bounds, *mc, *published, *true])
-    long_header = ["scenario", "coupling", "unit", "method", "variance", "kind", "piece", "low", "high", "mc_error_low",
-                   "mc_error_high", "published_low", "published_high", "published_low_true", "published_high_true"]
+                long.append(
+                    [
+                        row.scenario,
+                        row.coupling,
+                        coupling.unit,
+                        interval.method,
+                        variance,
+                        interval.kind,
+                        piece,
+                        *bounds,
+                        *mc,
+                        *published,
+                        *true,
+                    ]
+                )
+    long_header = [
+        "scenario",
+        "coupling",
+        "unit",
+        "method",
+        "variance",
+        "kind",
+        "piece",
+        "low",
+        "high",
+        "mc_error_low",
+        "mc_error_high",
+        "published_low",
+        "published_high",
+        "published_low_true",
+        "published_high_true",
+    ]
     title = "90% limits, one coupling at a time; ratio: χ² (sm) over published in true units; millicharges in +e"
     tables.write("limits", title, header, rows)
     tables.write("limits_long", "90% limits, one row per coupling, method and piece", long_header, long)
 
 
 def study(
-    name: str, title: str, overrides: list[str], couplings: list[str], reference: list[Limits], tables: Tables,
+    name: str,
+    title: str,
+    overrides: list[str],
+    couplings: list[str],
+    reference: list[Limits],
+    tables: Tables,
 ) -> dict[tuple[str, str], IntervalSet]:
     """Return and tabulate the χ² limits with some keys of the cards overridden, beside the default ones."""
     results, rows = {}, []
@@ -116,8 +176,15 @@ def study(
             default, changed, published = (union(intervals, unit, upper=upper) for intervals in sets)
             where = [scenario, coupling, f"{unit:.0e} {COUPLINGS[coupling].unit}"]
             rows.append([*where, default, changed, width / before, published])
-    header = ["scenario", "coupling", "unit", "default", "with " + " ".join(overrides), "ratio of widths",
-              "published, true units"]
+    header = [
+        "scenario",
+        "coupling",
+        "unit",
+        "default",
+        "with " + " ".join(overrides),
+        "ratio of widths",
+        "published, true units",
+    ]
     tables.write(name, title, header, rows)
     return results
 
@@ -137,11 +204,16 @@ def exposure_reading(reference: list[Limits], tables: Tables) -> dict[tuple[str,
         row = next(r for r in reference if (r.scenario, r.coupling) == ("prism", coupling))
         unit, upper = UNITS[coupling], COUPLINGS[coupling].squared_only
         ratio = compare(coupling, found.intervals, [row.published])[0].ratio
-        rows.append([
-            coupling, f"{unit:.0e} {COUPLINGS[coupling].unit}", union(row.chi2.intervals, unit, upper=upper),
-            union(found.intervals, unit, upper=upper), union([row.published.true_units], unit, upper=upper),
-            *(", ".join(f"{v:.3f}" for v in pair if math.isfinite(v)) for pair in (row.ratio, ratio)),
-        ])
+        rows.append(
+            [
+                coupling,
+                f"{unit:.0e} {COUPLINGS[coupling].unit}",
+                union(row.chi2.intervals, unit, upper=upper),
+                union(found.intervals, unit, upper=upper),
+                union([row.published.true_units], unit, upper=upper),
+                *(", ".join(f"{v:.3f}" for v in pair if math.isfinite(v)) for pair in (row.ratio, ratio)),
+            ]
+        )
     title = "PRISM with 0.875 (default) or 1.75 years per polarity at each off-axis position, χ² (sm)"
     header = ["coupling", "unit", "0.875 years", "1.75 years", "published, true units", "ratio, 0.875", "ratio, 1.75"]
     tables.write("exposure_reading", title, header, rows)
@@ -217,8 +289,16 @@ def interference(experiments: dict[str, Experiment], limits: list[Limits], table
         problems = (problem, _without(problem, 2), _without(problem, 1))
         pieces = [union(delta_chi2_intervals(p, 0.90), unit) for p in problems]
         alone.append([row.scenario, row.coupling, f"{unit:.0e} e", *pieces])
-    header = ["scenario", "coupling", "bound", "value [e]", "mode", "interference counts", "quadratic counts",
-              "ratio of sizes"]
+    header = [
+        "scenario",
+        "coupling",
+        "bound",
+        "value [e]",
+        "mode",
+        "interference counts",
+        "quadratic counts",
+        "ratio of sizes",
+    ]
     title = "Interference and quadratic terms of a millicharge at its 90% bounds: counts in 0 to 6 m_e, all years"
     tables.write("interference", title, header, counts)
     title = "90% limits (χ², sm) with all terms, with the interference alone, with the quadratic term alone"

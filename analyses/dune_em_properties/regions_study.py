@@ -100,7 +100,14 @@ def joint_result(scenario: str, model: str, plane: Plane, sampler: Sampler, seed
     options = {"chain_axis": 0, "draw_axis": 1}
     ess = float(array_stats.ess(inside.astype(float), **options))
     return JointResult(
-        scenario, plane, profile, posterior, level, draws, fraction, float(np.sqrt(fraction * (1 - fraction) / ess)),
+        scenario,
+        plane,
+        profile,
+        posterior,
+        level,
+        draws,
+        fraction,
+        float(np.sqrt(fraction * (1 - fraction) / ess)),
         max(float(array_stats.rhat(d, **options)) for d in draws),
         min(float(array_stats.ess(d, **options)) for d in draws),
         int(tree["sample_stats"]["diverging"].sum()),
@@ -135,20 +142,41 @@ def write_regions(results: list[JointResult], units: dict[str, float], tables: T
         ):
             for k, extent in enumerate(pieces(x, y, inside)):
                 low_x, high_x, low_y, high_y = extent
-                rows.append([
-                    result.scenario, f"{first}, {second}", kind, k + 1,
-                    f"[{low_x / units[first]:.2f}, {high_x / units[first]:.2f}] × {units[first]:.0e}",
-                    f"[{low_y / units[second]:.2f}, {high_y / units[second]:.2f}] × {units[second]:.0e}",
-                    f"{cell[0]:.2g}, {cell[1]:.2g}",
-                ])
+                rows.append(
+                    [
+                        result.scenario,
+                        f"{first}, {second}",
+                        kind,
+                        k + 1,
+                        f"[{low_x / units[first]:.2f}, {high_x / units[first]:.2f}] × {units[first]:.0e}",
+                        f"[{low_y / units[second]:.2f}, {high_y / units[second]:.2f}] × {units[second]:.0e}",
+                        f"{cell[0]:.2g}, {cell[1]:.2g}",
+                    ]
+                )
     header = ["scenario", "couplings", "region", "piece", "first coupling", "second coupling", "grid cell"]
     tables.write("regions", "Two-coupling 90% regions: extents of each connected piece", header, rows)
     checks = [
-        [r.scenario, ", ".join(r.plane.couplings), r.draws[0].size, f"{r.fraction:.4f}", f"{r.fraction_error:.4f}",
-         f"{r.worst_r_hat:.4f}", f"{r.least_ess:.0f}", r.divergences]
+        [
+            r.scenario,
+            ", ".join(r.plane.couplings),
+            r.draws[0].size,
+            f"{r.fraction:.4f}",
+            f"{r.fraction_error:.4f}",
+            f"{r.worst_r_hat:.4f}",
+            f"{r.least_ess:.0f}",
+            r.divergences,
+        ]
         for r in results
     ]
-    header = ["scenario", "couplings", "NUTS draws", "fraction in the grid's 90% region", "MC error", "worst R-hat",
-              "least bulk ESS", "divergences"]
+    header = [
+        "scenario",
+        "couplings",
+        "NUTS draws",
+        "fraction in the grid's 90% region",
+        "MC error",
+        "worst R-hat",
+        "least bulk ESS",
+        "divergences",
+    ]
     title = "Joint NUTS draws inside the 90% highest-density region of the grid posterior"
     tables.write("regions_nuts", title, header, checks)

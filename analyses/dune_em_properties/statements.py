@@ -20,8 +20,13 @@ Sets = dict[tuple[str, str], IntervalSet]
 
 
 def write_statements(
-    experiments: dict[str, Experiment], limits: Sequence[Limits], terms: Sequence[Sequence[object]], longer: Experiment,
-    longer_limits: Sets, printed: Sets, tables: Tables,
+    experiments: dict[str, Experiment],
+    limits: Sequence[Limits],
+    terms: Sequence[Sequence[object]],
+    longer: Experiment,
+    longer_limits: Sets,
+    printed: Sets,
+    tables: Tables,
 ) -> None:
     """Tabulate every quantitative statement of the paper beside what is found here."""
     found = {(row.scenario, row.coupling): row for row in limits}
@@ -37,12 +42,15 @@ def write_statements(
     rows += moment_rows(found, other)
     on, prism = reach("on-axis", "q_numu"), reach("prism", "q_numu")
     coherent = other["COHERENT", "q_numu"].printed[1]
-    rows.append([
-        "q_numu almost two orders beyond COHERENT (1e-8 e)", "10⁻⁸/9.3×10⁻¹¹ = 108",
-        f"factor {coherent / on[1]:.1f} on axis, {coherent / prism[1]:.1f} PRISM in units of e: one order; "
-        f"{coherent / (on[1] * GAUSSIAN_CHARGE):.0f} only if the Gaussian number is read as a fraction of e; "
-        f"{coherent / max(map(abs, printed['on-axis', 'q_numu'].intervals[0])):.0f} with (4.8), (4.9) as printed",
-    ])
+    rows.append(
+        [
+            "q_numu almost two orders beyond COHERENT (1e-8 e)",
+            "10⁻⁸/9.3×10⁻¹¹ = 108",
+            f"factor {coherent / on[1]:.1f} on axis, {coherent / prism[1]:.1f} PRISM in units of e: one order; "
+            f"{coherent / (on[1] * GAUSSIAN_CHARGE):.0f} only if the Gaussian number is read as a fraction of e; "
+            f"{coherent / max(map(abs, printed['on-axis', 'q_numu'].intervals[0])):.0f} with (4.8), (4.9) as printed",
+        ]
+    )
     rows.append(["the interference dominates the millicharge", "no number", interference_text(terms)])
     rows += radius_rows(experiments, found, other)
     rows.append(["PRISM better for ν_e, worse for ν_μ: PRISM / on-axis widths", *prism_text(found)])
@@ -57,7 +65,8 @@ def event_rows(experiments: dict[str, Experiment], longer: Experiment) -> list[l
     per_year = experiments["prism"].templates.per_year[:, :, 0]
     share = [
         f"{e.position_m:g} m {row[2:].sum() / row[:2].sum():.3f}"
-        for e, row in zip(experiments["prism"].card.exposures, per_year, strict=True) if e.mode == "neutrino"
+        for e, row in zip(experiments["prism"].card.exposures, per_year, strict=True)
+        if e.mode == "neutrino"
     ]
     found = f"{prism:,.0f} with 0.875 years per polarity at each of 18 and 30 m; {more:,.0f} with 1.75"
     return [
@@ -67,9 +76,7 @@ def event_rows(experiments: dict[str, Experiment], longer: Experiment) -> list[l
     ]
 
 
-def moment_rows(
-    found: dict[tuple[str, str], Limits], other: dict[tuple[str, str], PublishedLimit]
-) -> list[list[str]]:
+def moment_rows(found: dict[tuple[str, str], Limits], other: dict[tuple[str, str], PublishedLimit]) -> list[list[str]]:
     """Return the rows on magnetic moments."""
 
     def ratio(experiment: str, coupling: str) -> str:
@@ -99,7 +106,8 @@ def interference_text(terms: Sequence[Sequence[object]]) -> str:
 
 
 def radius_rows(
-    experiments: dict[str, Experiment], found: dict[tuple[str, str], Limits],
+    experiments: dict[str, Experiment],
+    found: dict[tuple[str, str], Limits],
     other: dict[tuple[str, str], PublishedLimit],
 ) -> list[list[str]]:
     """Return the rows on charge radii."""
@@ -114,7 +122,8 @@ def radius_rows(
     for scenario, label in (("on-axis", "on axis"), ("prism", "PRISM")):
         e = experiments[scenario]
         values = [
-            delta_chi2_at(e, "r2_numu", sm), delta_chi2_at(e, "r2_numu", sm, variance="sm+background"),
+            delta_chi2_at(e, "r2_numu", sm),
+            delta_chi2_at(e, "r2_numu", sm, variance="sm+background"),
             delta_chi2_at(e, "r2_numu", sm, "poisson"),
         ]
         reach.append(f"{label} {values[0]:.2f} (sm), {values[1]:.2f} (sm+background), {values[2]:.2f} (Poisson)")
@@ -127,16 +136,19 @@ def radius_rows(
     against = [f"{value:.2g} {label} (factor {value / sm_e:.0f})" for label, value in bounds.items()]
     return [
         [
-            "r2_numu twice as good as CCFR + CHARM-II (-5.2, 6.8e-33)", "12.0/4.5 = 2.7 on axis, 12.0/6.2 = 1.9 PRISM",
+            "r2_numu twice as good as CCFR + CHARM-II (-5.2, 6.8e-33)",
+            "12.0/4.5 = 2.7 on axis, 12.0/6.2 = 1.9 PRISM",
             ", ".join(widths),
         ],
         [
-            "the SM r2_numu (2.4e-33 cm²) is within reach on axis", "2.4 > 2.2",
+            "the SM r2_numu (2.4e-33 cm²) is within reach on axis",
+            "2.4 > 2.2",
             f"Δχ² of r2_numu = {sm:.3g} against 0 (90%: 2.71): " + "; ".join(reach),
         ],
         ["the SM r2_nue is vastly too small", "no number", f"{sm_e:.2g} against " + ", ".join(against)],
         [
-            "the bound (4.17) on r2_nue is in tension with the SM", "-2.6e-33 < r² < 6.6e-32",
+            "the bound (4.17) on r2_nue is in tension with the SM",
+            "-2.6e-33 < r² < 6.6e-32",
             f"the SM's {sm_e:.2g} lies {inside} (4.17) as printed",
         ],
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.detector.settings import FORMAT_VERSION, ResponseSettings
+from bayesnu.detector.settings import FORMAT_VERSION, REPLICATES, ResponseSettings
 from bayesnu.errors import ResponseError
 from bayesnu.resources import write_atomically
 
@@ -145,8 +145,13 @@ def build_response(settings: ResponseSettings) -> ResponseMatrix:
     Raises
     ------
     ResponseError
-        If there are fewer samples than one per cell.
+        If there are fewer samples than the method needs.
     """
+    if settings.samples < settings.least_samples:
+        raise ResponseError(
+            f"response.samples = {settings.samples}: at least {settings.least_samples} are needed for "
+            f"{settings.energy_cells} × {settings.angle_cells} true cells by method {settings.method}"
+        )
     from bayesnu.detector import smearing
 
     cells = settings.energy_cells * settings.angle_cells
@@ -157,18 +162,12 @@ def build_response(settings: ResponseSettings) -> ResponseMatrix:
         values = smearing.quadrature(*grid, *detector, settings.samples, max(1, settings.samples // 3))
         return ResponseMatrix(settings, values, np.zeros_like(values))
     if settings.method == "sample-and-histogram":
-        events = settings.samples // cells
-        if events < 1:
-            raise ResponseError(f"samples = {settings.samples}: at least {cells} are needed, one per true cell")
         seeds = rng.integers(2**31, size=settings.energy_cells)
-        return ResponseMatrix(settings, *smearing.sample_and_histogram(*grid, *detector, events, seeds))
-    points = settings.samples // (cells * smearing.REPLICATES)
-    if points < 1:
-        needed = cells * smearing.REPLICATES
-        raise ResponseError(
-            f"samples = {settings.samples}: at least {needed} are needed, {smearing.REPLICATES} per true cell"
+        return ResponseMatrix(
+            settings, *smearing.sample_and_histogram(*grid, *detector, settings.samples // cells, seeds)
         )
-    shifts = rng.random((settings.energy_cells, settings.angle_cells, smearing.REPLICATES, 4))
+    shifts = rng.random((settings.energy_cells, settings.angle_cells, REPLICATES, 4))
+    points = settings.samples // (cells * REPLICATES)
     return ResponseMatrix(settings, *smearing.variance_reduced(*grid, *detector, points, shifts))
 
 

@@ -17,6 +17,8 @@ FORMAT_VERSION = 1
 """Raised whenever the builders or the file layout change, so that older files are stale."""
 
 Method = Literal["variance-reduced", "sample-and-histogram", "quadrature"]
+REPLICATES = 8
+"""Independently shifted copies of the variance-reduced rule in each cell; their spread is its error."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class ResponseSettings:
         """Hash of all fields and of the format version; names the file."""
         content = json.dumps({"version": FORMAT_VERSION, **asdict(self)}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def least_samples(self) -> int:
+        """The fewest samples with which the method can be built."""
+        cells = self.energy_cells * self.angle_cells
+        return {"quadrature": 1, "sample-and-histogram": cells, "variance-reduced": cells * REPLICATES}[self.method]
 
     @property
     def energy_edges_gev(self) -> NDArray[np.float64]:

@@ -17,10 +17,11 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from bayesnu.detector.settings import REPLICATES
+
 Array = NDArray[np.float64]
 
 _SQRT_HALF = math.sqrt(0.5)
-REPLICATES = 8
 # Kronecker sequence of the generalised golden ratio in four dimensions: 1/g, …, 1/g⁴ with g⁵ = g + 1.
 _GOLDEN = 1.1673039782614187
 STEPS = (1 / _GOLDEN, 1 / _GOLDEN**2, 1 / _GOLDEN**3, 1 / _GOLDEN**4)

@@ -49,7 +49,8 @@ def find_response(settings: ResponseSettings, notice: Callable[[str], None]) -> 
             return response
         except (ResponseError, DataError) as problem:
             notice(f"{problem}; building the response again")
-    notice(f"building the detector response {settings.key} ({settings.method}, {settings.samples} samples)")
+    if settings.samples >= settings.least_samples:
+        notice(f"building the detector response {settings.key} ({settings.method}, {settings.samples} samples)")
     return build_and_keep(settings, cached, notice)
 
 

@@ -42,6 +42,11 @@ class MadeFor(Table):
     energy_resolution: float | None = None
 
 
+def made_for_path(path: Path) -> Path:
+    """Return the TOML file that says what a table of counts was made for."""
+    return path.with_suffix(".toml")
+
+
 def read_made_for(path: Path) -> MadeFor:
     """Read the TOML file beside a table of counts.
 
@@ -50,7 +55,7 @@ def read_made_for(path: Path) -> MadeFor:
     DataError
         If it is missing, not TOML, or lacks a key.
     """
-    beside = path.with_suffix(".toml")
+    beside = made_for_path(path)
     try:
         return MadeFor.model_validate(tomllib.loads(read_data(beside).decode("utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -67,16 +72,21 @@ def check_made_for(path: Path, made: MadeFor, card: Card, flux: FluxTable, remed
     CardError
         If the table was made for another flux, material, threshold or detector.
     """
+    if flux.digest != made.flux_sha256:
+        raise CardError(
+            f"flux.file = '{card.flux.file}': {path.name} was made for another flux (SHA-256 of the values "
+            f"{made.flux_sha256[:12]}…, not {flux.digest[:12]}…); {remedy}"
+        )
+    detector = card.detector
     differences = [
-        ("flux.file", "flux with SHA-256", flux.digest[:12], made.flux_sha256[:12]),
-        ("target.material", "", card.target.material, made.material),
-        ("detector.threshold_mev", "", card.detector.threshold_mev, made.threshold_mev),
-        ("detector.angular_resolution_deg", "", card.detector.angular_resolution_deg, made.angular_resolution_deg),
-        ("detector.energy_resolution", "", card.detector.energy_resolution, made.energy_resolution),
+        ("target.material", card.target.material, made.material),
+        ("detector.threshold_mev", detector.threshold_mev, made.threshold_mev),
+        ("detector.angular_resolution_deg", detector.angular_resolution_deg, made.angular_resolution_deg),
+        ("detector.energy_resolution", detector.energy_resolution, made.energy_resolution),
     ]
-    for key, what, wanted, found in differences:
+    for key, wanted, found in differences:
         if found is not None and wanted != found:
-            raise CardError(f"{key} = {what} {wanted}: {path.name} was made for {found}; {remedy}")
+            raise CardError(f"{key} = {wanted}: {path.name} was made for {found}; {remedy}")
     return card.target.mass_tonnes / made.mass_tonnes * card.flux.pot_per_year / made.pot_per_year
 
 
@@ -105,8 +115,8 @@ def ccqe_kernel(spectrum: Spectrum, card: Card, edges_mev: Sequence[float], poin
     energy = spectrum.edges_gev[:-1, None] + width * u_energy
     # A measured energy E - 5 Σ widens the window in angle; points crowd at small angles, u² with density 2u.
     resolution = card.detector.energy_resolution
-    lowest = np.maximum(1 - 5 * resolution / np.sqrt(np.maximum(energy, 1e-9)), 0.02)
-    angle2_max = np.minimum(np.sqrt(edges[-1] / (energy * lowest)), math.pi) ** 2
+    lowest = np.maximum(energy - 5 * resolution * np.sqrt(energy), edges[-1] / math.pi**2)
+    angle2_max = np.minimum(edges[-1] / lowest, math.pi**2)
     u_angle = (np.arange(points) + 0.5) / points
     measured2 = angle2_max * u_angle**2
     measured = np.sqrt(measured2)

@@ -46,7 +46,7 @@ def read_override(text: str) -> tuple[list[str], Any]:
     try:
         return parts, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError as error:
-        if re.fullmatch(r"[A-Za-z_./~][\w./~+-]*", value):
+        if re.fullmatch(r"[\w./~+][\w./~+-]*", value):
             return parts, value
         raise CardError(f"-o {text}: '{value}' is neither a TOML value nor a bare word") from error
 
@@ -132,7 +132,7 @@ def describe(error: ValidationError) -> str:
     if problem["type"] == "union_tag_not_found":
         kinds = ", ".join(sorted(tags))
         return f"{'.'.join(parts)}.kind: missing; allowed are {kinds}"
-    if problem["type"] in ("model_type", "dict_type"):
+    if problem["type"] in ("model_type", "dict_type", "model_attributes_type"):
         return f"{'.'.join(parts)} = {problem['input']!r}: must be a table"
     if problem["type"] == "union_tag_invalid":
         parts, value = [*parts, "kind"], context["tag"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import CardError, ConvergenceError, DataError, UsageError, nearest
-from bayesnu.experiment.backgrounds import computed_backgrounds, read_backgrounds
+from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.expectation import CountModel, build_count_model
 from bayesnu.experiment.load import LoadedCard, load_card
@@ -199,10 +199,14 @@ def _assemble(loaded: LoadedCard, notice: Callable[[str], None]) -> Experiment:
         )
     events = None
     if card.flux.normalisation == "table" and card.flux.event_table is not None:
-        events = read_event_table(locate("flux", "event_table", card.flux.event_table), card, flux)
+        table = locate("flux", "event_table", card.flux.event_table)
+        events = read_event_table(table, card, flux)
+        files["flux.event_table, made for"] = made_for_path(table)
     with np.errstate(over="ignore", invalid="ignore"):
         if card.backgrounds.file is not None:
-            backgrounds = read_backgrounds(locate("backgrounds", "file", card.backgrounds.file), card, flux)
+            table = locate("backgrounds", "file", card.backgrounds.file)
+            backgrounds = read_backgrounds(table, card, flux)
+            files["backgrounds.file, made for"] = made_for_path(table)
         else:
             backgrounds = computed_backgrounds(card, flux)
         templates = build_templates(card, flux, events, notice)

@@ -59,6 +59,11 @@ class Prior:
             return (-9 * self.sigma if self.kind == "normal" else 0.0), 9 * self.sigma
         return self.low, self.high
 
+    @property
+    def lowest(self) -> float:
+        """Least value that the prior allows; a range that the program found is no bound of a signed coupling."""
+        return -math.inf if self.automatic and self.low < 0 else self.low
+
     def log_density(self, theta: Array) -> Array:
         """Return ln p(θ), normalised, per unit of the coupling; -inf outside the support."""
         theta = np.asarray(theta, dtype=float)

@@ -23,12 +23,18 @@ def power_of_ten(values: Sequence[float]) -> int:
 
 def write_bounds(low: float | None, high: float | None, exponent: int, one_sided: bool) -> str:
     """Return bounds as "< b", "> a" or "[a, b]" in units of 10^exponent."""
-    a, b = (f"{v / 10.0**exponent:.2f}" if v is not None and math.isfinite(v) else None for v in (low, high))
+    a, b = (_decimal(v, exponent) if v is not None and math.isfinite(v) else None for v in (low, high))
     if a is None and b is None:
         return "–"
     if a is None or (one_sided and not (low or 0.0) > 0):
         return f"< {b}"
     return f"> {a}" if b is None else f"[{a}, {b}]"
+
+
+def _decimal(value: float, exponent: int) -> str:
+    """Return a bound in units of 10^exponent; with an exponent of its own where two decimals would show 0."""
+    scaled = value / 10.0**exponent
+    return f"{scaled:.2f}" if scaled == 0 or abs(scaled) >= 0.05 else f"{scaled:.2g}"
 
 
 def write_set(intervals: Sequence[Sequence[float | None]], exponent: int, one_sided: bool) -> str:
@@ -128,7 +134,7 @@ def interval_table(model: str, interval: IntervalSet) -> Table:
         percent(interval.probability),
         interval.kind,
         f"{bounds} × 10^{exponent} {interval.unit}",
-        ", ".join(f"±{e:.2g}" for e in errors) or "exact",
+        ", ".join(f"±{e:.2g}" for e in errors) or "deterministic",
     ]
     return _table(
         "Limit", ["model", "coupling", "method", "probability", "kind", "interval", "Monte Carlo error"], [row]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import UsageError, unknown_name
 
 Array = NDArray[np.float64]
 Kind = Literal["hdi", "eti", "upper"]
@@ -82,7 +82,7 @@ def check_kind(kind: str) -> Kind:
     for known in KINDS:
         if kind == known:
             return known
-    raise UsageError(f"unknown kind '{kind}': allowed are {', '.join(KINDS)}")
+    raise unknown_name("kind", kind, KINDS)
 
 
 def check_probability(probability: float) -> float:
@@ -231,11 +231,14 @@ def _draws_hdi(
 
 def log_density_estimator(draws: Array, support: tuple[float, float]) -> Callable[[Array], tuple[Array, Array]]:
     """Return `density_estimator` for positive draws over many decades: estimated in ln θ, per unit of θ."""
-    of_logarithm = density_estimator(np.log(draws), (float(np.log(support[0])), float(np.log(support[1]))))
+    low, high = (float(np.log(edge)) for edge in support)
+    of_logarithm = density_estimator(np.log(draws), (low, high))
 
     def density(weights: Array) -> tuple[Array, Array]:
         logarithm, per_logarithm = of_logarithm(weights)
-        x = np.exp(logarithm)
+        # An end at the support's edge is that edge itself, which exp(ln edge) is not.
+        ends = [logarithm == low, logarithm == high]
+        x = np.select(ends, list(support), np.exp(logarithm))
         return x, per_logarithm / x
 
     return density

@@ -32,7 +32,7 @@ from bayesnu.results.intervals import (
 Method = Literal["chi2", "poisson", "laplace", "nuts"]
 METHODS = get_args(Method)
 BAYESIAN = ("laplace", "nuts")
-DEFAULT_DRAWS = 4000
+DEFAULT_DRAWS = 6000
 DEFAULT_CHAINS = 4
 DEFAULT_SEED = 20211122
 TUNE = 1000
@@ -50,13 +50,15 @@ def nuts_interval(draws: NDArray[np.float64], prior: Prior, cl: float, kind: Kin
     """Return the credible interval of posterior draws, shape (chains, draws)."""
     support, logarithmic = (prior.low, prior.high), prior.kind == "log-uniform"
     intervals, error = draws_interval(draws, cl, kind, support, logarithmic)
+    if kind == "upper":
+        intervals = ((prior.lowest, intervals[0][1]),)
     return IntervalSet(prior.coupling.name, prior.coupling.unit, cl, kind, "nuts", intervals, error)
 
 
 def laplace_interval(posterior: GridPosterior, cl: float, kind: Kind) -> IntervalSet:
     """Return the credible interval of a grid posterior; deterministic."""
     coupling = COUPLINGS[posterior.coupling]
-    intervals = grid_interval(posterior.values, posterior.density, cl, kind, posterior.prior.low)
+    intervals = grid_interval(posterior.values, posterior.density, cl, kind, posterior.prior.lowest)
     return IntervalSet(coupling.name, coupling.unit, cl, kind, "laplace", intervals, exact(intervals))
 
 

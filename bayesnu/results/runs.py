@@ -16,6 +16,7 @@ from typing import Any
 import bayesnu
 from bayesnu.errors import RunError
 from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.templates import response_settings
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import write_text
@@ -65,8 +66,10 @@ def make_arguments(
 
 
 def run_hash(experiment: Experiment, arguments: RunArguments) -> str:
-    """Return the hash that names a run: the card, its inputs and the arguments."""
+    """Return the hash that names a run: the card, its inputs, the published limits and the arguments."""
     text = experiment.digest + json.dumps(asdict(arguments), sort_keys=True) + str(FORMAT_VERSION)
+    if experiment.card.comparison is not None:
+        text += hashlib.sha256(experiment.files["comparison.published"].read_bytes()).hexdigest()
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -258,6 +261,7 @@ def describe_run(experiment: Experiment, arguments: RunArguments, name: str, sta
         "arguments": asdict(arguments),
         "inputs": checksums,
         "inputs_digest": experiment.digest,
+        "response": response_settings(experiment.card, experiment.flux).key,
         "versions": versions,
         "started": started,
         "finished": None,

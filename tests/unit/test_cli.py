@@ -180,8 +180,9 @@ def test_version_models_and_data(bayesnu_: Run_) -> None:
 def test_data_says_what_was_changed(bayesnu_: Run_, share_copy: Path) -> None:
     (share_copy / "data" / "flux" / "dune_nd.csv").write_text("x")
     found = bayesnu_("data")
-    assert found.status == 1
+    assert found.status == 2
     assert found.out.count("CHANGED") == 1
+    assert found.err == "bayesnu: data/flux/dune_nd.csv: missing or changed since the manifest was written\n"
 
 
 # predict
@@ -448,6 +449,11 @@ BAD: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     ((*P, "-o", "exposures.0.observed_counts=[nan,1,1,1,1,1,1,1,1,1,1,1]"), ("observed_counts.0 = nan",)),
     ((*P, "-o", "exposures.0.observed_counts=[-1,1,1,1,1,1,1,1,1,1,1,1]"), ("observed_counts.0 = -1",)),
     ((*P, "-o", "exposures.0.years=1e308"), ("overflow", "years")),
+    ((*P, "-o", "flux.pot_per_year=1e308"), ("overflow", "pot_per_year")),
+    ((*P, "--pull", "ccqe=1e308"), ("ccqe = 1e+308", "overflow")),
+    ((*P, "--pull", "flux_norm=1e308"), ("flux_norm = 1e+308", "overflow")),
+    ((*P, "--pull", "ccqe=0.1", "--pull", "ccqe=0.2"), ("--pull ccqe=0.2", "given twice")),
+    ((*P, "--set", "mu_nue=0", "--set", "mu_nue=1e-9"), ("--set mu_nue=1e-9", "given twice")),
     ((*P, "--set", "mu_nu=1e-9"), ("unknown coupling 'mu_nu'", "did you mean 'mu_nu")),
     ((*P, "--set", "mu_nue=-1e-9"), ("mu_nue = -1e-09", "at least 0")),
     ((*P, "--set", "mu_nue"), ("--set mu_nue", "NAME=VALUE")),
@@ -472,7 +478,10 @@ BAD: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     ((*L, "--coupling", "q_nue", "--seed", "1"), ("seed = 1", "laplace, nuts")),
     ((*L, "--coupling", "q_nue", "--draws", "1000"), ("draws = 1000", "laplace, nuts")),
     ((*L, "--coupling", "q_nue", "--chains", "4", "--method", "poisson"), ("chains = 4", "laplace, nuts")),
-    ((*L, "--coupling", "q_nue", "--method", "laplace", "--kind", "hpd"), ("unknown kind 'hpd'",)),
+    (
+        (*L, "--coupling", "q_nue", "--method", "laplace", "--kind", "hpd"),
+        ("unknown kind 'hpd'", "hdi, eti, upper", "did you mean 'hdi'"),
+    ),
     ((*L, "--coupling", "q_nue", "--cl", "90"), ("cl = 90", "between 0 and 1")),
     ((*L, "--coupling", "q_nue", "--cl", "most"), ("--cl", "most")),
     ((*R, "--coupling", "q_ne"), ("unknown coupling 'q_ne'", "did you mean 'q_nue'")),
@@ -481,6 +490,7 @@ BAD: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     ((*R, "--seed", "-1"), ("seed = -1", "at least 0")),
     ((*R, "--draws", "many"), ("--draws", "many")),
     (("response", "dune-on-axis", "--samples", "0"), ("samples = 0", "greater than 0")),
+    (("response", "dune-on-axis", "--samples", "5"), ("response.samples = 5", "at least 61440 are needed")),
     (("response", "dune-on-axis", "--seed", "-1"), ("seed = -1",)),
     (("compare",), ("RUN",)),
     (("compare", "nowhere"), ("nowhere", "cannot be read")),

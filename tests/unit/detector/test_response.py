@@ -142,7 +142,7 @@ def test_unphysical_content_is_refused_on_load(saved: Path) -> None:
 @pytest.mark.parametrize(("method", "needed"), [("variance-reduced", 48), ("sample-and-histogram", 6)])
 def test_too_few_samples(tiny: ResponseSettings, method: str, needed: int) -> None:
     build_response(replace(tiny, method=method, samples=needed))
-    with pytest.raises(ResponseError, match=f"samples = {needed - 1}: at least {needed} are needed"):
+    with pytest.raises(ResponseError, match=f"response.samples = {needed - 1}: at least {needed} are needed"):
         build_response(replace(tiny, method=method, samples=needed - 1))
 
 

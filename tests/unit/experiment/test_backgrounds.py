@@ -17,6 +17,7 @@ from bayesnu.experiment.backgrounds import (
 )
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.flux.table import FluxTable, Spectrum
+from bayesnu.physics.quasielastic import ccqe_cross_section, proton_visible
 from bayesnu.resources import data_folder
 
 NAME = "dune_ccqe_pi0"
@@ -67,6 +68,34 @@ def test_model_for_another_detector(on_axis: Experiment, key: str) -> None:
     change = other[:, 0] / computed_backgrounds(on_axis.card, on_axis.flux)[:, 0] - 1
     assert np.abs(change).max() > 0.01
     assert np.abs(change).max() < 0.5
+
+
+@pytest.mark.parametrize("energy_resolution", [0.1, 0.5])
+def test_kernel_agrees_with_simulated_events(on_axis: Experiment, energy_resolution: float) -> None:
+    """Events with true angles over the sphere, tilted and smeared by random numbers, and counted."""
+    detector = on_axis.card.detector.model_copy(update={"energy_resolution": energy_resolution})
+    card = on_axis.card.model_copy(update={"detector": detector})
+    edges = np.array(detector.bin_edges_mev)
+    low, high = 0.5, 1.0
+    neutron, proton = backgrounds.ccqe_kernel(Spectrum(np.array([low, high]), np.ones((4, 1))), card, edges)
+
+    rng, n = np.random.default_rng(3), 4_000_000
+    energy = low + (high - low) * rng.random(n)
+    u = rng.random(n)
+    true = np.pi * u**2
+    tilt = np.deg2rad(detector.angular_resolution_deg) * rng.normal(size=n)
+    cosine = np.cos(true) * np.cos(tilt) - np.sin(true) * np.sin(tilt) * np.cos(2 * np.pi * rng.random(n))
+    measured = energy + energy_resolution * np.sqrt(energy) * rng.normal(size=n)
+    x = 1e3 * np.where(measured > 0, measured, np.inf) * np.arccos(np.minimum(cosine, 1.0)) ** 2
+    q2 = (energy * true) ** 2
+    weight = ccqe_cross_section(q2) * energy**2 * 2 * true * (2 * np.pi * u) * (high - low) / n
+    for found, w in ((proton, weight), (neutron, np.where(proton_visible(q2), 0.0, weight))):
+        counts = np.histogram(x, bins=edges, weights=w)[0]
+        error = np.sqrt(np.histogram(x, bins=edges, weights=w**2)[0])
+        assert (np.abs(found[0] - counts) < 5 * error + 1e-3 * counts).all()
+        total, total_error = counts.sum(), np.sqrt((error**2).sum())
+        assert abs(found[0].sum() - total) < 4 * total_error + 1e-3 * total
+        assert total_error < 0.01 * total
 
 
 def test_pi0_is_half_the_ccqe_with_an_exponential_shape(prism: Experiment, computed: np.ndarray) -> None:
@@ -148,7 +177,7 @@ def test_file_for_another_detector(coarse: tuple[str, ...], override: str, fragm
 def test_file_for_another_flux(tmp_path: Path) -> None:
     flux = tmp_path / "flux.csv"
     flux.write_text((data_folder() / "flux" / "dune_nd.csv").read_text().replace("3.505e-08", "3.506e-08"))
-    with pytest.raises(CardError, match=r"flux\.file.*dune_ccqe_pi0\.csv was made for fafd08216063"):
+    with pytest.raises(CardError, match=r"flux\.file.*dune_ccqe_pi0\.csv was made for another flux .*fafd08216063"):
         load_experiment("dune-on-axis", [f'flux.file="{flux}"', "flux.normalisation=absolute"])
 
 

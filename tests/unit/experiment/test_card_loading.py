@@ -20,6 +20,8 @@ from bayesnu.resources import data_folder
         ("flux.normalisation=absolute", ["flux", "normalisation"], "absolute"),
         ('flux.file="my flux.csv"', ["flux", "file"], "my flux.csv"),
         ("flux.file=./my/flux-2.csv", ["flux", "file"], "./my/flux-2.csv"),
+        ("flux.file=2024flux.csv", ["flux", "file"], "2024flux.csv"),
+        ("flux.file=~/flux.csv", ["flux", "file"], "~/flux.csv"),
         ("flux.file=/data/flux.csv", ["flux", "file"], "/data/flux.csv"),
         ("pulls.shared=false", ["pulls", "shared"], False),
         ("detector.bin_edges_mev=[0, 1]", ["detector", "bin_edges_mev"], [0, 1]),
@@ -152,6 +154,13 @@ def test_paths_of_an_override_are_in_the_working_folder_first(three_places: tupl
     assert published(card, override) == (beside / "published" / "limits.csv").resolve()
     (beside / "published" / "limits.csv").unlink()
     assert published(card, override) == (data_folder() / "published" / "limits.csv").resolve()
+
+
+def test_home_folder_in_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    copy(data_folder() / "flux" / "dune_nd.csv", tmp_path / "mine.csv")
+    experiment = load_experiment("dune-on-axis", ["flux.file=~/mine.csv"])
+    assert experiment.files["flux.file"] == tmp_path / "mine.csv"
 
 
 def test_a_whole_table_as_override_is_looked_up_in_the_working_folder(three_places: tuple[Path, Path, Path]) -> None:

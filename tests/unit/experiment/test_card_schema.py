@@ -17,6 +17,7 @@ BAD_VALUES = [
     ("exposures.0.year=1", ("exposures.0.year", "did you mean 'years'")),
     ("couplings.mu_numu.priors={}", ("couplings.mu_numu.priors", "did you mean 'prior'")),
     ("couplings.mu_nu={}", ("couplings.mu_nu", "unknown coupling", "did you mean 'mu_nu")),
+    ('couplings.mu_nu.prior={kind="uniform", low=0, high=1}', ("couplings.mu_nu:", "unknown coupling", "did you mean")),
     ("couplings={}", ("couplings", "at least one", "mu_numu")),
     ("target=3", ("target = 3",)),
     ("target.mass_tonnes=fifty", ("target.mass_tonnes = 'fifty'", "number")),
@@ -75,8 +76,9 @@ BAD_VALUES = [
     ('couplings.q_nue.prior={kind="half-normal", sigma=-1}', ("q_nue.prior.sigma = -1", "greater than 0")),
     ('couplings.q_nue.prior={kind="normal", sigma=1, low=0}', ("q_nue.prior.low", "unknown key", "sigma")),
     ('couplings.q_nue.prior={kind="unifrom", low=0, high=1}', ("q_nue.prior", "unifrom", "'uniform'")),
-    ("couplings.q_nue.prior={low=0, high=1}", ("q_nue.prior", "kind")),
-    ("couplings.q_nue.prior=uniform", ("q_nue.prior", "uniform")),
+    ("couplings.q_nue.prior={low=0, high=1}", ("q_nue.prior.kind: missing", "half-normal", "uniform-squared")),
+    ("couplings.q_nue.prior=uniform", ("q_nue.prior = 'uniform': must be a table",)),
+    ("couplings.q_nue=3", ("couplings.q_nue = 3: must be a table",)),
 ]
 
 
@@ -132,6 +134,7 @@ def test_table_normalisation_needs_an_event_table(edited_card: Callable[..., Pat
         (TWELVE, TWELVE.replace("12", "-12"), ("exposures.1.observed_counts.11 = -12", "greater than or equal to 0")),
         (TWELVE, TWELVE.replace("12", "nan"), ("exposures.1.observed_counts.11 = nan", "finite")),
         (TWELVE, TWELVE.replace("12", '"x"'), ("exposures.1.observed_counts.11 = 'x'", "number")),
+        (TWELVE, TWELVE.replace("12", "1e16"), ("exposures.1.observed_counts.11 = 1e+16", "less than or equal to")),
         ("[]", "[]", ("exposures.0.observed_counts", "has 0 values")),
         ("5", TWELVE, ("exposures.0.observed_counts = 5", "list")),
     ],

@@ -31,7 +31,9 @@ def test_files_that_were_read(prism: Experiment) -> None:
         "card": "dune-prism.toml",
         "flux.file": "dune_nd.csv",
         "flux.event_table": "dune_table1.csv",
+        "flux.event_table, made for": "dune_table1.toml",
         "backgrounds.file": "dune_ccqe_pi0.csv",
+        "backgrounds.file, made for": "dune_ccqe_pi0.toml",
         "comparison.published": "limits.csv",
     }
 
@@ -46,6 +48,12 @@ def test_labelled_expectation(prism: Experiment) -> None:
     assert (set(third["mode"].values), set(third.position_m.values)) == ({"neutrino"}, {18.0})
     assert third.bin.values.tolist() == list(range(12))
     np.testing.assert_allclose(third.e_theta2_hi_mev[:-1], third.e_theta2_lo_mev[1:])
+
+
+def test_scenario_must_be_published() -> None:
+    message = r"dune-on-axis\.toml: comparison\.scenario = 'on-axs': limits\.csv has on-axis, .*did you mean 'on-axis'"
+    with pytest.raises(CardError, match=message):
+        load_experiment("dune-on-axis", ["comparison.scenario=on-axs"])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior, coupling_prior
@@ -151,8 +151,11 @@ def test_reused_model_gives_the_numbers_of_a_fresh_one(on_axis: Experiment, samp
 
 
 @pytest.mark.slow
-def test_joint_fit_of_two_couplings(on_axis: Experiment) -> None:
+def test_joint_fit_of_two_couplings() -> None:
     """The marginal of each is wider than its posterior alone, and the pulls come out too."""
+    uniform = "couplings.{}.prior={{kind='uniform', low={}, high={}}}"
+    priors = [uniform.format("q_nue", -2e-7, 2e-7), uniform.format("r2_nue", -2e-30, 2e-30)]
+    on_axis = load_experiment("dune-on-axis", priors)
     arguments = RunArguments(("q_nue", "r2_nue"), draws=1000, chains=4, seed=1)
     tree = fit_jointly(on_axis, arguments.couplings, arguments, Sampler())
     assert tree["posterior"]["q_nue"].shape == (4, 1000)

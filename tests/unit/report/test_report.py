@@ -219,7 +219,7 @@ def test_interval_table() -> None:
     limit = IntervalSet("mu_nue", "mu_B", 0.9, "delta_chi2", "chi2", ((0.0, 2.5e-9),), ((nan, nan),))
     text = rendered(interval_table("card", limit))
     assert "< 2.50 × 10^-9 mu_B" in text
-    assert "exact" in text
+    assert "deterministic" in text
 
 
 def test_prediction_tables(on_axis: Experiment) -> None:

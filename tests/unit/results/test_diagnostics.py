@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesnu.results.diagnostics import diagnose, disagreement
+from bayesnu.results.diagnostics import diagnose, disagreement, draws_problems
 from bayesnu.results.intervals import IntervalSet, draws_interval
 
 SHAPE = (4, 2500)
+
+
+def test_problems_of_draws() -> None:
+    rng = np.random.default_rng(1)
+    good = rng.normal(size=(4, 2000))
+    assert draws_problems(good, 0) == []
+    assert draws_problems(good, 3) == ["3 divergences"]
+    apart = good + 3 * np.arange(4)[:, None]
+    assert [text.split()[0] for text in draws_problems(apart, 0)] == ["R-hat", "ESS"]
 
 
 def tree_of(draws: np.ndarray, *, pulls: np.ndarray | None = None, energy: np.ndarray | None = None) -> xr.DataTree:

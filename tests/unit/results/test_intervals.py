@@ -20,6 +20,7 @@ from bayesnu.results.intervals import (
     grid_interval,
     grid_quantiles,
     highest_density_set,
+    percent,
     quantile_error,
 )
 
@@ -225,6 +226,25 @@ def test_kernel_density_keeps_its_mass_inside_the_support() -> None:
 
 
 # Names
+
+
+def test_draws_over_decades_give_one_piece() -> None:
+    """p(θ) ∝ exp(-θ²/2)/θ over three decades: falling, so the densest 90% is [low, 90% quantile]."""
+    rng = np.random.default_rng(5)
+    low, high = 1e-3, 10.0
+    theta = low * (high / low) ** rng.random(200_000)
+    theta = theta[rng.random(theta.size) < np.exp(-(theta**2) / 2)][:64_000].reshape(4, -1)
+    grid = np.geomspace(low, high, 20_001)
+    mass = np.cumsum(np.exp(-(grid**2) / 2))
+    quantile = float(np.interp(0.9 * mass[-1], mass, grid))
+    intervals, errors = draws_interval(theta, 0.9, "hdi", (low, high), logarithmic=True)
+    assert len(intervals) == 1
+    assert intervals[0][0] == low
+    assert abs(intervals[0][1] - quantile) < 4 * errors[0][1] + 0.02 * quantile
+
+
+def test_percent_keeps_all_digits() -> None:
+    assert [percent(p) for p in (0.9, 0.995, 0.6827)] == ["90%", "99.5%", "68.27%"]
 
 
 def test_kinds_and_probabilities_are_checked() -> None:

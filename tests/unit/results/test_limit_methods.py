@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from bayesnu.errors import UsageError
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.priors import coupling_prior
@@ -181,6 +181,17 @@ def test_notice_of_bad_draws(on_axis: Experiment, sampled: Recorder) -> None:
     assert notices[0].startswith("q_numu: the sampler did not do well: ")
     assert "ESS" in notices[0]
     assert "divergences" in notices[0]
+
+
+@pytest.mark.parametrize("sampled", [0.1], indirect=True)
+@pytest.mark.parametrize("method", ["laplace", "nuts"])
+def test_upper_limit_of_a_signed_coupling_is_open_below(on_axis: Experiment, sampled: Recorder, method: str) -> None:
+    """The range that the program found bounds the search, not the coupling; a range of the card's does."""
+    assert limit(on_axis, "q_numu", method=method, kind="upper").intervals[0][0] == -math.inf
+    prior = "couplings.q_numu.prior={kind='uniform', low=-3e-9, high=3e-9}"
+    bounded = load_experiment("dune-on-axis", [prior])
+    assert limit(bounded, "q_numu", method=method, kind="upper").intervals[0][0] == -3e-9
+    assert limit(on_axis, "mu_numu", method=method, kind="upper").intervals[0][0] == 0
 
 
 @pytest.mark.slow

@@ -168,12 +168,37 @@ def test_other_run_in_the_folder_is_refused_and_kept(fit: Start, fake_sampler: A
 def test_force_keeps_files_that_are_not_the_runs(fit: Start, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
+    (folder / "figures").mkdir()
+    mine = {"notes.txt": b"mine", "figures/talk.png": b"mine"}
+    for name, text in mine.items():
+        (folder / name).write_bytes(text)
     with pytest.raises(RunError, match=r"is not empty and holds no run.*--force"):
         fit(folder, ("mu_numu",))
-    assert contents(folder) == {"notes.txt": b"mine"}
+    assert contents(folder) == mine
+    (folder / "figures" / "mu_numu-trace.png").write_bytes(b"of an earlier run")
     fit(folder, ("mu_numu",), force=True)
-    assert (folder / "notes.txt").read_text() == "mine"
+    after = contents(folder)
+    assert mine.items() <= after.items()
+    assert set(after) - set(mine) == {"run.json", "limits.json", "limits.csv", "posteriors/mu_numu.nc"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_finished_run_without_one_posterior_goes_on(fit: Start, fake_sampler: Any, tmp_path: Path, damage: str) -> None:
+    run, _ = fit(tmp_path / "run", ("mu_numu", "q_numu"))
+    path = run.folder / "posteriors" / "q_numu.nc"
+    (run.folder / "report.html").write_text("of the whole run")
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:1000])
+    again, notices = fit(tmp_path / "run", ("mu_numu", "q_numu"))
+    assert "q_numu.nc" in notices[0]
+    assert notices[0].endswith("the run goes on from what is whole")
+    assert again.limits == run.limits
+    assert again.resumed == ("mu_numu",)
+    assert path.stat().st_size > 1000
+    assert not (run.folder / "report.html").exists()
+    assert len(fake_sampler.calls) == 3
 
 
 def test_empty_folder_is_taken(fit: Start, tmp_path: Path) -> None:
@@ -211,7 +236,9 @@ def test_folder_that_cannot_be_written(
         ("run.json", '{"format_version": 1, "finished": "now"}', r"the key 'hash' is missing"),
         ("limits.json", '{"format_version": 1, "lim', r"limits\.json: not JSON, or truncated"),
         ("limits.json", '{"format_version": 99, "limits": []}', r"limits\.json: format version 99"),
-        ("limits.json", '{"format_version": 1}', r"limits\.json"),
+        ("limits.json", '{"format_version": 1}', r"limits\.json: the key 'model' is missing or empty"),
+        ("limits.json", "ANOTHER HASH", r"limits\.json: belongs to another run \(0123\)"),
+        ("limits.json", "NO LIMITS", r"limits\.json: the key 'limits' is missing or empty"),
         ("limits.json", None, r"limits\.json: cannot be read"),
         ("run.json", None, r"run\.json: cannot be read .*is this a run folder"),
     ],
@@ -222,7 +249,8 @@ def test_damaged_record(finished_run: Run, tmp_path: Path, name: str, content: s
     if content is None:
         (folder / name).unlink()
     else:
-        (folder / name).write_text(content)
+        changed = {"ANOTHER HASH": {"hash": "0123"}, "NO LIMITS": {"limits": []}}.get(content)
+        (folder / name).write_text(json.dumps(finished_run.limits | changed) if changed else content)
     with pytest.raises(RunError, match=message):
         load_run(folder)
 
