@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 
 from bayesnu.experiment.setup import Experiment, load_experiment
-from bayesnu.inference.laplace import laplace_posterior
+from bayesnu.inference.laplace import laplace_posterior, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior, coupling_prior
 from bayesnu.inference.sampling import Draws, Sampler
@@ -152,18 +153,28 @@ def test_reused_model_gives_the_numbers_of_a_fresh_one(on_axis: Experiment, samp
 
 @pytest.mark.slow
 def test_joint_fit_of_two_couplings() -> None:
-    """The marginal of each is wider than its posterior alone, and the pulls come out too."""
-    uniform = "couplings.{}.prior={{kind='uniform', low={}, high={}}}"
-    priors = [uniform.format("q_nue", -2e-7, 2e-7), uniform.format("r2_nue", -2e-30, 2e-30)]
-    on_axis = load_experiment("dune-on-axis", priors)
-    arguments = RunArguments(("q_nue", "r2_nue"), draws=1000, chains=4, seed=1)
-    tree = fit_jointly(on_axis, arguments.couplings, arguments, Sampler())
-    assert tree["posterior"]["q_nue"].shape == (4, 1000)
+    """Means and standard deviations agree with those of the joint posterior on a grid."""
+    names, reach = ("q_nue", "r2_nue"), (2e-7, 2e-30)
+    uniform = "couplings.{0}.prior={{kind='uniform', low=-{1}, high={1}}}"
+    on_axis = load_experiment("dune-on-axis", [uniform.format(n, r) for n, r in zip(names, reach, strict=True)])
+    arguments = RunArguments(names, draws=2000, chains=4, seed=1)
+    tree = fit_jointly(on_axis, names, arguments, Sampler())
+    assert tree["posterior"]["q_nue"].shape == (4, 2000)
     assert int(tree["sample_stats"]["diverging"].sum()) == 0
-    alone = laplace_posterior(make_problem(on_axis, ["r2_nue"]), coupling_prior(on_axis, "r2_nue"))
-    mean = np.trapezoid(alone.values * alone.density, alone.values)
-    sigma = math.sqrt(np.trapezoid((alone.values - mean) ** 2 * alone.density, alone.values))
-    assert float(tree["posterior"]["r2_nue"].std()) > sigma
+
+    priors = [coupling_prior(on_axis, name) for name in names]
+    x, y = (np.linspace(-edge, edge, 161) for edge in (1e-7, 1.2e-30))
+    grid = laplace_posterior_2d(make_problem(on_axis, names), (priors[0], priors[1]), x, y)
+    assert max(grid.density[[0, -1]].max(), grid.density[:, [0, -1]].max()) < 1e-6 * grid.density.max()
+    for axis, name in enumerate(names):
+        values, weight = grid.x if axis == 0 else grid.y, grid.density.sum(axis=1 - axis)
+        mean = float(values @ weight)
+        deviation = math.sqrt((values - mean) ** 2 @ weight)
+        draws = tree["posterior"][name].values
+        ess = float(array_stats.ess(draws, method="bulk", chain_axis=0, draw_axis=1))
+        assert ess > 400
+        assert abs(draws.mean() - mean) < 4 * deviation / math.sqrt(ess)
+        assert draws.std() == pytest.approx(deviation, rel=4 * math.sqrt(2 / ess))
 
 
 SCRIPT = """
