@@ -126,7 +126,7 @@ def run(
     override: Override = None,
 ) -> None:
     """Fit the couplings of a card and write posteriors, limits, figures and the report."""
-    from bayesnu.report.build import report_page, write_report
+    from bayesnu.report.build import drawing, report_page, write_report
     from bayesnu.report.tables import limits_table
     from bayesnu.results.runs import make_arguments, run_fits, run_hash
 
@@ -134,13 +134,21 @@ def run(
     arguments = make_arguments(experiment, coupling or (), draws, chains, seed)
     folder = out or Path("runs") / f"{experiment.card.name}-{run_hash(experiment, arguments)}"
     try:
-        with progress_bar(len(arguments.couplings) + 1) as step:
-            finished = run_fits(experiment, arguments, folder, force=force, notice=notice, progress=step)
+        with progress_bar(len(arguments.couplings) + 1) as step, drawing() as figures:
+            finished = run_fits(
+                experiment,
+                arguments,
+                folder,
+                force=force,
+                notice=notice,
+                progress=step,
+                stored=lambda name: figures.start(folder, name, experiment.observed),
+            )
             page = report_page(finished)
             if not page.exists():
                 # Written last, so that a page that exists is whole.
                 step("writing the report")
-                write_report(finished, workers=2)
+                write_report(finished, figures)
     except KeyboardInterrupt:
         notice(f"interrupted; finished fits are kept in {folder}: run the same command to go on")
         raise typer.Exit(130) from None
@@ -226,10 +234,11 @@ def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="R
 @app.command()
 def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> None:
     """Write the figures and the HTML report of a finished run again."""
-    from bayesnu.report.build import write_report
+    from bayesnu.report.build import drawing, write_report
     from bayesnu.results.runs import load_run
 
-    print(f"report: {write_report(load_run(run_folder), workers=2)}")
+    with drawing() as figures:
+        print(f"report: {write_report(load_run(run_folder), figures)}")
 
 
 @app.command()

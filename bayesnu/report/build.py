@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -30,15 +33,64 @@ def report_page(run: Run) -> Path:
     return run.folder / "report.html"
 
 
-def write_report(run: Run, workers: int = 1) -> Path:
+class Drawing:
+    """Draws the figures of couplings in other processes, while the caller goes on fitting."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+        self._jobs: dict[tuple[Path, str], Future[None]] = {}
+
+    def start(self, folder: Path, coupling: str, observed: bool) -> None:
+        """Start to draw the figures of one coupling whose fit is stored."""
+        if (folder, coupling) not in self._jobs:
+            self._jobs[folder, coupling] = self._pool.submit(coupling_figures, folder, coupling, observed)
+
+    def finish(self) -> None:
+        """Wait for all that was started; raises what went wrong."""
+        for job in self._jobs.values():
+            job.result()
+
+
+def _prepare_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it even if it is killed."""
+    import multiprocessing
+    import os
+    import signal
+    import threading
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def drawing(workers: int = 2) -> Iterator[Drawing]:
+    """Draw in some processes; a script that uses this needs the usual ``if __name__ == "__main__"`` guard."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_prepare_worker)
+    try:
+        yield Drawing(pool)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def write_report(run: Run, background: Drawing | None = None) -> Path:
     """Draw every figure of a finished run and write ``report.html``; returns its path.
 
     Parameters
     ----------
     run : Run
-    workers : int
-        Processes that draw the figures of the couplings; with more than one, a
-        script that calls this needs the usual ``if __name__ == "__main__"`` guard.
+    background : Drawing, optional
+        Draws the figures of the couplings that it has not drawn yet; without it they are drawn here.
 
     Raises
     ------
@@ -47,20 +99,14 @@ def write_report(run: Run, workers: int = 1) -> Path:
     """
     names = [entry["coupling"] for entry in run.limits["limits"]]
     observed = bool(run.limits["observed"])
-    if workers > 1 and len(names) > 1:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(names)), mp_context=context) as pool:
-            jobs = [pool.submit(coupling_figures, run.folder, name, observed) for name in names]
-            summary_figures(run.folder, run.limits)
-            for job in jobs:
-                job.result()
-    else:
-        summary_figures(run.folder, run.limits)
-        for name in names:
+    for name in names:
+        if background is not None:
+            background.start(run.folder, name, observed)
+        else:
             coupling_figures(run.folder, name, observed)
+    summary_figures(run.folder, run.limits)
+    if background is not None:
+        background.finish()
     page = report_page(run)
     write_text(page, render(run), RunError)
     return page

@@ -170,6 +170,10 @@ def load_run(folder: Path) -> Run:
     return Run(folder, information, limits, ())
 
 
+def _silent(_: str) -> None:
+    """Drop a message."""
+
+
 def run_fits(
     experiment: Experiment,
     arguments: RunArguments,
@@ -178,6 +182,7 @@ def run_fits(
     force: bool = False,
     notice: Callable[[str], None],
     progress: Callable[[str], None],
+    stored: Callable[[str], None] = _silent,
 ) -> Run:
     """Fit every coupling by NUTS, by the Laplace grid and by profile, and store what came out.
 
@@ -193,6 +198,8 @@ def run_fits(
         Overwrite another run in ``folder``.
     notice, progress : callable
         Receive one-line notices, and the name of each step as it starts.
+    stored : callable, optional
+        Receives the name of each coupling as soon as its fit is in the folder.
     """
     name = run_hash(experiment, arguments)
     if open_folder(folder, name, force) and read_record(folder).get("finished") is not None:
@@ -219,6 +226,7 @@ def run_fits(
         start = time.perf_counter()
         inputs = deterministic(experiment, coupling)
         tree, kept = fit_coupling(experiment, arguments, inputs, folder, name, sampler, notice)
+        stored(coupling)
         seconds[coupling] = round(time.perf_counter() - start, 3)
         if kept:
             resumed.append(coupling)

@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,11 +82,20 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Write an empty page in place of the report: drawing takes seconds."""
     written: list[Path] = []
 
-    def write(run: Run, workers: int = 1) -> Path:
+    class Idle:
+        def start(self, *_: object) -> None:
+            pass
+
+    @contextmanager
+    def idle() -> Iterator[Idle]:
+        yield Idle()
+
+    def write(run: Run, background: object = None) -> Path:
         written.append(run.folder)
         (run.folder / "report.html").write_text("report")
         return run.folder / "report.html"
 
+    monkeypatch.setattr(build, "drawing", idle)
     monkeypatch.setattr(build, "write_report", write)
     return written
 

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bayesnu.errors import RunError
 from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
-from bayesnu.report.build import CAPTIONS, exponential, image, write_report
+from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, image, write_report
 from bayesnu.report.figures import PER_COUPLING, coupling_figures, density_panels, forest_panels, predictive_panels
 from bayesnu.report.tables import (
     data_table,
@@ -111,6 +112,33 @@ def test_page_shows_the_provenance(page: str, reported: Run) -> None:
     assert all(item["sha256"][:16] in text for item in information["inputs"].values())
     assert '"threshold_mev": 30.0' in text
     assert "arXiv:2111.14884" in text
+
+
+def test_figures_are_drawn_once_behind_the_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, bool]] = []
+
+    def draw(folder: Path, coupling: str, observed: bool) -> None:
+        drawn.append((coupling, observed))
+        if coupling == "q_nue":
+            raise RunError(f"{folder.name}: no fit of {coupling}")
+
+    monkeypatch.setattr(build, "coupling_figures", draw)
+    with ThreadPoolExecutor(1) as pool:
+        figures = Drawing(pool)
+        for coupling in ("mu_nue", "mu_numu", "mu_nue"):
+            figures.start(tmp_path, coupling, False)
+        figures.finish()
+        assert drawn == [("mu_nue", False), ("mu_numu", False)]
+        figures.start(tmp_path, "q_nue", True)
+        with pytest.raises(RunError, match="no fit of q_nue"):
+            figures.finish()
+
+
+def test_other_processes_draw_and_report_what_is_missing(tmp_path: Path) -> None:
+    with drawing(1) as figures:
+        figures.start(tmp_path, "mu_numu", False)
+        with pytest.raises(RunError, match=r"mu_numu\.nc"):
+            figures.finish()
 
 
 def test_report_of_a_run_without_its_posteriors(finished_run: Run, tmp_path: Path) -> None:
