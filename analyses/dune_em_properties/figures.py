@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from limits_study import UNITS, Limits, local_minima
@@ -35,6 +36,11 @@ def power(unit: float) -> str:
     return rf"10^{{{round(np.log10(unit))}}}"
 
 
+def proportional(factor: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return the functions to and from a unit ``factor`` times as small."""
+    return lambda value: value * factor, lambda value: value / factor
+
+
 def axis_label(name: str, unit: float | None = None) -> str:
     """Return symbol and unit of a coupling for an axis."""
     coupling = COUPLINGS[name]
@@ -56,7 +62,7 @@ def linear_part(experiment: Experiment, couplings: dict[str, float]) -> Array:
     return np.asarray((weight[:, None] * values).sum(axis=1))
 
 
-def spectra(experiment: Experiment, curves: Sequence[tuple[str, Array, str, str, bool]], **options: object) -> Figure:
+def spectra(experiment: Experiment, curves: Sequence[tuple[str, Array, str, str, bool]], **options: Any) -> Figure:
     """Return a figure of 2 rows (modes) and 3 columns (positions) with SM, backgrounds and the given curves."""
     sm = per_year(experiment, {})
     rows: dict[str, list[Panel]] = {"neutrino": [], "antineutrino": []}
@@ -70,7 +76,7 @@ def spectra(experiment: Experiment, curves: Sequence[tuple[str, Array, str, str,
         where = "on axis (0 m)" if exposure.position_m == 0 else f"{exposure.position_m:g} m off axis"
         rows[exposure.mode].append(Panel(f"{MODE_LABEL[exposure.mode]}, {where}", (*common, *own)))
     edges = np.array(experiment.card.detector.bin_edges_mev)
-    return plot_spectra(edges, list(rows.values()), **options)  # type: ignore[arg-type]
+    return plot_spectra(edges, list(rows.values()), **options)
 
 
 def figure_2(experiment: Experiment) -> Figure:
@@ -170,7 +176,7 @@ def figure_regions(
     boxes = [
         Box(
             tuple(published[scenario, first] / ux),
-            tuple(published[scenario, second] / uy),  # type: ignore[arg-type]
+            tuple(published[scenario, second] / uy),
             f"published, one at a time, {SCENARIO_STYLE[scenario][0]}",
             SCENARIO_STYLE[scenario][1],
         )
@@ -183,7 +189,7 @@ def figure_regions(
             paper = unit * 0.1
             factor = -GAUSSIAN_CHARGE * unit / paper
             label = rf"${COUPLINGS[name].symbol}$ in the paper's units [${power(paper)}\,e$]"
-            second_axes[axis] = SecondAxis(lambda v, f=factor: v * f, lambda v, f=factor: v / f, label)
+            second_axes[axis] = SecondAxis(*proportional(factor), label)
         note = r"bottom, left: units of $+e$; top, right: as published, $-\sqrt{\alpha}$ times as large (sign reversed)"
     return plot_regions(
         panels, axis_label(first), axis_label(second), marks=marks, boxes=boxes, note=note, **second_axes
@@ -241,7 +247,7 @@ def figure_second_solution(curves: dict[str, ProfileCurve], limits: Sequence[Lim
     axes.set_xlabel(axis_label("q_nue"))
     axes.set_ylabel(r"$\Delta\chi^2$")
     factor = -GAUSSIAN_CHARGE * unit / 1e-9
-    top = axes.secondary_xaxis("top", functions=(lambda v: v * factor, lambda v: v / factor))
+    top = axes.secondary_xaxis("top", functions=proportional(factor))
     top.set_xlabel(r"$q_{\nu_e}$ in the paper's units [$10^{-9}\,e$]")
     for axis in (axes.xaxis, axes.yaxis, top.xaxis):
         axis.set_minor_locator(AutoMinorLocator())

@@ -67,6 +67,7 @@ def all_limits(experiments: dict[str, Experiment], sampler: Sampler) -> list[Lim
                 DEFAULT_CHAINS,
                 coupling_seed(DEFAULT_SEED, name),
                 None,
+                print,
             )
             result.append(
                 Limits(

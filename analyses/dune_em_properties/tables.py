@@ -11,8 +11,6 @@ from pathlib import Path
 
 from bayesnu.resources import write_text
 
-Cell = str | float | int | None
-
 
 @dataclass
 class Tables:
@@ -22,7 +20,7 @@ class Tables:
     written: dict[str, str] = field(default_factory=dict)
 
     def write(
-        self, name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]], digits: int = 3
+        self, name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[object]], digits: int = 3
     ) -> None:
         """Write ``name``.csv and ``name``.md; numbers with six and with ``digits`` significant digits."""
         buffer = io.StringIO()
@@ -36,7 +34,7 @@ class Tables:
         write_text(self.folder / f"{name}.md", self.written[name])
 
 
-def shown(cell: Cell, digits: int) -> str:
+def shown(cell: object, digits: int) -> str:
     """Return a cell as text; a missing or non-finite number is empty."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return ""

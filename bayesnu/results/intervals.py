@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -137,6 +138,16 @@ def highest_density_set(x: Array, density: Array, probability: float) -> Pairs:
     return tuple(zip(ends[::2], ends[1::2], strict=True))
 
 
+def shortest_interval(x: Array, density: Array, probability: float) -> Pairs:
+    """Return the shortest single interval with a probability, for a density on a grid."""
+    cumulative = np.concatenate([[0.0], np.cumsum(np.diff(x) * (density[1:] + density[:-1]) / 2)])
+    cumulative /= cumulative[-1]
+    starts = np.flatnonzero(cumulative <= 1 - probability)
+    stops = np.interp(cumulative[starts] + probability, cumulative, x)
+    best = int(np.argmin(stops - x[starts]))
+    return ((float(x[starts[best]]), float(stops[best])),)
+
+
 def grid_quantiles(x: Array, density: Array, probabilities: Array) -> Array:
     """Return quantiles of a density on a grid; the density is linear inside a cell, cell integrals are corrected.
 
@@ -215,11 +226,16 @@ def _draws_hdi(
     blocks = draws[:, : n - n % _BLOCKS_PER_CHAIN].reshape(chains * _BLOCKS_PER_CHAIN, -1)
     x, full = density_of(np.ones(blocks.shape[0]))
     intervals = highest_density_set(x, full, probability)
+    densest = highest_density_set
+    if len(intervals) > 1 and not any(_real_gap(draws, *gap) for gap in _gaps(intervals)):
+        # A posterior so flat that its densest set is torn by noise alone.
+        densest = shortest_interval
+        intervals = densest(x, full, probability)
     # A fixed seed: the error estimate of the same draws is the same number.
     rng = np.random.default_rng(0)
     replicates = []
     for weights in rng.multinomial(blocks.shape[0], np.full(blocks.shape[0], 1 / blocks.shape[0]), size=_REPLICATES):
-        replicates.append(highest_density_set(*density_of(weights.astype(float)), probability))
+        replicates.append(densest(*density_of(weights.astype(float)), probability))
     # Compare bounds of replicates that have as many pieces as the estimate itself.
     same = np.array([r for r in replicates if len(r) == len(intervals)])
     spread = same.std(axis=0, ddof=1) if len(same) > 1 else np.full((len(intervals), 2), np.nan)
@@ -227,6 +243,27 @@ def _draws_hdi(
     # A bound at the edge of the support has no error of its own.
     spread = np.where((fixed == support[0]) | (fixed == support[1]), np.nan, spread)
     return intervals, tuple((float(low), float(high)) for low, high in spread)
+
+
+def _gaps(intervals: Pairs) -> list[tuple[float, float, float, float]]:
+    """Return the gaps between consecutive pieces, each with the far ends of its neighbours."""
+    return [(a, b, c, d) for (a, b), (c, d) in itertools.pairwise(intervals)]
+
+
+def _real_gap(draws: Array, before: float, start: float, stop: float, after: float) -> bool:
+    """Return whether draws are rarer in (start, stop) than beside it by more than four standard errors.
+
+    Beside it: within the gap's length on either side, as far as the neighbouring pieces reach.
+    """
+    from arviz_stats.base import array_stats
+
+    low, high = max(before, start - (stop - start)), min(after, stop + (stop - start))
+    beside = (start - low) + (high - stop)
+    inside, outside = (float(np.mean((draws > a) & (draws < b))) for a, b in ((start, stop), (low, high)))
+    ess = float(array_stats.ess(draws, method="bulk", chain_axis=0, draw_axis=1))
+    rate, rate_beside = inside / (stop - start), (outside - inside) / beside
+    error = np.sqrt((inside / (stop - start) ** 2 + (outside - inside) / beside**2) / ess)
+    return bool(rate_beside - rate > 4 * error)
 
 
 def log_density_estimator(draws: Array, support: tuple[float, float]) -> Callable[[Array], tuple[Array, Array]]:
