@@ -135,13 +135,18 @@ def run(
     folder = out or Path("runs") / f"{experiment.card.name}-{run_hash(experiment, arguments)}"
     try:
         with progress_bar(len(arguments.couplings) + 1) as step, drawing() as figures:
+
+            def begin(text: str) -> None:
+                figures.prepare()
+                step(text)
+
             finished = run_fits(
                 experiment,
                 arguments,
                 folder,
                 force=force,
                 notice=notice,
-                progress=step,
+                progress=begin,
                 stored=lambda name: figures.start(folder, name, experiment.observed),
             )
             page = report_page(finished)

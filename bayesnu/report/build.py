@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bayesnu.errors import RunError
-from bayesnu.report.figures import KINDS, PER_COUPLING, coupling_figures, summary_figures
+from bayesnu.report.figures import KINDS, PER_COUPLING, coupling_figures, import_plotting, summary_figures
 from bayesnu.report.tables import limits_rows
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
@@ -36,9 +36,15 @@ def report_page(run: Run) -> Path:
 class Drawing:
     """Draws the figures of couplings in other processes, while the caller goes on fitting."""
 
-    def __init__(self, pool: Executor) -> None:
-        self._pool = pool
+    def __init__(self, pool: Executor, workers: int = 2) -> None:
+        self._pool, self._workers = pool, workers
+        self._ready: list[Future[None]] = []
         self._jobs: dict[tuple[Path, str], Future[None]] = {}
+
+    def prepare(self) -> None:
+        """Start the processes, so that they import what draws before there is something to draw."""
+        if not self._ready:
+            self._ready = [self._pool.submit(import_plotting) for _ in range(self._workers)]
 
     def start(self, folder: Path, coupling: str, observed: bool) -> None:
         """Start to draw the figures of one coupling whose fit is stored."""
@@ -78,7 +84,7 @@ def drawing(workers: int = 2) -> Iterator[Drawing]:
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_prepare_worker)
     try:
-        yield Drawing(pool)
+        yield Drawing(pool, workers)
     finally:
         pool.shutdown(cancel_futures=True)
 

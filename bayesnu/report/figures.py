@@ -40,6 +40,16 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
         )
 
 
+def import_plotting() -> None:
+    """Import what `coupling_figures` needs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import arviz
+        from matplotlib import pyplot
+
+        del arviz, pyplot
+
+
 def coupling_figures(run_folder: Path, coupling: str, observed: bool) -> None:
     """Draw and save the predictive and the ArviZ figures of one coupling."""
     import matplotlib

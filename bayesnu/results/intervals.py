@@ -113,6 +113,8 @@ def highest_density_set(x: Array, density: Array, probability: float) -> Pairs:
         Non-negative; need not be normalised.
     probability : float
     """
+    from scipy.optimize import brentq
+
     density = density / density.max()
     total = float(np.trapezoid(density, x))
     low_end, high_end, width = density[:-1], density[1:], np.diff(x)
@@ -125,10 +127,7 @@ def highest_density_set(x: Array, density: Array, probability: float) -> Pairs:
         inside = np.where(bottom >= level, width * (top + bottom) / 2, np.where(top > level, crossing, 0.0))
         return float(inside.sum()) / total - probability
 
-    bottom_level, top_level = 0.0, 1.0
-    for _ in range(50):
-        level = (bottom_level + top_level) / 2
-        bottom_level, top_level = (level, top_level) if excess(level) > 0 else (bottom_level, level)
+    level = brentq(excess, 0.0, 1.0, xtol=1e-15, rtol=1e-14)
     above = density > level
     ends = [float(x[0])] if above[0] else []
     for k in np.flatnonzero(above[1:] != above[:-1]):

@@ -83,6 +83,9 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     written: list[Path] = []
 
     class Idle:
+        def prepare(self) -> None:
+            pass
+
         def start(self, *_: object) -> None:
             pass
 

@@ -125,6 +125,7 @@ def test_figures_are_drawn_once_behind_the_fits(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(build, "coupling_figures", draw)
     with ThreadPoolExecutor(1) as pool:
         figures = Drawing(pool)
+        figures.prepare()
         for coupling in ("mu_nue", "mu_numu", "mu_nue"):
             figures.start(tmp_path, coupling, False)
         figures.finish()
