@@ -23,7 +23,11 @@ def power_of_ten(values: Sequence[float]) -> int:
 
 def write_bounds(low: float | None, high: float | None, exponent: int, one_sided: bool) -> str:
     """Return bounds as "< b", "> a" or "[a, b]" in units of 10^exponent."""
-    a, b = (_decimal(v, exponent) if v is not None and math.isfinite(v) else None for v in (low, high))
+    digits = 2
+    a, b = _decimal(low, exponent, digits), _decimal(high, exponent, digits)
+    while a is not None and a == b and low != high and digits < 12:
+        digits += 1
+        a, b = _decimal(low, exponent, digits), _decimal(high, exponent, digits)
     if a is None and b is None:
         return "–"
     if a is None or (one_sided and not (low or 0.0) > 0):
@@ -31,10 +35,13 @@ def write_bounds(low: float | None, high: float | None, exponent: int, one_sided
     return f"> {a}" if b is None else f"[{a}, {b}]"
 
 
-def _decimal(value: float, exponent: int) -> str:
-    """Return a bound in units of 10^exponent; with an exponent of its own where two decimals would show 0."""
+def _decimal(value: float | None, exponent: int, digits: int) -> str | None:
+    """Return a finite bound in units of 10^exponent; with significant digits where decimals would show nearly 0."""
+    if value is None or not math.isfinite(value):
+        return None
     scaled = value / 10.0**exponent
-    return f"{scaled:.2f}" if scaled == 0 or abs(scaled) >= 0.05 else f"{scaled:.2g}"
+    plain = scaled == 0 or abs(scaled) >= 5 * 10.0**-digits
+    return f"{scaled:.{digits}f}" if plain else f"{scaled:.{digits}g}"
 
 
 def write_set(intervals: Sequence[Sequence[float | None]], exponent: int, one_sided: bool) -> str:

@@ -98,7 +98,7 @@ def sample_single(
     if worst > ERROR_GOAL:
         problems.append(f"Monte Carlo error of a bound is {worst:.1%} of it")
     if problems:
-        notice(f"{prior.coupling.name}: the sampler did not do well: {'; '.join(problems)}")
+        notice(f"{prior.coupling.name}: take this limit with care: {'; '.join(problems)}")
     return interval
 
 

@@ -219,6 +219,10 @@ def test_several_runs_side_by_side(finished_run: Run) -> None:
         (-3e-9, None, -9, False, "> -3.00"),
         (None, None, 0, False, "–"),
         (float("-inf"), 2.0, 0, False, "< 2.00"),
+        (1e-12, 1.4e-10, -10, False, "[0.01, 1.40]"),
+        (3e-15, 1.4e-10, -10, False, "[3e-05, 1.40]"),
+        (1e-31, 1.0008e-31, -31, False, "[1.000, 1.001]"),
+        (1e-31, 1e-31, -31, False, "[1.00, 1.00]"),
     ],
 )
 def test_bounds_in_words(low: float, high: float, exponent: int, one_sided: bool, text: str) -> None:
