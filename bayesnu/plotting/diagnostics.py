@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def import_libraries() -> None:
+    """Import what draws, which takes seconds, ahead of the first figure."""
+    import arviz
+    from matplotlib import pyplot
+
+    del arviz, pyplot
+
+
 def readable(tree: xr.DataTree, coupling: str, most_draws: int) -> xr.DataTree:
     """Return a fit for plotting: the coupling in a power of ten of its unit, pulls by name, thinned.
 

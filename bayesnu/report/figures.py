@@ -44,10 +44,9 @@ def import_plotting() -> None:
     """Import what `coupling_figures` needs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import arviz
-        from matplotlib import pyplot
+        from bayesnu.plotting import diagnostics
 
-        del arviz, pyplot
+        diagnostics.import_libraries()
 
 
 def coupling_figures(run_folder: Path, coupling: str, observed: bool) -> None:
