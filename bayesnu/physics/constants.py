@@ -27,6 +27,15 @@ W_MASS_GEV = 80.377
 HBARC2_CM2_GEV2 = 0.3893793721e-27
 """(ħc)² in cm² GeV² (CODATA 2018)."""
 
+HBARC_GEV_FM = 0.1973269804
+"""ħc in GeV fm (CODATA 2018)."""
+
+HBARC_GEV_M = 0.1973269804e-15
+"""ħc in GeV m (CODATA 2018)."""
+
+ATOMIC_MASS_GEV = 0.93149410242
+"""Atomic mass unit (CODATA 2018)."""
+
 SIN2_THETA_W = 0.2385
 """sin²θ_W at ⟨Q²⟩ ≈ (50 MeV)², the value of arXiv:2111.14884, section 2; a card may change it."""
 

@@ -1,0 +1,156 @@
+"""Coherent elastic neutrino-nucleus scattering, in the Standard Model and with electromagnetic couplings of neutrinos.
+
+As in `bayesnu.physics.electron`, cross sections are Σ_n c_n(T) E⁻ⁿ and polynomial in the couplings.
+Energies in GeV.
+"""
+
+from __future__ import annotations
+
+import math
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bayesnu.errors import unknown_name
+from bayesnu.physics import constants
+
+Array = NDArray[np.float64]
+
+SIN2_THETA_W_LOW = 0.23857
+"""sin²θ_W at zero momentum transfer; a card may change it."""
+HELM_SKIN_FM = 0.9
+"""s of the Helm form factor (Lewin and Smith, Astropart. Phys. 6 (1996) 87)."""
+HELM_DIFFUSENESS_FM = 0.52
+"""a of the Helm form factor (Lewin and Smith)."""
+
+
+class Element(NamedTuple):
+    """An element with its natural isotopes averaged: charge Z and atomic weight in g/mol."""
+
+    symbol: str
+    protons: int
+    atomic_weight: float
+
+    @property
+    def mass_gev(self) -> float:
+        """Mass of the average atom, A × 0.9315 GeV."""
+        return self.atomic_weight * constants.ATOMIC_MASS_GEV
+
+    @property
+    def neutrons(self) -> float:
+        """Average number of neutrons."""
+        return self.atomic_weight - self.protons
+
+
+ELEMENTS = MappingProxyType(
+    {
+        element.symbol: element
+        for element in (
+            Element("O", 8, 15.999),
+            Element("Al", 13, 26.982),
+            Element("Ar", 18, 39.948),
+            Element("Ca", 20, 40.078),
+            Element("I", 53, 126.904),
+            Element("Cs", 55, 132.905),
+            Element("W", 74, 183.84),
+        )
+    }
+)
+"""Elements by symbol; atomic weights of IUPAC 2021."""
+
+COMPOUNDS = MappingProxyType(
+    {
+        "CaWO4": MappingProxyType({"Ca": 1, "W": 1, "O": 4}),
+        "Al2O3": MappingProxyType({"Al": 2, "O": 3}),
+        "CsI": MappingProxyType({"Cs": 1, "I": 1}),
+        "Ar": MappingProxyType({"Ar": 1}),
+    }
+)
+"""Atoms per formula unit."""
+
+
+def nuclei_per_kg(compound: str) -> dict[str, float]:
+    """Return the number of nuclei of each element in a kilogram of a compound.
+
+    Raises
+    ------
+    UsageError
+        For an unknown compound.
+    """
+    if compound not in COMPOUNDS:
+        raise unknown_name("compound", compound, COMPOUNDS)
+    atoms = COMPOUNDS[compound]
+    molar = sum(n * ELEMENTS[symbol].atomic_weight for symbol, n in atoms.items())
+    return {symbol: 1000 * constants.AVOGADRO * n / molar for symbol, n in atoms.items()}
+
+
+def recoil_max(energy_gev: ArrayLike, target_gev: float) -> Array:
+    """Return the largest recoil 2E²/(M + 2E) of a nucleus."""
+    E = np.asarray(energy_gev, dtype=float)
+    return np.asarray(2 * E**2 / (target_gev + 2 * E))
+
+
+def helm_form_factor(recoil_gev: ArrayLike, element: Element) -> Array:
+    """Return F(q) = 3 j₁(qR)/(qR) exp(-q²s²/2) with q = √(2MT), R² = c² + 7π²a²/3 - 5s², c = 1.23 A^(1/3) - 0.60 fm."""
+    T = np.asarray(recoil_gev, dtype=float)
+    q = np.sqrt(2 * element.mass_gev * T) / constants.HBARC_GEV_FM
+    c = 1.23 * element.atomic_weight ** (1 / 3) - 0.60
+    radius = math.sqrt(c**2 + 7 / 3 * math.pi**2 * HELM_DIFFUSENESS_FM**2 - 5 * HELM_SKIN_FM**2)
+    x = q * radius
+    small = x < 1e-2
+    safe = np.where(small, 1.0, x)
+    bessel = 3 * (np.sin(safe) / safe - np.cos(safe)) / safe**2
+    series = 1 - x**2 / 10 + x**4 / 280
+    return np.asarray(np.where(small, series, bessel) * np.exp(-((q * HELM_SKIN_FM) ** 2) / 2))
+
+
+def weak_charge(element: Element, sin2_theta_w: float = SIN2_THETA_W_LOW) -> float:
+    """Return Q_W = N - (1 - 4 sin²θ_W) Z."""
+    return element.neutrons - (1 - 4 * sin2_theta_w) * element.protons
+
+
+def millicharge_shift(recoil_gev: ArrayLike, element: Element) -> Array:
+    """Return δg per unit q, +√2 π α/(G_F M T); q in +e. The weak charge becomes Q_W - 2Z δg."""
+    T = np.asarray(recoil_gev, dtype=float)
+    scale = constants.FERMI_CONSTANT_GEV2 * element.mass_gev
+    return np.asarray(math.sqrt(2) * math.pi * constants.FINE_STRUCTURE / (scale * T))
+
+
+def charge_radius_shift(sin2_theta_w: float = SIN2_THETA_W_LOW) -> float:
+    """Return δg per cm² of ⟨r²⟩, -(2/3) m_W² sin²θ_W/(ħc)²: protons carry the opposite charge of electrons."""
+    return -2 / 3 * constants.W_MASS_GEV**2 * sin2_theta_w / constants.HBARC2_CM2_GEV2
+
+
+def cross_section_terms(
+    recoil_gev: ArrayLike, element: Element, *, sin2_theta_w: float = SIN2_THETA_W_LOW
+) -> dict[str, Array]:
+    """Return dσ/dT of ν A → ν A as polynomial terms in the flavour's couplings, each c_n(T), n the power of 1/E.
+
+    G_F² M/(4π) (Q_W - 2Z δg)² [1 - T/E - MT/(2E²)] F² and π α² Z² μ²/m_e² (1/T - 1/E) F²; the
+    same for ν and ν̄. Labels as in `bayesnu.physics.electron.TERMS`.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Shape (3, *T.shape), cm² GeVⁿ⁻¹ per unit of the term's monomial (μ_B, e, cm²); no window: T ≤ `recoil_max`.
+    """
+    T = np.asarray(recoil_gev, dtype=float)
+    one, zero, M, Z = np.ones_like(T), np.zeros_like(T), element.mass_gev, element.protons
+    form2 = helm_form_factor(T, element) ** 2
+    hbarc2 = constants.HBARC2_CM2_GEV2
+    shape = np.stack([one, -T, -M * T / 2])
+    weak = constants.FERMI_CONSTANT_GEV2**2 * M / (4 * math.pi) * hbarc2 * form2 * shape
+    charge = weak_charge(element, sin2_theta_w)
+    q, r2 = -2 * Z * millicharge_shift(T, element), -2 * Z * charge_radius_shift(sin2_theta_w)
+    magnetic = math.pi * (constants.FINE_STRUCTURE * Z / constants.ELECTRON_MASS_GEV) ** 2 * hbarc2 * form2
+    return {
+        "1": weak * charge**2,
+        "mu^2": magnetic * np.stack([1 / T, -one, zero]),
+        "q": weak * 2 * charge * q,
+        "q^2": weak * q**2,
+        "r2": weak * 2 * charge * r2,
+        "r2^2": weak * r2**2,
+        "q*r2": weak * 2 * q * r2,
+    }
