@@ -11,6 +11,10 @@ import difflib
 from collections.abc import Iterable
 
 
+def silent(_: str) -> None:
+    """Drop a notice: for callers that give no one to tell."""
+
+
 class BayesnuError(Exception):
     """Base of all errors that bayesnu raises on purpose; the message is one line."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import CardError, ConvergenceError, DataError, UsageError, nearest
+from bayesnu.errors import CardError, ConvergenceError, DataError, UsageError, nearest, silent
 from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.expectation import CountModel, build_count_model
@@ -131,11 +131,7 @@ def finite(counts: Array, couplings: dict[str, float], pulls: dict[str, float]) 
     return counts
 
 
-def _silent(_: str) -> None:
-    """Drop a notice."""
-
-
-def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = _silent) -> Experiment:
+def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = silent) -> Experiment:
     """Load a card and everything it names.
 
     Parameters

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesnu.experiment.expectation import expected_counts
 from bayesnu.inference.frame import DEGREE, pull_frame
@@ -15,8 +16,8 @@ from bayesnu.inference.priors import SampledVariable
 if TYPE_CHECKING:
     import pymc as pm
 
-DETERMINISTIC_DATA = ("scale", "folded")
-"""Data that only the reported ``theta`` needs, not the density."""
+Array = NDArray[np.float64]
+OBSERVED, INPUTS = "counts", "inputs"
 
 
 def poisson_log_density(value: Any, expected: Any) -> Any:
@@ -46,9 +47,10 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
     """Return the PyMC model of some couplings and all pulls.
 
     n_i ~ Poisson(λ_i(θ, f)), f_p = σ_p z_p, z_p ~ N(0, 1), θ from its sampled
-    variable; coordinates obs, coupling, pull, component and monomial. Everything
-    that differs between couplings of one card (templates, data, bounds, scales)
-    is ``pm.Data``, so that one compiled model serves them all.
+    variable; coordinates obs, coupling and pull. Everything that differs between
+    couplings of one card is ``pm.Data``, so that one compiled model serves them
+    all: the counts, and one vector that holds all the rest (`model_inputs`),
+    because nutpie spends about a second of compilation on each variable it swaps.
 
     Parameters
     ----------
@@ -70,20 +72,12 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         "obs": np.arange(problem.data.size),
         "coupling": list(problem.couplings),
         "pull": list(model.pulls),
-        "component": list(model.component_names),
-        "monomial": np.arange(len(model.monomials)),
     }
-    swappable = model_data(problem, variables)
+    values = model_inputs(problem, variables)
     with pm.Model(coords=coords) as pymc_model:
-        templates = pm.Data("templates", swappable["templates"], dims=("component", "monomial", "obs"))
-        counts = pm.Data("counts", swappable["counts"], dims="obs")
-        widths = pm.Data("pull_width", swappable["pull_width"], dims="pull")
-        scales = pm.Data("scale", swappable["scale"], dims="coupling")
-        folded = pm.Data("folded", swappable["folded"], dims="coupling")
-        bounds = pm.Data("bounds", swappable["bounds"])
-        centre = pm.Data("frame_centre", swappable["frame_centre"])
-        spread = pm.Data("frame_spread", swappable["frame_spread"])
-        frame = pm.Data("frame_range", swappable["frame_range"])
+        counts = pm.Data(OBSERVED, problem.data.astype(float), dims="obs")
+        inputs = _unpack(pm.Data(INPUTS, _pack(values)), values)
+        bounds, frame = inputs["bounds"], inputs["frame_range"]
         raw, inner, outer = [], [], []
         for j, variable in enumerate(variables):
             if variable.kind == "uniform":
@@ -99,29 +93,38 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
                 v = pt.exp(v)
             inner.append(v)
             # λ depends on v² where v is folded, so the sign matters to the reported coupling alone.
-            outer.append(pt.switch(folded[j] > 0, pt.abs(v), v) * scales[j])
+            outer.append(pt.switch(inputs["folded"][j] > 0, pt.abs(v), v) * inputs["scale"][j])
         pm.Deterministic("theta", pt.stack(outer), dims="coupling")
         x = pt.clip(((raw[0] if len(raw) == 1 else 0.0) - frame[0]) / frame[1], -1.0, 1.0)
         w = pm.Normal("w", 0.0, 1.0, dims="pull")
         # The constant term apart: the derivative of x⁰ at x = 0, where the folded model starts, is 0 · 0⁻¹.
+        centre, spread = inputs["frame_centre"], inputs["frame_spread"]
         shift = centre[:, 0] + (centre[:, 1:] * x ** np.arange(1, DEGREE + 1)[None, :]).sum(1)
         z = shift + (spread * w[None, :]).sum(1)
         # z ~ N(0, 1) is the prior; w carries a density of its own, which is taken out again.
         pm.Potential("pull_prior", ((w**2).sum() - (z**2).sum()) / 2)
-        pulls = pm.Deterministic("pulls", widths * z, dims="pull")
+        pulls = pm.Deterministic("pulls", inputs["pull_width"] * z, dims="pull")
         factors = model.pull_factors(pulls, _product)
-        expected = expected_counts(templates, model.monomial_values(inner, pt.stack), factors)
+        expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt.stack), factors)
         pm.CustomDist("n", expected, logp=poisson_log_density, random=_draw_counts, observed=counts, dims="obs")
     return pymc_model
 
 
-def model_data(problem: Problem, variables: Sequence[SampledVariable]) -> dict[str, Any]:
+def model_data(problem: Problem, variables: Sequence[SampledVariable]) -> dict[str, Array]:
     """Return the values of the model's ``pm.Data``: what is swapped when the compiled model is used again."""
+    return {OBSERVED: problem.data.astype(float), INPUTS: _pack(model_inputs(problem, variables))}
+
+
+def model_inputs(problem: Problem, variables: Sequence[SampledVariable]) -> dict[str, Array]:
+    """Return what differs between couplings of one card, besides the counts, by name.
+
+    templates (component, monomial, obs), pull_width (pull), scale and folded
+    (coupling), bounds (coupling, 2), and the `PullFrame`.
+    """
     frame = pull_frame(problem, variables)
     bounds = [[v.low, v.high] if v.kind == "uniform" else [0.0, v.sigma] for v in variables]
     return {
         "templates": problem.model.arrays,
-        "counts": problem.data.astype(float),
         "pull_width": problem.model.widths,
         "scale": problem.scales,
         "folded": np.array([float(v.map == "folded") for v in variables]),
@@ -129,6 +132,20 @@ def model_data(problem: Problem, variables: Sequence[SampledVariable]) -> dict[s
         "frame_centre": frame.centre,
         "frame_spread": frame.spread,
         "frame_range": np.array([frame.middle, frame.half]),
+    }
+
+
+def _pack(values: dict[str, Array]) -> Array:
+    """Return arrays one after the other in one vector."""
+    return np.concatenate([value.ravel() for value in values.values()])
+
+
+def _unpack(packed: Any, values: dict[str, Array]) -> dict[str, Any]:
+    """Return the parts of a symbolic vector in the shapes of the arrays that `_pack` put there."""
+    ends = np.cumsum([value.size for value in values.values()]).tolist()
+    return {
+        name: packed[end - value.size : end].reshape(value.shape)
+        for end, (name, value) in zip(ends, values.items(), strict=True)
     }
 
 

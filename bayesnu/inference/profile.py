@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError
-from bayesnu.inference.likelihood import Problem, bounded_range, minimise_pulls, squared_only
+from bayesnu.inference.likelihood import Problem, bounded_range, minimise_pulls, refined_minimum, squared_only
 
 Array = NDArray[np.float64]
 Intervals = tuple[tuple[float, float], ...]
@@ -44,8 +44,6 @@ class ProfileCurve:
 
 def _scan(problem: Problem, threshold: float, points: int) -> tuple[Array, Array]:
     """Return scaled values that cover the range up to ``threshold``, local minima included, and -2 ln L there."""
-    from scipy.optimize import minimize_scalar
-
     low, high = bounded_range(problem, threshold)
     grid = np.linspace(low, high, points)
     profiled = minimise_pulls(problem, grid[None, :])
@@ -54,14 +52,9 @@ def _scan(problem: Problem, threshold: float, points: int) -> tuple[Array, Array
     extra = []
     padded = np.concatenate([[np.inf], value, [np.inf]])
     for k in np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] <= padded[2:])):
-        bounds = (float(grid[max(int(k) - 1, 0)]), float(grid[min(int(k) + 1, points - 1)]))
-        found = minimize_scalar(
-            lambda t: float(minimise_pulls(problem, np.array([[t]])).value[0]),
-            bounds=bounds,
-            method="bounded",
-            options={"xatol": 1e-9 * (bounds[1] - bounds[0])},
+        extra.append(
+            refined_minimum(problem, float(grid[max(int(k) - 1, 0)]), float(grid[min(int(k) + 1, points - 1)]))
         )
-        extra.append((float(found.x), float(found.fun)))
     grid = np.concatenate([grid, [t for t, _ in extra]])
     value = np.concatenate([value, [v for _, v in extra]])
     order = np.argsort(grid)

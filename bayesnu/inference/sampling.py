@@ -15,13 +15,27 @@ from numpy.typing import NDArray
 
 from bayesnu.inference.frame import pull_frame
 from bayesnu.inference.likelihood import Problem
-from bayesnu.inference.model import DETERMINISTIC_DATA, build_pymc_model, model_data, model_structure
+from bayesnu.inference.model import build_pymc_model, model_data, model_structure
 from bayesnu.inference.priors import Prior, sampled_variable
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Array = NDArray[np.float64]
+
+
+SAMPLE_STATS = (
+    "diverging",
+    "energy",
+    "energy_error",
+    "logp",
+    "depth",
+    "maxdepth_reached",
+    "n_steps",
+    "step_size",
+    "mean_tree_accept",
+)
+"""What is kept of nutpie's statistics."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +122,7 @@ class Sampler:
                         build_pymc_model(problem, variables),
                         var_names=[*(f"v_{j}" for j in range(len(variables))), "w"],
                     )
-            swapped = {k: v for k, v in model_data(problem, variables).items() if k not in DETERMINISTIC_DATA}
-            compiled = self._compiled[structure].with_data(**swapped)
+            compiled = self._compiled[structure].with_data(**model_data(problem, variables))
             with contextlib.redirect_stdout(io.StringIO()):
                 trace = nutpie.sample(
                     compiled,
@@ -129,7 +142,7 @@ class Sampler:
         frame_v = v[0] if len(variables) == 1 else np.zeros_like(v[0])
         z = pull_frame(problem, variables).pulls(frame_v, np.asarray(posterior["w"].values, dtype=float))
         stats = trace["sample_stats"].to_dataset()
-        kept = [name for name in stats.data_vars if stats[name].dims == ("chain", "draw")]
+        kept = [name for name in SAMPLE_STATS if name in stats]
         return Draws(
             problem.couplings,
             theta * problem.scales[:, None, None],

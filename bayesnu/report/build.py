@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -12,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from bayesnu.errors import RunError
-from bayesnu.report.figures import KINDS, PER_COUPLING, coupling_figures, import_plotting, summary_figures
+from bayesnu.report.figures import (
+    KINDS,
+    PER_COUPLING,
+    coupling_figures,
+    forest_figure,
+    import_plotting,
+    posterior_figure,
+)
 from bayesnu.report.tables import limits_rows
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
@@ -38,18 +46,30 @@ class Drawing:
 
     def __init__(self, pool: Executor, workers: int = 2) -> None:
         self._pool, self._workers = pool, workers
-        self._ready: list[Future[None]] = []
+        self._prepared = False
         self._jobs: dict[tuple[Path, str], Future[None]] = {}
 
     def prepare(self) -> None:
         """Start the processes, so that they import what draws before there is something to draw."""
-        if not self._ready:
-            self._ready = [self._pool.submit(import_plotting) for _ in range(self._workers)]
+        if self._prepared:
+            return
+        self._prepared = True
+
+        def submit() -> None:
+            for _ in range(self._workers):
+                self._pool.submit(import_plotting)
+
+        # In a thread: the first worker starts only when its server has imported, and the caller need not wait.
+        threading.Thread(target=submit, daemon=True).start()
 
     def start(self, folder: Path, coupling: str, observed: bool) -> None:
         """Start to draw the figures of one coupling whose fit is stored."""
         if (folder, coupling) not in self._jobs:
             self._jobs[folder, coupling] = self._pool.submit(coupling_figures, folder, coupling, observed)
+
+    def start_forest(self, folder: Path, limits: dict[str, Any]) -> None:
+        """Start to draw the forest plot of a finished run."""
+        self._jobs[folder, "limits"] = self._pool.submit(forest_figure, folder, limits)
 
     def finish(self) -> None:
         """Wait for all that was started; raises what went wrong."""
@@ -62,7 +82,6 @@ def _prepare_worker() -> None:
     import multiprocessing
     import os
     import signal
-    import threading
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -81,8 +100,11 @@ def drawing(workers: int = 2) -> Iterator[Drawing]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_prepare_worker)
+    # Where it exists, one server imports for all workers.
+    start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(start)
+    context.set_forkserver_preload(["bayesnu.report.figures", "arviz", "matplotlib.pyplot"])
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
     try:
         yield Drawing(pool, workers)
     finally:
@@ -103,14 +125,14 @@ def write_report(run: Run, background: Drawing | None = None) -> Path:
     RunError
         If a posterior is missing or truncated, or the folder cannot be written.
     """
-    names = [entry["coupling"] for entry in run.limits["limits"]]
-    observed = bool(run.limits["observed"])
-    for name in names:
-        if background is not None:
-            background.start(run.folder, name, observed)
-        else:
-            coupling_figures(run.folder, name, observed)
-    summary_figures(run.folder, run.limits)
+    folder, limits, observed = run.folder, run.limits, bool(run.limits["observed"])
+    draw, draw_forest = (
+        (coupling_figures, forest_figure) if background is None else (background.start, background.start_forest)
+    )
+    for entry in limits["limits"]:
+        draw(folder, entry["coupling"], observed)
+    draw_forest(folder, limits)
+    posterior_figure(folder, limits)
     if background is not None:
         background.finish()
     page = report_page(run)

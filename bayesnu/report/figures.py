@@ -147,7 +147,11 @@ def forest_panels(limits: dict[str, Any]) -> list[tuple[str, list[ForestRow]]]:
     return panels
 
 
-def summary_figures(run_folder: Path, limits: dict[str, Any]) -> None:
-    """Draw and save the posterior densities and the forest plot."""
+def posterior_figure(run_folder: Path, limits: dict[str, Any]) -> None:
+    """Draw and save the posterior densities of all couplings."""
     save_figure(plot_posteriors(density_panels(run_folder, limits["limits"])), run_folder / "figures", "posteriors")
+
+
+def forest_figure(run_folder: Path, limits: dict[str, Any]) -> None:
+    """Draw and save the forest plot of all limits."""
     save_figure(plot_forest(forest_panels(limits)), run_folder / "figures", "limits")

@@ -48,6 +48,7 @@ class Deterministic:
     """What is computed of one coupling without sampling, once."""
 
     problem: Problem
+    chi2: Problem
     prior: Prior
     grid: GridPosterior
     curve: ProfileCurve
@@ -57,8 +58,8 @@ def deterministic(experiment: Experiment, coupling: str) -> Deterministic:
     """Return the prior, the Laplace grid posterior and the profile curve of one coupling."""
     problem = make_problem(experiment, [coupling])
     prior = resolve_prior(experiment.card.couplings[coupling].prior, problem)
-    curve = profile_curve(make_problem(experiment, [coupling], "chi2"))
-    return Deterministic(problem, prior, laplace_posterior(problem, prior), curve)
+    chi2 = make_problem(experiment, [coupling], "chi2")
+    return Deterministic(problem, chi2, prior, laplace_posterior(problem, prior), profile_curve(chi2))
 
 
 def coupling_seed(seed: int, coupling: str) -> int:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import UsageError, nearest, unknown_name
+from bayesnu.errors import UsageError, nearest, silent, unknown_name
 from bayesnu.experiment.setup import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import VARIANCES, Problem, Variance, make_problem
@@ -62,13 +62,11 @@ def laplace_interval(posterior: GridPosterior, cl: float, kind: Kind) -> Interva
     return IntervalSet(coupling.name, coupling.unit, cl, kind, "laplace", intervals, exact(intervals))
 
 
-def frequentist_interval(
-    experiment: Experiment, coupling: str, method: Literal["chi2", "poisson"], cl: float, variance: Variance = "sm"
-) -> IntervalSet:
+def frequentist_interval(problem: Problem, cl: float) -> IntervalSet:
     """Return the Δχ² interval of (3.1), or of the Poisson deviance; asymptotic, deterministic."""
-    problem = make_problem(experiment, [coupling], method, variance)
+    coupling = COUPLINGS[problem.couplings[0]]
     intervals = delta_chi2_intervals(problem, cl)
-    return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, "delta_chi2", method, intervals, exact(intervals))
+    return IntervalSet(coupling.name, coupling.unit, cl, "delta_chi2", problem.statistic, intervals, exact(intervals))
 
 
 def sample_single(
@@ -102,10 +100,6 @@ def sample_single(
     return interval
 
 
-def _silent(_: str) -> None:
-    """Drop a notice."""
-
-
 def limit(
     experiment: Experiment,
     coupling: str,
@@ -117,7 +111,7 @@ def limit(
     draws: int | None = None,
     chains: int | None = None,
     seed: int | None = None,
-    notice: Callable[[str], None] = _silent,
+    notice: Callable[[str], None] = silent,
 ) -> IntervalSet:
     """Return the limit on one coupling, the others held at 0.
 
@@ -157,13 +151,13 @@ def limit(
             raise UsageError(f"{name} = {value}: is for the methods {', '.join(BAYESIAN)}, not {method}")
     check_counts(draws=draws, chains=chains, seed=seed)
     if method == "chi2":
-        return frequentist_interval(
-            experiment, coupling, "chi2", cl, "sm+background" if variance == VARIANCES[1] else "sm"
-        )
+        chosen_variance: Variance = "sm+background" if variance == VARIANCES[1] else "sm"
+        return frequentist_interval(make_problem(experiment, [coupling], "chi2", chosen_variance), cl)
+    problem = make_problem(experiment, [coupling])
     if method == "poisson":
-        return frequentist_interval(experiment, coupling, "poisson", cl)
+        return frequentist_interval(problem, cl)
     chosen = check_kind(kind) if kind is not None else default_kind(coupling)
-    prior, problem = coupling_prior(experiment, coupling), make_problem(experiment, [coupling])
+    prior = coupling_prior(experiment, coupling)
     if method == "laplace":
         return laplace_interval(laplace_posterior(problem, prior), cl, chosen)
     chosen_seed = DEFAULT_SEED if seed is None else seed

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bayesnu
-from bayesnu.errors import RunError
+from bayesnu.errors import RunError, silent
 from bayesnu.experiment.setup import Experiment
 from bayesnu.experiment.templates import response_settings
 from bayesnu.inference.sampling import Sampler
@@ -26,7 +26,7 @@ from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, 
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.summary import limits_csv, result_json, summarise, worst_verdict
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PACKAGES = ("numpy", "scipy", "xarray", "pymc", "pytensor", "nutpie", "arviz", "numba")
 
 
@@ -75,11 +75,11 @@ def run_hash(experiment: Experiment, arguments: RunArguments) -> str:
 
 def own_files(folder: Path) -> list[Path]:
     """Return the files in a folder whose names are those that a run writes; the user's own are not among them."""
-    figures = [*COUPLINGS, "limits", "posteriors"]
     mine = [folder / name for name in ("run.json", "limits.json", "limits.csv", "report.html")]
     mine += [posterior_path(folder, coupling) for coupling in COUPLINGS]
-    for path in sorted((folder / "figures").glob("*.p[nd][gf]")):
-        if path.stem in figures or path.stem.rpartition("-")[0] in COUPLINGS:
+    for path in sorted((folder / "figures").glob("*")):
+        known = path.stem in ("limits", "posteriors") or path.stem.rpartition("-")[0] in COUPLINGS
+        if known and path.suffix in (".png", ".pdf"):
             mine.append(path)
     return [path for path in mine if path.is_file()]
 
@@ -170,10 +170,6 @@ def load_run(folder: Path) -> Run:
     return Run(folder, information, limits, ())
 
 
-def _silent(_: str) -> None:
-    """Drop a message."""
-
-
 def run_fits(
     experiment: Experiment,
     arguments: RunArguments,
@@ -182,7 +178,7 @@ def run_fits(
     force: bool = False,
     notice: Callable[[str], None],
     progress: Callable[[str], None],
-    stored: Callable[[str], None] = _silent,
+    stored: Callable[[str], None] = silent,
 ) -> Run:
     """Fit every coupling by NUTS, by the Laplace grid and by profile, and store what came out.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesnu.experiment.setup import Experiment
+from bayesnu.inference.likelihood import make_problem
 from bayesnu.results.comparison import Comparison, PublishedLimit, compare, own_row
 from bayesnu.results.diagnostics import Diagnostics, diagnose
 from bayesnu.results.fits import Deterministic
@@ -56,15 +57,16 @@ def summarise(
     kind = default_kind(coupling)
     credible = nuts_interval(np.asarray(tree["posterior"][coupling].values), inputs.prior, credibility, kind)
     grid = laplace_interval(inputs.grid, credibility, kind)
-    chi2 = frequentist_interval(experiment, coupling, "chi2", credibility)
+    chi2 = frequentist_interval(inputs.chi2, credibility)
+    chi2_background = make_problem(experiment, [coupling], "chi2", "sm+background")
     return CouplingResult(
         coupling,
         inputs.prior.describe(),
         credible,
         grid,
         chi2,
-        frequentist_interval(experiment, coupling, "chi2", credibility, "sm+background"),
-        frequentist_interval(experiment, coupling, "poisson", credibility),
+        frequentist_interval(chi2_background, credibility),
+        frequentist_interval(inputs.problem, credibility),
         tuple(compare(coupling, chi2.intervals, published)),
         diagnose(tree, coupling, credible, grid),
     )

@@ -30,6 +30,12 @@ def remember(key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
     return _REMEMBERED[key]
 
 
+def fingerprint(problem: Problem) -> tuple[Any, ...]:
+    """What makes two problems the same."""
+    arrays = (problem.data, problem.model.arrays, problem.model.widths, problem.variance)
+    return problem.couplings, problem.statistic, *(array.tobytes() for array in arrays)
+
+
 def inverse_cdf(problem: Problem, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
     """Levels and the values of the Laplace posterior there."""
 
@@ -39,8 +45,7 @@ def inverse_cdf(problem: Problem, prior: Prior) -> tuple[np.ndarray, np.ndarray]
         inner = grid_quantiles(posterior.values, posterior.density, levels[1:-1])
         return levels, np.concatenate([posterior.values[:1], inner, posterior.values[-1:]])
 
-    data = (problem.data.tobytes(), problem.model.arrays.tobytes(), problem.model.widths.tobytes())
-    return remember(("inverse", prior, *data), compute)
+    return remember(("inverse", prior, fingerprint(problem)), compute)
 
 
 @dataclass
@@ -98,7 +103,9 @@ def install(patch: pytest.MonkeyPatch) -> FakeSampler:
     interval = summary.frequentist_interval
     patch.setattr(runs, "deterministic", lambda e, c: remember(("exact", e.digest, c), lambda: exact(e, c)))
     patch.setattr(
-        summary, "frequentist_interval", lambda e, *a: remember(("interval", e.digest, *a), lambda: interval(e, *a))
+        summary,
+        "frequentist_interval",
+        lambda p, cl: remember(("interval", fingerprint(p), cl), lambda: interval(p, cl)),
     )
     patch.setattr(Sampler, "sample", lambda self, *arguments, **options: fake(*arguments, **options))
     return fake

@@ -584,9 +584,9 @@ def test_output_folder_that_holds_something_else(
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("run.json", '{"format_version": 1, "ha'),
+        ("run.json", '{"format_version": 2, "ha'),
         ("run.json", '{"format_version": 99}'),
-        ("limits.json", '{"format_version": 1, "limits": ['),
+        ("limits.json", '{"format_version": 2, "limits": ['),
         ("limits.json", '{"format_version": 99}'),
         ("posteriors/mu_numu.nc", "CDF"),
     ],

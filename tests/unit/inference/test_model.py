@@ -212,12 +212,11 @@ def test_coordinates_are_named(on_axis: Experiment) -> None:
     model, coords = case.model, case.model.coords
     assert coords["coupling"] == ("q_nue", "r2_nue")
     assert coords["pull"] == ("flux_norm", "wrong_sign", "electron_flavour", "ccqe", "pi0")
-    assert coords["component"] == on_axis.model.component_names
     assert len(coords["obs"]) == on_axis.data.size
     assert model.named_vars_to_dims["theta"] == ("coupling",)
     assert model.named_vars_to_dims["pulls"] == ("pull",)
     assert model.named_vars_to_dims["n"] == ("obs",)
-    assert model.named_vars_to_dims["templates"] == ("component", "monomial", "obs")
+    assert model.named_vars_to_dims["counts"] == ("obs",)
 
 
 def test_one_structure_serves_signed_and_folded_couplings(folded: Case, signed: Case, case: Case) -> None:

@@ -16,7 +16,7 @@ from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.laplace import laplace_posterior, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior, coupling_prior
-from bayesnu.inference.sampling import Draws, Sampler
+from bayesnu.inference.sampling import SAMPLE_STATS, Draws, Sampler
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.diagnostics import Diagnostics, diagnose
 from bayesnu.results.fits import RunArguments, fit_jointly
@@ -123,6 +123,7 @@ def test_pulls_are_fractions(linear: Fit) -> None:
 
 def test_sample_statistics_are_kept_by_chain_and_draw(linear: Fit) -> None:
     stats = linear.draws.sample_stats
+    assert set(stats.data_vars) == set(SAMPLE_STATS)
     assert {"diverging", "energy"} <= set(stats.data_vars)
     assert {stats[name].dims for name in stats.data_vars} == {("chain", "draw")}
 
