@@ -89,7 +89,8 @@ def _draw_posterior(axes: Axes, panel: DensityPanel) -> None:
     visible = panel.grid[panel.density > 1e-4 * panel.density.max()]
     exponent = exponent_of([visible[0], visible[-1]])
     unit = 10.0**exponent
-    axes.hist(panel.draws / unit, bins=80, density=True, color=NUTS_COLOUR, alpha=0.35, label="posterior, NUTS draws")
+    heights, edges = np.histogram(panel.draws / unit, bins=80, density=True)
+    axes.stairs(heights, edges, fill=True, color=NUTS_COLOUR, alpha=0.35, label="posterior, NUTS draws")
     axes.plot(panel.grid / unit, panel.density * unit, color=GRID_COLOUR, lw=1.4, label="posterior, Laplace grid")
     axes.plot(panel.grid / unit, panel.prior_density * unit, color=PRIOR_COLOUR, ls="--", lw=1.4, label="prior")
     for k, (low, high) in enumerate(panel.interval):

@@ -31,7 +31,8 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     if engine is not None:
         # Lay out once, not once per file.
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        # None rather than "none", whose place-holder makes every save draw twice.
+        figure.set_layout_engine(None)
     for suffix, options in ((".png", {"dpi": 100}), (".pdf", {})):
         write_atomically(
             folder / f"{name}{suffix}",
