@@ -21,7 +21,8 @@ from bayesnu import __version__
 from bayesnu.errors import BayesnuError, DataError, UsageError
 
 if TYPE_CHECKING:
-    from bayesnu.experiment.setup import Experiment
+    from bayesnu.experiment.base import Experiment
+    from bayesnu.results.intervals import IntervalSet
 
 app = typer.Typer(
     help="Bayesian inference on the electromagnetic properties of neutrinos.",
@@ -62,6 +63,14 @@ def print_tables(*tables: Any) -> None:
     console = Console(width=None if sys.stdout.isatty() else 200)
     for table in tables:
         console.print(table)
+
+
+def show(format_: Format, content: dict[str, Any], tables: Callable[[], Sequence[Any]]) -> None:
+    """Print a result as JSON or as tables."""
+    if format_ is Format.json:
+        print(json.dumps(content, allow_nan=False))
+    else:
+        print_tables(*tables())
 
 
 @contextmanager
@@ -172,16 +181,23 @@ def predict(
     override: Override = None,
 ) -> None:
     """Print the expected counts per exposure, channel and bin."""
-    from bayesnu.experiment.prediction import predict as predict_counts
+    from bayesnu.experiment.electron import ElectronExperiment
+    from bayesnu.experiment.prediction import predict as predict_electrons
     from bayesnu.experiment.prediction import prediction_json
+    from bayesnu.experiment.recoil import RecoilExperiment
+    from bayesnu.experiment.recoil_prediction import predict_recoils, recoil_prediction_json
+    from bayesnu.experiment.setup import with_parameters
+    from bayesnu.report.tables import prediction_tables, recoil_prediction_tables
 
-    prediction = predict_counts(load(model, override), name_values("--set", set_), name_values("--pull", pull))
-    if format_ is Format.json:
-        print(json.dumps(prediction_json(prediction), allow_nan=False))
-        return
-    from bayesnu.report.tables import prediction_tables
-
-    print_tables(*prediction_tables(prediction))
+    values, pulls = name_values("--set", set_), name_values("--pull", pull)
+    mass = {"m_N": values.pop("m_N")} if "m_N" in values else {}
+    experiment = with_parameters(load(model, override), mass)
+    if isinstance(experiment, RecoilExperiment):
+        recoils = predict_recoils(experiment, values, pulls)
+        show(format_, recoil_prediction_json(recoils), lambda: recoil_prediction_tables(recoils))
+    elif isinstance(experiment, ElectronExperiment):
+        electrons = predict_electrons(experiment, values, pulls)
+        show(format_, prediction_json(electrons), lambda: prediction_tables(electrons))
 
 
 @app.command()
@@ -195,32 +211,61 @@ def limit(
     draws: Draws = None,
     chains: Chains = None,
     seed: Seed = None,
+    at: Annotated[list[str] | None, typer.Option(metavar="m_N=VALUE", help="Fix the mass of N, in MeV.")] = None,
+    scan: Annotated[
+        str | None, typer.Option(metavar="m_N=LOW:HIGH:N[:log]", help="A limit at each of N masses of N, in MeV.")
+    ] = None,
     format_: FormatOption = Format.table,
     override: Override = None,
 ) -> None:
     """Print the limit on one coupling by one method."""
-    from bayesnu.results.limits import interval_json
+    from bayesnu.experiment.setup import with_parameters
+    from bayesnu.report.tables import interval_table, scan_table
+    from bayesnu.results.limits import interval_json, scan_json
     from bayesnu.results.limits import limit as compute_limit
 
-    experiment = load(model, override)
-    interval = compute_limit(
-        experiment,
-        coupling,
-        method=method,
-        variance=variance,
-        cl=cl,
-        kind=kind,
-        draws=draws,
-        chains=chains,
-        seed=seed,
-        notice=notice,
-    )
-    if format_ is Format.json:
-        print(json.dumps(interval_json(experiment.card.name, interval), allow_nan=False))
-        return
-    from bayesnu.report.tables import interval_table
+    if at and scan:
+        raise UsageError(f"--at {at[0]}: give either --at or --scan")
+    masses = read_scan(scan) if scan else []
+    experiment = with_parameters(load(model, override), name_values("--at", at))
 
-    print_tables(interval_table(experiment.card.name, interval))
+    def bound(where: Experiment) -> IntervalSet:
+        return compute_limit(
+            where,
+            coupling,
+            method=method,
+            variance=variance,
+            cl=cl,
+            kind=kind,
+            draws=draws,
+            chains=chains,
+            seed=seed,
+            notice=notice,
+        )
+
+    name = experiment.card.name
+    if not masses:
+        interval = bound(experiment)
+        show(format_, interval_json(name, interval), lambda: [interval_table(name, interval)])
+        return
+    points = [(mass, bound(with_parameters(experiment, {"m_N": mass}))) for mass in masses]
+    show(format_, scan_json(name, points), lambda: [scan_table(name, points)])
+
+
+def read_scan(text: str) -> list[float]:
+    """Read ``m_N=LOW:HIGH:N`` or ``m_N=LOW:HIGH:N:log``."""
+    name, _, numbers = text.partition("=")
+    low, high, count, *spacing = [*numbers.split(":"), "", "", ""][: max(3, len(numbers.split(":")))]
+    try:
+        start, stop, n = float(low), float(high), int(count)
+    except ValueError:
+        raise UsageError(f"--scan {text}: must be m_N=LOW:HIGH:N, or m_N=LOW:HIGH:N:log") from None
+    if name != "m_N" or spacing not in ([], ["log"]):
+        raise UsageError(f"--scan {text}: must be m_N=LOW:HIGH:N, or m_N=LOW:HIGH:N:log")
+    if not (0 <= start < stop < float("inf") and n >= 2 and (start > 0 or not spacing)):
+        raise UsageError(f"--scan {text}: needs 0 ≤ LOW < HIGH (0 < LOW with log) and at least 2 values")
+    ratio = [k / (n - 1) for k in range(n)]
+    return [start * (stop / start) ** r if spacing else start + (stop - start) * r for r in ratio]
 
 
 @app.command()
@@ -255,6 +300,7 @@ def response(
 ) -> None:
     """Build or find the response matrix of a card and say where it is and how precise."""
     from bayesnu.detector.store import locate_response
+    from bayesnu.experiment.setup import load_electron_experiment
     from bayesnu.experiment.templates import response_settings
 
     settings_overrides = [
@@ -262,7 +308,7 @@ def response(
         *([f"response.samples={samples}"] if samples is not None else []),
         *([f"response.seed={seed}"] if seed is not None else []),
     ]
-    experiment = load(model, settings_overrides)
+    experiment = load_electron_experiment(model, settings_overrides, notice)
     settings = response_settings(experiment.card, experiment.flux)
     total, error = experiment.templates.standard_model_error()
     worst = float((error / total)[total > 0.01 * total.sum(axis=-1, keepdims=True)].max())

@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from regions_study import JointResult
 
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.inference.profile import ProfileCurve, delta_chi2_level
 from bayesnu.physics.constants import GAUSSIAN_CHARGE, SIN2_THETA_W
 from bayesnu.physics.couplings import CHANNELS, COUPLINGS, UNIT_SYMBOLS
@@ -47,14 +47,14 @@ def axis_label(name: str, unit: float | None = None) -> str:
     return rf"${coupling.symbol}$ [${power(unit or UNITS[name])}\,{UNIT_SYMBOLS[coupling.unit]}$]"
 
 
-def per_year(experiment: Experiment, couplings: dict[str, float]) -> Array:
+def per_year(experiment: ElectronExperiment, couplings: dict[str, float]) -> Array:
     """Return signal counts per year of every exposure, shape (exposures, bins)."""
     years = np.array([exposure.years for exposure in experiment.card.exposures])
     counts = experiment.model.expected(couplings) - experiment.background
     return np.asarray(counts.reshape(years.size, -1) / years[:, None])
 
 
-def linear_part(experiment: Experiment, couplings: dict[str, float]) -> Array:
+def linear_part(experiment: ElectronExperiment, couplings: dict[str, float]) -> Array:
     """Return the counts per year that are linear in the millicharges: the interference."""
     years = np.array([exposure.years for exposure in experiment.card.exposures])
     values = experiment.templates.values[:, :, list(TERMS).index("q")] / years[:, None, None]
@@ -62,7 +62,9 @@ def linear_part(experiment: Experiment, couplings: dict[str, float]) -> Array:
     return np.asarray((weight[:, None] * values).sum(axis=1))
 
 
-def spectra(experiment: Experiment, curves: Sequence[tuple[str, Array, str, str, bool]], **options: Any) -> Figure:
+def spectra(
+    experiment: ElectronExperiment, curves: Sequence[tuple[str, Array, str, str, bool]], **options: Any
+) -> Figure:
     """Return a figure of 2 rows (modes) and 3 columns (positions) with SM, backgrounds and the given curves."""
     sm = per_year(experiment, {})
     rows: dict[str, list[Panel]] = {"neutrino": [], "antineutrino": []}
@@ -79,7 +81,7 @@ def spectra(experiment: Experiment, curves: Sequence[tuple[str, Array, str, str,
     return plot_spectra(edges, list(rows.values()), **options)
 
 
-def figure_2(experiment: Experiment) -> Figure:
+def figure_2(experiment: ElectronExperiment) -> Figure:
     """Magnetic moments of the caption of Fig. 2."""
     first, second = {"mu_numu": 1e-9}, {"mu_numu": 1e-9, "mu_nue": 5e-9}
     label = r"SM + $\mu_{\nu_\mu}=10^{-9}\mu_B$"
@@ -91,7 +93,7 @@ def figure_2(experiment: Experiment) -> Figure:
     return spectra(experiment, curves)
 
 
-def figure_5(experiment: Experiment) -> Figure:
+def figure_5(experiment: ElectronExperiment) -> Figure:
     """Millicharges of the caption of Fig. 5, converted to units of +e."""
     true = {name: -value / GAUSSIAN_CHARGE for name, value in FIGURE_5.items()}
     only = {"q_numu": true["q_numu"]}
@@ -109,7 +111,7 @@ def figure_5(experiment: Experiment) -> Figure:
     return spectra(experiment, curves, scale="symlog", note=note, ratio_label="Tot / SM")
 
 
-def figure_7(experiment: Experiment) -> Figure:
+def figure_7(experiment: ElectronExperiment) -> Figure:
     """Charge radii; the caption of Fig. 7 gives no values."""
     first = {"r2_numu": FIGURE_7["r2_numu"]}
     label = r"SM + $\langle r^2_{\nu_\mu}\rangle=10^{-32}\,\mathrm{cm}^2$"

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tables import Tables, union
 
-from bayesnu.experiment.setup import Experiment, load_experiment
-from bayesnu.inference.likelihood import Problem, Statistic, Variance, make_problem, minimise_pulls
+from bayesnu.experiment.base import Variance
+from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.setup import load_electron_experiment
+from bayesnu.inference.likelihood import Problem, Statistic, make_problem, minimise_pulls
 from bayesnu.inference.priors import coupling_prior
 from bayesnu.inference.profile import ProfileCurve, delta_chi2_intervals, profile_curve
 from bayesnu.inference.sampling import Sampler
@@ -49,7 +51,7 @@ class Limits:
     ratio: tuple[float, float]
 
 
-def all_limits(experiments: dict[str, Experiment], sampler: Sampler) -> list[Limits]:
+def all_limits(experiments: dict[str, ElectronExperiment], sampler: Sampler) -> list[Limits]:
     """Return the limits on every coupling of both scenarios by every method."""
     result = []
     for scenario, experiment in experiments.items():
@@ -166,7 +168,7 @@ def study(
     """Return and tabulate the χ² limits with some keys of the cards overridden, beside the default ones."""
     results, rows = {}, []
     for scenario, model in MODELS.items():
-        experiment = load_experiment(model, overrides)
+        experiment = load_electron_experiment(model, overrides)
         for coupling in couplings:
             found = limit(experiment, coupling)
             results[scenario, coupling] = found
@@ -197,7 +199,7 @@ def _width(interval: IntervalSet) -> float:
 def exposure_reading(reference: list[Limits], tables: Tables) -> dict[tuple[str, str], IntervalSet]:
     """Tabulate the limits if every off-axis position had 1.75 years per polarity."""
     overrides = [f"exposures.{k}.years=1.75" for k in range(2, 6)]
-    experiment = load_experiment("dune-prism", overrides)
+    experiment = load_electron_experiment("dune-prism", overrides)
     results, rows = {}, []
     for coupling in experiment.card.couplings:
         found = limit(experiment, coupling)
@@ -221,14 +223,18 @@ def exposure_reading(reference: list[Limits], tables: Tables) -> dict[tuple[str,
     return results
 
 
-def events(experiment: Experiment) -> float:
+def events(experiment: ElectronExperiment) -> float:
     """Return the SM events above threshold in all exposures."""
     years = np.array([exposure.years for exposure in experiment.card.exposures])
     return float((experiment.templates.per_year[:, :, 0].sum(axis=1) * years).sum())
 
 
 def delta_chi2_at(
-    experiment: Experiment, coupling: str, value: float, statistic: Statistic = "chi2", variance: Variance = "sm"
+    experiment: ElectronExperiment,
+    coupling: str,
+    value: float,
+    statistic: Statistic = "chi2",
+    variance: Variance = "sm",
 ) -> float:
     """Return Δχ² of one value of a coupling against 0, the best fit of Asimov data."""
     problem = make_problem(experiment, [coupling], statistic, variance)
@@ -243,7 +249,7 @@ def local_minima(curve: ProfileCurve) -> list[tuple[float, float]]:
     return [(value, delta) for value, delta in found if delta > 1e-6]
 
 
-def second_solutions(experiments: dict[str, Experiment], tables: Tables) -> dict[str, ProfileCurve]:
+def second_solutions(experiments: dict[str, ElectronExperiment], tables: Tables) -> dict[str, ProfileCurve]:
     """Tabulate every second minimum of Δχ² below 30, and return the curves of the ν_e millicharge."""
     rows, curves = [], {}
     for scenario, experiment in experiments.items():
@@ -267,7 +273,9 @@ def _without(problem: Problem, power: int) -> Problem:
     return replace(problem, model=replace(problem.model, arrays=arrays))
 
 
-def interference(experiments: dict[str, Experiment], limits: list[Limits], tables: Tables) -> list[list[object]]:
+def interference(
+    experiments: dict[str, ElectronExperiment], limits: list[Limits], tables: Tables
+) -> list[list[object]]:
     """Tabulate interference and quadratic counts of the millicharges at their 90% bounds, and limits without either."""
     linear, square = list(TERMS).index("q"), list(TERMS).index("q^2")
     counts: list[list[object]] = []
@@ -308,7 +316,7 @@ def interference(experiments: dict[str, Experiment], limits: list[Limits], table
     return counts
 
 
-def published_rows(experiment: Experiment) -> dict[tuple[str, str], NDArray[np.float64]]:
+def published_rows(experiment: ElectronExperiment) -> dict[tuple[str, str], NDArray[np.float64]]:
     """Return (scenario, coupling) to the published (low, high) in true units."""
     rows = read_published(experiment.files["comparison.published"])
     return {(row.scenario, row.coupling): np.array(row.true_units) for row in rows}

@@ -7,15 +7,17 @@ flux, Table 1 and the published limits are inputs and stay as they are.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from bayesnu.detector.response import build_response
 from bayesnu.detector.store import response_name
+from bayesnu.errors import UsageError
 from bayesnu.experiment.backgrounds import background_table, computed_backgrounds
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.load import load_card
 from bayesnu.experiment.templates import response_settings
 from bayesnu.flux.table import FluxTable, read_flux
-from bayesnu.resources import MANIFEST, data_folder, manifest_lines, shipped_models, write_text
+from bayesnu.resources import MANIFEST, data_folder, manifest_lines, write_text
 
 
 def made_for(card: Card, flux: FluxTable, description: str, keys: tuple[str, ...]) -> str:
@@ -34,11 +36,25 @@ def made_for(card: Card, flux: FluxTable, description: str, keys: tuple[str, ...
     return "".join(f"{key} = {json.dumps(values[key])}\n" for key in (*common, *keys))
 
 
+def electron_card(model: str, overrides: Sequence[str] = ()) -> Card:
+    """Return a card of ν-e scattering.
+
+    Raises
+    ------
+    UsageError
+        If it is of another kind.
+    """
+    card = load_card(model, overrides).card
+    if not isinstance(card, Card):
+        raise UsageError(f"{model}: is no card of neutrino-electron scattering")
+    return card
+
+
 def main() -> None:
     """Write the files."""
     data = data_folder()
     write_text(data / MANIFEST, manifest_lines(data))
-    card = load_card("dune-prism", ['backgrounds.model="ccqe"']).card
+    card = electron_card("dune-prism", ['backgrounds.model="ccqe"'])
     flux = read_flux(data / card.flux.file)
     table = data / "backgrounds" / "dune_ccqe_pi0.csv"
     write_text(table, background_table(card, computed_backgrounds(card, flux)))
@@ -51,8 +67,8 @@ def main() -> None:
     write_text(events.with_suffix(".toml"), made_for(card, flux, description, ("threshold_mev",)))
     write_text(data / MANIFEST, manifest_lines(data))
     wanted = {}
-    for name in shipped_models():
-        settings = response_settings(load_card(name).card, flux)
+    for name in ("dune-on-axis", "dune-prism"):
+        settings = response_settings(electron_card(name), flux)
         wanted[response_name(settings)] = settings
     for path in (data / "responses").glob("*.nc"):
         if path.name not in wanted:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tables import Tables
 
-from bayesnu.experiment.setup import load_experiment
+from bayesnu.experiment.setup import load_electron_experiment
 from bayesnu.inference.laplace import GridPosterior2D, laplace_posterior_2d
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.priors import Prior
@@ -77,7 +77,7 @@ def joint_result(scenario: str, model: str, plane: Plane, sampler: Sampler, seed
     from arviz_stats.base import array_stats
     from scipy.interpolate import RegularGridInterpolator
 
-    experiment = load_experiment(model, joint_overrides(plane))
+    experiment = load_electron_experiment(model, joint_overrides(plane))
     x, y = (np.linspace(*reach, plane.points) for reach in (plane.x, plane.y))
     profile = profile_grid(make_problem(experiment, plane.couplings, "chi2"), x, y)
     first, second = (COUPLINGS[name] for name in plane.couplings)

@@ -34,7 +34,8 @@ from regions_study import PLANES, joint_result, write_regions
 from statements import write_statements
 from tables import Tables
 
-from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.setup import load_electron_experiment
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.plotting.fluxes import plot_fluxes
@@ -51,7 +52,7 @@ def save(figure: Figure, name: str) -> None:
         figure.set_layout_engine("none")  # the second file keeps the layout found for the first
 
 
-def table_1(absolute: Experiment, table: Experiment, tables: Tables) -> None:
+def table_1(absolute: ElectronExperiment, table: ElectronExperiment, tables: Tables) -> None:
     """Tabulate SM events per year, absolute and normalised to the paper's Table 1."""
     rows = []
     for k, exposure in enumerate(absolute.card.exposures):
@@ -75,12 +76,12 @@ def main() -> None:
     for name in ("figures", "tables"):
         (FOLDER / name).mkdir(exist_ok=True)
     tables = Tables(FOLDER / "tables")
-    experiments = {scenario: load_experiment(model) for scenario, model in MODELS.items()}
+    experiments = {scenario: load_electron_experiment(model) for scenario, model in MODELS.items()}
     one_year = [f"exposures.{k}.years=1" for k in range(6)]
-    yearly = load_experiment("dune-prism", one_year)
+    yearly = load_electron_experiment("dune-prism", one_year)
 
     step("Table 1 and the spectra")
-    table_1(load_experiment("dune-prism", [*one_year, "flux.normalisation=absolute"]), yearly, tables)
+    table_1(load_electron_experiment("dune-prism", [*one_year, "flux.normalisation=absolute"]), yearly, tables)
     flux = yearly.flux
     save(plot_fluxes([flux.labelled(mode, position) for mode, position in flux.spectra]), "fig1_fluxes")
     save(figure_2(yearly), "fig2_magnetic_moment")
@@ -104,7 +105,7 @@ def main() -> None:
     printed = study("as_printed", title, ['physics.millicharge="as-printed"'], ["q_nue", "q_numu"], limits, tables)
     curves = second_solutions(experiments, tables)
     save(figure_second_solution(curves, limits), "study_second_solution")
-    longer = load_experiment("dune-prism", [f"exposures.{k}.years=1.75" for k in range(2, 6)])
+    longer = load_electron_experiment("dune-prism", [f"exposures.{k}.years=1.75" for k in range(2, 6)])
     longer_limits = exposure_reading(limits, tables)
     terms = interference(experiments, limits, tables)
 

@@ -9,7 +9,7 @@ import numpy as np
 from limits_study import Limits, delta_chi2_at, events
 from tables import Tables
 
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.physics.constants import GAUSSIAN_CHARGE
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.physics.electron import standard_model_charge_radius
@@ -20,10 +20,10 @@ Sets = dict[tuple[str, str], IntervalSet]
 
 
 def write_statements(
-    experiments: dict[str, Experiment],
+    experiments: dict[str, ElectronExperiment],
     limits: Sequence[Limits],
     terms: Sequence[Sequence[object]],
-    longer: Experiment,
+    longer: ElectronExperiment,
     longer_limits: Sets,
     printed: Sets,
     tables: Tables,
@@ -59,7 +59,7 @@ def write_statements(
     tables.write("statements", "The paper's statements", ["statement", "paper", "this code (χ², sm, 90%)"], rows)
 
 
-def event_rows(experiments: dict[str, Experiment], longer: Experiment) -> list[list[str]]:
+def event_rows(experiments: dict[str, ElectronExperiment], longer: ElectronExperiment) -> list[list[str]]:
     """Return the rows on numbers of events."""
     on, prism, more = (events(e) for e in (experiments["on-axis"], experiments["prism"], longer))
     per_year = experiments["prism"].templates.per_year[:, :, 0]
@@ -106,7 +106,7 @@ def interference_text(terms: Sequence[Sequence[object]]) -> str:
 
 
 def radius_rows(
-    experiments: dict[str, Experiment],
+    experiments: dict[str, ElectronExperiment],
     found: dict[tuple[str, str], Limits],
     other: dict[tuple[str, str], PublishedLimit],
 ) -> list[list[str]]:

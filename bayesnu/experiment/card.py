@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from bayesnu.detector.settings import Method
 from bayesnu.errors import nearest
 from bayesnu.physics.constants import MATERIALS, SIN2_THETA_W
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC
 from bayesnu.physics.electron import MillichargeForm
 
 Positive = Annotated[float, Field(gt=0)]
@@ -200,34 +200,31 @@ class Comparison(Table):
     scenario: str
 
 
-class Card(Table):
-    """A whole card."""
+class AnalysisCard(Table):
+    """What every card has.
+
+    ``known_couplings`` are those that the kind of scattering has.
+    """
+
+    known_couplings: ClassVar[tuple[str, ...]] = tuple(COUPLINGS)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: str
     source: Source
-    physics: Physics = Physics()
-    target: Target
-    detector: Detector
-    response: Response = Response()
-    flux: Flux
-    backgrounds: Backgrounds
-    pulls: Pulls
     couplings: dict[str, CouplingCard]
-    exposures: Annotated[list[Exposure], Field(min_length=1)]
     comparison: Comparison | None = None
 
     @field_validator("couplings", mode="before")
     @classmethod
     def _known_couplings(cls, couplings: Any) -> Any:
         if couplings == {}:
-            raise ValueError(f"at least one coupling is needed; allowed are {', '.join(COUPLINGS)}")
+            raise ValueError(f"at least one coupling is needed; allowed are {', '.join(cls.known_couplings)}")
         for name in couplings if isinstance(couplings, dict) else ():
-            if name not in COUPLINGS:
+            if name not in cls.known_couplings:
                 raise PydanticCustomError(
                     "unknown_key",
                     "unknown coupling; allowed are {names}",
-                    {"key": name, "names": f"{', '.join(COUPLINGS)}{nearest(name, COUPLINGS)}"},
+                    {"key": name, "names": f"{', '.join(cls.known_couplings)}{nearest(name, cls.known_couplings)}"},
                 )
         return couplings
 
@@ -239,6 +236,22 @@ class Card(Table):
                 _check_prior(name, coupling.prior)
         return couplings
 
+
+class Card(AnalysisCard):
+    """A card of neutrino-electron scattering."""
+
+    known_couplings: ClassVar[tuple[str, ...]] = ELECTROMAGNETIC
+
+    scattering: Literal["electron"] = "electron"
+    physics: Physics = Physics()
+    target: Target
+    detector: Detector
+    response: Response = Response()
+    flux: Flux
+    backgrounds: Backgrounds
+    pulls: Pulls
+    exposures: Annotated[list[Exposure], Field(min_length=1)]
+
     @field_validator("exposures")
     @classmethod
     def _distinct_exposures(cls, exposures: list[Exposure], info: ValidationInfo) -> list[Exposure]:
@@ -246,22 +259,22 @@ class Card(Table):
         for index, exposure in enumerate(exposures):
             pair = (exposure.mode, exposure.position_m)
             if pair in seen:
-                raise _at(str(index), f"mode '{pair[0]}' at position_m = {pair[1]:g} stands twice; add the years up")
+                raise below(str(index), f"mode '{pair[0]}' at position_m = {pair[1]:g} stands twice; add the years up")
             seen.add(pair)
         detector: Detector | None = info.data.get("detector")
         given = [exposure.observed_counts is not None for exposure in exposures]
         if any(given) and not all(given):
-            raise _at(f"{given.index(False)}.observed_counts", "missing; give counts for all exposures or for none")
+            raise below(f"{given.index(False)}.observed_counts", "missing; give counts for all exposures or for none")
         if any(given) and detector is not None:
             bins = len(detector.bin_edges_mev) - 1
             for index, exposure in enumerate(exposures):
                 found = len(exposure.observed_counts or [])
                 if found != bins:
-                    raise _at(f"{index}.observed_counts", f"has {found} values, the detector has {bins} bins")
+                    raise below(f"{index}.observed_counts", f"has {found} values, the detector has {bins} bins")
         return exposures
 
 
-def _at(key: str, message: str) -> PydanticCustomError:
+def below(key: str, message: str) -> PydanticCustomError:
     """An error at a key below the validated one."""
     return PydanticCustomError("below", "{text}", {"key": key, "text": message})
 
@@ -269,11 +282,11 @@ def _at(key: str, message: str) -> PydanticCustomError:
 def _check_prior(name: str, prior: PriorCard) -> None:
     """Refuse a prior with low ≥ high, or one that reaches outside the physical region."""
     if isinstance(prior, UniformPrior | LogUniformPrior) and prior.low >= prior.high:
-        raise _at(f"{name}.prior", f"low = {prior.low:g} must be below high = {prior.high:g}")
+        raise below(f"{name}.prior", f"low = {prior.low:g} must be below high = {prior.high:g}")
     squared_only = COUPLINGS[name].squared_only
     if squared_only and isinstance(prior, UniformPrior) and prior.low < 0:
-        raise _at(f"{name}.prior.low", f"{prior.low:g}: a magnetic moment is at least 0")
+        raise below(f"{name}.prior.low", f"{prior.low:g}: a moment is at least 0")
     if isinstance(prior, UniformSquaredPrior) and not squared_only:
-        raise _at(f"{name}.prior.kind", "'uniform-squared' is for couplings that enter squared only (mu_nue, mu_numu)")
+        raise below(f"{name}.prior.kind", "'uniform-squared' is for couplings that enter squared only (moments)")
     if isinstance(prior, UniformPrior) and not math.isfinite(prior.high - prior.low):
-        raise _at(f"{name}.prior", "the range high - low must be finite")
+        raise below(f"{name}.prior", "the range high - low must be finite")

@@ -1,7 +1,8 @@
 """Expected counts: one labelled array weighted by monomials of the couplings and factors of the pulls.
 
-λ_i = Σ_component Π_p (1 + f_p) Σ_monomial Π_j θ_j^n · A[component, monomial, i]
+λ_i = Σ_component Π_p (1 + f_p)^k Σ_monomial Π_j θ_j^n · A[component, monomial, i]
 
+with k = 0 or 1 where a pull scales counts, and 0, 1, 2 for the parts of a quadratic morph.
 The functions use operators that NumPy and PyTensor share, so that the
 frequentist and the Bayesian answer come from one likelihood.
 """
@@ -20,7 +21,7 @@ from bayesnu.errors import UsageError, unknown_name
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.templates import Templates
-from bayesnu.physics.couplings import CHANNELS, COUPLINGS
+from bayesnu.physics.couplings import CHANNELS, ELECTROMAGNETIC
 from bayesnu.physics.electron import TERMS
 
 Array = NDArray[np.float64]
@@ -39,13 +40,16 @@ class CountModel:
     monomials : tuple
         Each a tuple of (index of coupling, power); the empty one is the constant.
     components : tuple of tuple of int
-        For each component, the indices of the pulls that scale it.
+        For each component, the indices of the pulls that scale it; twice for a square.
     component_names : tuple of str
         Labels of the components.
     pulls : tuple of str
         Pull names.
     widths : ndarray, shape (pulls,)
         One-sigma widths as fractions.
+    free : tuple of str
+        Pulls without a constraint (a flat prior, no penalty), which the data alone determine; for these the width
+        is only the unit in which they are minimised and sampled.
     arrays : ndarray, shape (components, monomials, obs)
         Counts per unit of the monomial.
     """
@@ -57,15 +61,23 @@ class CountModel:
     pulls: tuple[str, ...]
     widths: Array
     arrays: Array
+    free: tuple[str, ...] = ()
 
     @cached_property
     def membership(self) -> Array:
-        """1 where a pull scales a component, else 0; shape (components, pulls)."""
+        """The power of each pull's factor in each component; shape (components, pulls)."""
         indices = range(len(self.pulls))
-        return np.array([[float(p in members) for p in indices] for members in self.components])
+        return np.array([[float(members.count(p)) for p in indices] for members in self.components])
+
+    @cached_property
+    def constraint(self) -> Array:
+        """1 for a pull with a normal constraint, 0 for a free one; shape (pulls,)."""
+        return np.array([float(name not in self.free) for name in self.pulls])
 
     def pull_factors(self, pulls: Any, product: Callable[..., Any] = np.prod) -> Any:
-        """Return Π_p (1 + f_p) of each component: (…, pulls) → (…, components)."""
+        """Return Π_p (1 + f_p)^k of each component: (…, pulls) → (…, components)."""
+        if self.membership.max() > 1:
+            return product((1 + pulls[..., None, :]) ** self.membership, axis=-1)
         return product(1 + self.membership * pulls[..., None, :], axis=-1)
 
     def monomial_values(self, couplings: Any, stack: Callable[[list[Any]], Any] = np.stack) -> Any:
@@ -97,10 +109,16 @@ class CountModel:
         f = np.array([given.get(name, 0.0) for name in self.pulls])
         return np.asarray(expected_counts(self.arrays, self.monomial_values(theta), self.pull_factors(f)))
 
+    def depends_on(self, coupling: str) -> bool:
+        """Return whether any count depends on a coupling."""
+        j = self.couplings.index(coupling)
+        own = [m for m, monomial in enumerate(self.monomials) if any(k == j for k, _ in monomial)]
+        return bool(np.any(self.arrays[:, own] != 0))
+
     def restrict(self, couplings: Sequence[str], scales: Sequence[float]) -> CountModel:
         """Return the model of some couplings, in units of ``scales``, the others held at 0.
 
-        All monomials up to the second power that some flavour has are kept, zero
+        All monomials up to the second power, or the highest that a coupling has, are kept, zero
         or not, so that models of any one coupling have the same shape.
         """
         kept = [self.couplings.index(name) for name in couplings]
@@ -118,7 +136,14 @@ class CountModel:
         zero = np.zeros((len(self.components), self.arrays.shape[2]))
         arrays = np.stack([sources.get(monomial, zero) for monomial in wanted], axis=1)
         return CountModel(
-            tuple(couplings), tuple(wanted), self.components, self.component_names, self.pulls, self.widths, arrays
+            tuple(couplings),
+            tuple(wanted),
+            self.components,
+            self.component_names,
+            self.pulls,
+            self.widths,
+            arrays,
+            self.free,
         )
 
 
@@ -170,7 +195,7 @@ def build_count_model(card: Card, templates: Templates, backgrounds: Array) -> C
     n_bins = templates.values.shape[3]
     n_obs = len(card.exposures) * n_bins
     blocks: dict[tuple[int, Monomial], Array] = {}
-    order = list(COUPLINGS)
+    order = list(ELECTROMAGNETIC)
     monomials: dict[Monomial, None] = {(): None}
 
     def component(members: Sequence[str], label: str) -> int:

@@ -13,18 +13,34 @@ from pydantic import BaseModel, ValidationError
 
 from bayesnu.errors import CardError, nearest
 from bayesnu.experiment.card import Card
+from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.resources import find_card
 
 # Setting one of a pair by an override replaces the other.
 ALTERNATIVES = {("backgrounds", "file"): "model", ("backgrounds", "model"): "file"}
-PATH_KEYS = (("flux", "file"), ("flux", "event_table"), ("backgrounds", "file"), ("comparison", "published"))
+PATH_KEYS = (
+    ("flux", "file"),
+    ("flux", "event_table"),
+    ("backgrounds", "file"),
+    ("counts", "file"),
+    ("comparison", "published"),
+)
+SCHEMAS: dict[str, type[Card] | type[RecoilCard]] = {"electron": Card, "nucleus": RecoilCard}
+"""The schema of each kind of scattering."""
+KINDS = {
+    "prior": ("half-normal", "log-uniform", "normal", "uniform", "uniform-squared"),
+    "detector": ("phonons", "photoelectrons"),
+}
+"""The allowed values of ``kind`` in each table that has one."""
+TAGS = {kind for kinds in KINDS.values() for kind in kinds}
+"""What pydantic adds to the location of an error inside such a table; no keys of the card."""
 
 
 @dataclass(frozen=True)
 class LoadedCard:
     """A validated card, the file it came from, and where each of its paths is looked up first."""
 
-    card: Card
+    card: Card | RecoilCard
     path: Path
     overrides: tuple[str, ...]
     folders: dict[tuple[str, str], tuple[Path, ...]]
@@ -110,8 +126,13 @@ def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
         for key in PATH_KEYS:
             if parts[: len(key)] == list(key) or parts == [key[0]]:
                 folders[key] = (Path.cwd(), path.parent)
+    scattering = content.get("scattering", "electron")
+    if scattering not in SCHEMAS:
+        raise CardError(
+            f"{path}: scattering = {scattering!r}: allowed are {', '.join(SCHEMAS)}{nearest(str(scattering), SCHEMAS)}"
+        )
     try:
-        card = Card.model_validate(content)
+        card = SCHEMAS[scattering].model_validate(content)
     except ValidationError as error:
         where = f"{path} (with -o {' -o '.join(overrides)})" if overrides else str(path)
         raise CardError(f"{where}: {describe(error)}") from error
@@ -122,16 +143,13 @@ def describe(error: ValidationError) -> str:
     """Return the first problem of a validation error as ``key = value: message``."""
     problem = error.errors(include_url=False)[0]
     context = problem.get("ctx", {})
-    # A union of priors adds the tag of the chosen one to the location; it is no key of the card.
-    tags = {"uniform", "normal", "half-normal", "uniform-squared", "log-uniform"}
-    parts = [str(part) for part in problem["loc"] if str(part) not in tags]
+    parts = [str(part) for part in problem["loc"] if str(part) not in TAGS]
     if "key" in context and problem["type"] in ("unknown_key", "below"):
         parts.append(str(context["key"]))
     value = problem["input"]
     allowed = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags") or ""))
     if problem["type"] == "union_tag_not_found":
-        kinds = ", ".join(sorted(tags))
-        return f"{'.'.join(parts)}.kind: missing; allowed are {kinds}"
+        return f"{'.'.join(parts)}.kind: missing; allowed are {', '.join(KINDS[parts[-1]])}"
     if problem["type"] in ("model_type", "dict_type", "model_attributes_type"):
         return f"{'.'.join(parts)} = {problem['input']!r}: must be a table"
     if problem["type"] == "union_tag_invalid":

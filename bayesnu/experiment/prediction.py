@@ -1,4 +1,4 @@
-"""Expected counts per exposure, channel and bin at given couplings and pulls."""
+"""Expected counts of ν-e scattering per exposure, channel and bin at given couplings and pulls."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.backgrounds import BACKGROUNDS
+from bayesnu.experiment.base import finite
+from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.expectation import channel_pulls, check_pulls, pull_names
-from bayesnu.experiment.setup import Experiment, finite
 from bayesnu.physics.couplings import CHANNELS, check_values
 from bayesnu.physics.electron import TERMS
 
@@ -60,12 +61,12 @@ class Prediction:
     exposures: tuple[ExposurePrediction, ...]
 
 
-def predict(experiment: Experiment, couplings: Mapping[str, float], pulls: Mapping[str, float]) -> Prediction:
-    """Return the expected counts of a card.
+def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pulls: Mapping[str, float]) -> Prediction:
+    """Return the expected counts of a card of ν-e scattering.
 
     Parameters
     ----------
-    experiment : Experiment
+    experiment : ElectronExperiment
     couplings : mapping
         Name to value in μ_B, e or cm²; those left out are 0.
     pulls : mapping

@@ -122,8 +122,8 @@ def beta_spectrum(end_point_mev: float, energy_mev: ArrayLike) -> Array:
     return np.where((E < 0) | (end_point_mev < E), 0.0, shape(np.clip(E, 0.0, end_point_mev)) / norm)
 
 
-def fissions_per_second(power_gw: float, fractions: Mapping[str, float]) -> float:
-    """Return the fission rate of a core: P/⟨E_f⟩.
+def check_fractions(fractions: Mapping[str, float]) -> None:
+    """Check fission fractions.
 
     Raises
     ------
@@ -138,6 +138,11 @@ def fissions_per_second(power_gw: float, fractions: Mapping[str, float]) -> floa
     total = math.fsum(fractions.values())
     if not abs(total - 1) < 1e-3:
         raise UsageError(f"fission fractions add up to {total:g}: must be 1 within 0.001")
+
+
+def fissions_per_second(power_gw: float, fractions: Mapping[str, float]) -> float:
+    """Return the fission rate of a core: P/⟨E_f⟩; raises as `check_fractions`."""
+    check_fractions(fractions)
     mean = sum(fraction * ISOTOPES[name].energy_per_fission_mev for name, fraction in fractions.items())
     return power_gw * 1e9 / (mean * JOULE_PER_MEV)
 

@@ -39,6 +39,23 @@ def michel_numubar(energy_mev: ArrayLike) -> Array:
     return np.where((x >= 0) & (x <= 1), 2 / END_POINT_MEV * x**2 * (3 - 2 * x), 0.0)
 
 
+def arrived(channel: str, window_us: float) -> float:
+    """Return the share of a species that arrives between 0 and the end of a window: the sum of the timing histogram.
+
+    Raises
+    ------
+    UsageError
+        If the window is not a whole number of the histogram's bins.
+    """
+    timing = PROMPT_TIMING if channel == "numu" else DELAYED_TIMING
+    bins = round(window_us / TIME_BIN_US)
+    if not (1 <= bins <= len(timing) and math.isclose(bins * TIME_BIN_US, window_us)):
+        raise UsageError(
+            f"window_us = {window_us:g}: must be a multiple of {TIME_BIN_US:g} up to {TIME_BIN_US * len(timing):g}"
+        )
+    return math.fsum(timing[:bins])
+
+
 def fluence(protons_on_target: float, neutrinos_per_proton: float, distance_m: float) -> float:
     """Return neutrinos of each flavour per cm² at a distance: N_POT r/(4πL²).
 

@@ -5,7 +5,7 @@ Two statistics share the expected counts λ of `bayesnu.experiment.expectation`:
     poisson   2 Σ [λ - n + n ln(n/λ)] + Σ z²
     chi2      Σ (n - λ)²/V + Σ z², (3.1): V is N_SM, or N_SM + B
 
-with pulls f = σ z. In (3.1) the data are N_SM without background and only α B
+with pulls f = σ z; free pulls have no z² term. In (3.1) the data are N_SM without background and only α B
 enters; adding the nominal B to both leaves n - λ as it is.
 """
 
@@ -20,14 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.experiment.base import Experiment, Variance
 from bayesnu.experiment.expectation import CountModel
-from bayesnu.experiment.setup import Experiment
 from bayesnu.physics.couplings import COUPLINGS
 
 Array = NDArray[np.float64]
 Statistic = Literal["poisson", "chi2"]
-Variance = Literal["sm", "sm+background"]
-VARIANCES = ("sm", "sm+background")
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def coupling_scale(model: CountModel, coupling: str) -> float:
     j = model.couplings.index(coupling)
     reference = model.expected()
     unit = []
-    for power in (1, 2):
+    for power in (1, 2, 4):
         monomial = ((j, power),)
         if monomial in model.monomials:
             change = model.arrays[:, model.monomials.index(monomial)].sum(axis=0)
@@ -137,9 +135,18 @@ def make_problem(
     experiment: Experiment,
     couplings: Sequence[str],
     statistic: Statistic = "poisson",
-    variance: Variance = "sm",
+    variance: Variance | None = None,
 ) -> Problem:
     """Gather what a fit of some couplings needs.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    couplings : sequence of str
+        Those that are free.
+    statistic : {"poisson", "chi2"}
+    variance : {"sm", "sm+background"}, optional
+        V of (3.1); the experiment's first by default.
 
     Raises
     ------
@@ -148,6 +155,7 @@ def make_problem(
     """
     names = tuple(experiment.fitted(name) for name in couplings)
     scales = np.array([coupling_scale(experiment.model, name) for name in names])
+    variance = variance or experiment.variances[0]
     spread = experiment.signal_sm + (experiment.background if variance == "sm+background" else 0.0)
     if statistic == "chi2" and not (spread > 0).all():
         raise UsageError(
@@ -180,11 +188,12 @@ def _factor_slopes(model: CountModel, z: Array) -> tuple[Array, Array, Array]:
     Shapes (g, c), (g, c, p) and (g, c, p, p).
     """
     value = model.pull_factors(model.widths * z)
-    slope = model.membership * (model.widths / (1 + model.widths * z))[:, None, :]
+    unit = (model.widths / (1 + model.widths * z))[:, None, :]
+    slope = model.membership * unit
     first = value[:, :, None] * slope
     second = first[:, :, :, None] * slope[:, :, None, :]
     p = np.arange(len(model.pulls))
-    second[:, :, p, p] = 0.0
+    second[:, :, p, p] = value[:, :, None] * model.membership * (model.membership - 1) * unit**2
     return value, first, second
 
 
@@ -224,14 +233,14 @@ def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tol
     strengths = model.signal_strengths(np.atleast_2d(couplings))
     n_points, n_pulls = strengths.shape[0], len(model.pulls)
     z = np.zeros((n_points, n_pulls))
-    identity = np.eye(n_pulls)
+    constraint = model.constraint
     converged = np.zeros(n_points, dtype=bool)
 
     def value_at(points: NDArray[np.intp], z_new: Array) -> Array:
         factor = model.pull_factors(model.widths * z_new)
         expected = (factor[:, :, None] * strengths[points]).sum(axis=1)
         valid = (1 + model.widths * z_new > 0).all(axis=1)
-        return np.where(valid, _statistic(problem, expected)[0] + (z_new**2).sum(axis=1), np.inf)
+        return np.where(valid, _statistic(problem, expected)[0] + (constraint * z_new**2).sum(axis=1), np.inf)
 
     def derivatives(points: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         factor, first, second = _factor_slopes(model, z[points])
@@ -239,10 +248,10 @@ def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tol
         expected = (factor[:, :, None] * counts).sum(axis=1)
         _, d1, d2 = _statistic(problem, expected)
         jacobian = np.einsum("gcp,gco->gpo", first, counts)
-        gradient = (jacobian * d1[:, None, :]).sum(axis=2) + 2 * z[points]
+        gradient = (jacobian * d1[:, None, :]).sum(axis=2) + 2 * constraint * z[points]
         gauss_newton = np.einsum("gpo,gqo->gpq", jacobian * np.broadcast_to(d2, expected.shape)[:, None, :], jacobian)
         curvature = np.einsum("gcpq,gc->gpq", second, (counts * d1[:, None, :]).sum(axis=2))
-        return gradient, gauss_newton + 2 * identity, curvature
+        return gradient, gauss_newton + 2 * np.diag(constraint), curvature
 
     value = value_at(np.arange(n_points), z)
     active = np.arange(n_points)

@@ -101,8 +101,8 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         centre, spread = inputs["frame_centre"], inputs["frame_spread"]
         shift = centre[:, 0] + (centre[:, 1:] * x ** np.arange(1, DEGREE + 1)[None, :]).sum(1)
         z = shift + (spread * w[None, :]).sum(1)
-        # z ~ N(0, 1) is the prior; w carries a density of its own, which is taken out again.
-        pm.Potential("pull_prior", ((w**2).sum() - (z**2).sum()) / 2)
+        # z ~ N(0, 1) is the prior, or flat for a free pull; w carries a density of its own, which is taken out again.
+        pm.Potential("pull_prior", ((w**2).sum() - (model.constraint * z**2).sum()) / 2)
         pulls = pm.Deterministic("pulls", inputs["pull_width"] * z, dims="pull")
         factors = model.pull_factors(pulls, _product)
         expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt.stack), factors)
@@ -153,4 +153,4 @@ def model_structure(problem: Problem, variables: Sequence[SampledVariable]) -> t
     """Return what a compiled model depends on besides its data."""
     model = problem.model
     kinds = tuple((v.kind, "identity" if v.map == "folded" else v.map) for v in variables)
-    return kinds, model.monomials, model.components, model.arrays.shape
+    return kinds, model.monomials, model.components, model.arrays.shape, model.free

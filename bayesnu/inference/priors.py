@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.card import (
     HalfNormalPrior,
     LogUniformPrior,
@@ -17,7 +18,6 @@ from bayesnu.experiment.card import (
     UniformPrior,
     UniformSquaredPrior,
 )
-from bayesnu.experiment.setup import Experiment
 from bayesnu.inference.likelihood import Problem, bounded_range, likelihood_range, make_problem
 from bayesnu.physics.couplings import COUPLINGS, Coupling
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,7 +18,8 @@ class Coupling:
     name : str
         The name used everywhere (Python, TOML, command line, files).
     family : str
-        ``"mu"`` (magnetic moment), ``"q"`` (millicharge) or ``"r2"`` (charge radius).
+        ``"mu"`` (magnetic moment), ``"q"`` (millicharge), ``"r2"`` (charge radius) or ``"d"`` (transition
+        moment to a sterile neutrino N, the d of `bayesnu.physics.dipole`).
     flavour : str
         ``"nue"`` or ``"numu"``.
     unit : str
@@ -38,12 +39,12 @@ class Coupling:
 
 
 def _all_couplings() -> dict[str, Coupling]:
-    units = {"mu": "mu_B", "q": "e", "r2": "cm^2"}
-    symbols = {"mu": r"\mu_{%s}", "q": r"q_{%s}", "r2": r"\langle r^2_{%s}\rangle"}
+    units = {"mu": "mu_B", "q": "e", "r2": "cm^2", "d": "mu_B"}
+    symbols = {"mu": r"\mu_{%s}", "q": r"q_{%s}", "r2": r"\langle r^2_{%s}\rangle", "d": r"d_{%s}"}
     flavours = {"nue": r"\nu_e", "numu": r"\nu_\mu"}
     return {
         f"{family}_{flavour}": Coupling(
-            f"{family}_{flavour}", family, flavour, unit, symbols[family] % tex, squared_only=family == "mu"
+            f"{family}_{flavour}", family, flavour, unit, symbols[family] % tex, squared_only=family in ("mu", "d")
         )
         for family, unit in units.items()
         for flavour, tex in flavours.items()
@@ -51,7 +52,12 @@ def _all_couplings() -> dict[str, Coupling]:
 
 
 COUPLINGS: Mapping[str, Coupling] = MappingProxyType(_all_couplings())
-"""The couplings of ν-e scattering by name, in the order of every table."""
+"""The couplings by name, in the order of every table."""
+
+ELECTROMAGNETIC = tuple(name for name, coupling in COUPLINGS.items() if coupling.family != "d")
+"""The couplings of an active flavour to itself."""
+TRANSITION = tuple(name for name in COUPLINGS if name not in ELECTROMAGNETIC)
+"""The transition moments to N; their rates depend on its mass."""
 
 
 @dataclass(frozen=True)
@@ -78,30 +84,19 @@ UNIT_SYMBOLS = MappingProxyType({"mu_B": r"\mu_B", "e": "e", "cm^2": r"\mathrm{c
 """LaTeX of the units."""
 
 
-def get_coupling(name: str) -> Coupling:
-    """Return a coupling by name.
+def check_values(values: Mapping[str, float], names: Sequence[str] = ELECTROMAGNETIC) -> dict[str, float]:
+    """Return the couplings of ``names`` with the given values, the others 0.
 
     Raises
     ------
     UsageError
-        If there is none; the message names the nearest.
+        For a name that is not among them, or a negative moment.
     """
-    if name not in COUPLINGS:
-        raise unknown_name("coupling", name, COUPLINGS)
-    return COUPLINGS[name]
-
-
-def check_values(values: Mapping[str, float]) -> dict[str, float]:
-    """Return all couplings with the given values, the others 0.
-
-    Raises
-    ------
-    UsageError
-        For an unknown name or a negative magnetic moment.
-    """
-    full = dict.fromkeys(COUPLINGS, 0.0)
+    full = dict.fromkeys(names, 0.0)
     for name, value in values.items():
-        coupling = get_coupling(name)
+        if name not in full:
+            raise unknown_name("coupling", name, names)
+        coupling = COUPLINGS[name]
         if coupling.squared_only and value < 0:
             raise UsageError(f"{name} = {value}: must be at least 0, since the counts depend on its square alone")
         full[name] = float(value)

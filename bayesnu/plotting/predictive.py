@@ -19,18 +19,23 @@ class PredictivePanel:
     Attributes
     ----------
     title : str
-    edges_mev : ndarray, shape (bins + 1,)
+    edges : ndarray, shape (bins + 1,)
     data, background, signal_sm : ndarray, shape (bins,)
     quantiles : ndarray, shape (5, bins)
         5%, 25%, 50%, 75% and 95% of the predictive counts.
+    axis_label : str
+        What the bins are of, with its unit.
+    axis_scale : {"linear", "log"}
     """
 
     title: str
-    edges_mev: Array
+    edges: Array
     data: Array
     background: Array
     signal_sm: Array
     quantiles: Array
+    axis_label: str
+    axis_scale: str = "linear"
 
 
 def plot_predictive(panels: Sequence[PredictivePanel], data_label: str) -> Figure:
@@ -49,7 +54,8 @@ def plot_predictive(panels: Sequence[PredictivePanel], data_label: str) -> Figur
     for k, panel in enumerate(panels):
         row, column = 2 * (k // columns), k % columns
         top, bottom = grid[row, column], grid[row + 1, column]
-        edges, centres = panel.edges_mev, (panel.edges_mev[1:] + panel.edges_mev[:-1]) / 2
+        edges = panel.edges
+        centres = np.sqrt(edges[1:] * edges[:-1]) if panel.axis_scale == "log" else (edges[1:] + edges[:-1]) / 2
         low, first, middle, third, high = panel.quantiles
         scale = np.sqrt(np.maximum(middle, 1.0))
         for axes, shift, norm in ((top, np.zeros_like(middle), np.ones_like(middle)), (bottom, middle, scale)):
@@ -72,7 +78,8 @@ def plot_predictive(panels: Sequence[PredictivePanel], data_label: str) -> Figur
         top.set_title(panel.title, fontsize=10)
         top.set_ylabel("counts per bin")
         bottom.set_ylabel("pull")
-        bottom.set_xlabel(r"reconstructed $E_e\theta^2$ [MeV]")
+        bottom.set_xlabel(panel.axis_label)
+        bottom.set_xscale(panel.axis_scale)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     return figure

@@ -16,6 +16,7 @@ from bayesnu.errors import RunError
 from bayesnu.report.figures import (
     KINDS,
     PER_COUPLING,
+    VARIANCE_LABELS,
     coupling_figures,
     forest_figure,
     import_plotting,
@@ -179,8 +180,11 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
         for label, item in (
             ("NUTS", credible),
             ("Laplace grid", entry["laplace"]),
-            ("χ² (3.1), variance N_SM", entry["chi2"]),
-            ("χ² (3.1), variance N_SM + B", entry["chi2_background"]),
+            *(
+                (f"χ² (3.1), variance {VARIANCE_LABELS[row['variance']]}", row)
+                for row in (entry["chi2"], entry["chi2_background"])
+                if row is not None
+            ),
             ("Poisson deviance", entry["poisson"]),
         )
     ]

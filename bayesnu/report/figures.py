@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = {"hdi": "highest density", "eti": "equal-tailed", "upper": "upper limit"}
+VARIANCE_LABELS = {"sm": "N_SM", "sm+background": "N_SM + B"}
 PER_COUPLING = ("predictive", "trace", "ranks", "energy", "pairs")
 
 
@@ -86,7 +87,7 @@ def predictive_panels(tree: xr.DataTree) -> list[PredictivePanel]:
     panels = []
     for name in dict.fromkeys(exposure.tolist()):
         own = exposure == name
-        edges = np.append(data["e_theta2_lo_mev"].values[own], data["e_theta2_hi_mev"].values[own][-1])
+        edges = np.append(data["bin_lo"].values[own], data["bin_hi"].values[own][-1])
         panels.append(
             PredictivePanel(
                 str(name),
@@ -95,6 +96,8 @@ def predictive_panels(tree: xr.DataTree) -> list[PredictivePanel]:
                 constant["background"].values[own],
                 constant["signal_sm"].values[own],
                 quantiles[:, own],
+                data["bin_lo"].attrs["long_name"],
+                data["bin_lo"].attrs.get("scale", "linear"),
             )
         )
     return panels
@@ -134,8 +137,11 @@ def forest_panels(limits: dict[str, Any]) -> list[tuple[str, list[ForestRow]]]:
             ForestRow(
                 f"credible, {KINDS[credible['kind']]} {level} (Laplace grid)", entry["laplace"]["intervals"], "laplace"
             ),
-            ForestRow(f"Δχ² {level} C.L., variance N_SM", chi2["intervals"], "chi2"),
-            ForestRow(f"Δχ² {level} C.L., variance N_SM + B", entry["chi2_background"]["intervals"], "chi2"),
+            *(
+                ForestRow(f"Δχ² {level} C.L., variance {VARIANCE_LABELS[row['variance']]}", row["intervals"], "chi2")
+                for row in (chi2, entry["chi2_background"])
+                if row is not None
+            ),
         ]
         for row in entry["comparisons"]:
             own = row["scenario"] == limits["scenario"]

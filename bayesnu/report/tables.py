@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from bayesnu.experiment.prediction import Prediction
+from bayesnu.experiment.recoil_prediction import RecoilPrediction
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import DataFile
 from bayesnu.results.comparison import FOOTNOTE
@@ -30,6 +31,8 @@ def write_bounds(low: float | None, high: float | None, exponent: int, one_sided
         a, b = _decimal(low, exponent, digits), _decimal(high, exponent, digits)
     if a is None and b is None:
         return "–"
+    if b is None and one_sided and low == 0:
+        return "none"
     if a is None or (one_sided and not (low or 0.0) > 0):
         return f"< {b}"
     return f"> {a}" if b is None else f"[{a}, {b}]"
@@ -107,8 +110,9 @@ def limits_table(limits: dict[str, Any]) -> Table:
     """Return the comparison table of a run."""
     header, rows = limits_rows(limits)
     footnotes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
+    variance = {"sm": "N_SM", "sm+background": "N_SM + B"}[limits["limits"][0]["chi2"]["variance"]]
     footnotes.append(
-        "Credible: one-sided upper limit for magnetic moments, highest-density set otherwise. χ²: (3.1), variance N_SM."
+        f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: (3.1), variance {variance}."
     )
     return _table(f"{limits['title']}: limits", header, rows, " ".join(footnotes))
 
@@ -163,6 +167,36 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
         caption = f"Signal per year above threshold, before binning: {totals}"
         tables.append(_table(title, ["E_e θ² [MeV]", *columns], rows, caption))
     return tables
+
+
+def recoil_prediction_tables(prediction: RecoilPrediction) -> list[Table]:
+    """Return a table of counts per bin for each compound."""
+    label = {"ev": "recoil [eV]", "pe": "photoelectrons"}[prediction.unit]
+    tables = []
+    for name, target in prediction.targets.items():
+        columns = {"CEvNS": target.sm, "couplings": target.signal, "background": target.background}
+        columns["total"] = target.total
+        edges = target.bin_edges
+        rows = [
+            [f"{edges[b]:.4g}–{edges[b + 1]:.4g}", *(f"{c[b]:.3g}" for c in columns.values())]
+            for b in range(target.sm.size)
+        ]
+        rows.append(["sum", *(f"{c.sum():.4g}" for c in columns.values())])
+        rate = target.sm_rate_per_kg_day
+        caption = f"CEvNS per kg and day above threshold: {rate:.4g}" if math.isfinite(rate) else None
+        title = f"{prediction.model}: {name}, m_N = {prediction.couplings['m_N']:g} MeV"
+        tables.append(_table(title, [label, *columns], rows, caption))
+    return tables
+
+
+def scan_table(model: str, points: Sequence[tuple[float, IntervalSet]]) -> Table:
+    """Return the limits at several masses of N."""
+    first = points[0][1]
+    one_sided = COUPLINGS[first.coupling].squared_only and first.kind in ("upper", "delta_chi2")
+    exponent = power_of_ten([v for _, interval in points for pair in interval.intervals for v in pair])
+    rows = [[f"{mass:.4g}", write_set(interval.intervals, exponent, one_sided)] for mass, interval in points]
+    title = f"{model}: {first.coupling} by {first.method}, {percent(first.probability)} ({first.kind})"
+    return _table(title, ["m_N [MeV]", f"{first.coupling} [10^{exponent} {first.unit}]"], rows)
 
 
 def models_table(models: Sequence[tuple[str, str, str]]) -> Table:

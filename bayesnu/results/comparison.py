@@ -53,7 +53,7 @@ class PublishedLimit:
 
 
 def read_published(path: Path) -> list[PublishedLimit]:
-    """Read published limits; rows of couplings that bayesnu does not have for ν-e scattering are left out.
+    """Read published limits; rows of couplings that bayesnu does not have are left out.
 
     A row of coupling ``q`` holds for the millicharge of every flavour.
 

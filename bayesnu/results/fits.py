@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayesnu.errors import RunError, UsageError
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior, resolve_prior

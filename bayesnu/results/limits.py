@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError, nearest, silent, unknown_name
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
-from bayesnu.inference.likelihood import VARIANCES, Problem, Variance, make_problem
+from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior, coupling_prior
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Sampler
@@ -144,14 +144,20 @@ def limit(
         raise unknown_name("method", method, METHODS)
     if variance is not None and method != "chi2":
         raise UsageError(f"variance = {variance}: is for method chi2, not {method}")
-    if variance is not None and variance not in VARIANCES:
-        raise UsageError(f"variance = {variance}: allowed are {', '.join(VARIANCES)}{nearest(variance, VARIANCES)}")
+    allowed = experiment.variances
+    if variance is not None and variance not in allowed:
+        raise UsageError(f"variance = {variance}: allowed are {', '.join(allowed)}{nearest(variance, allowed)}")
     for name, value in (("kind", kind), ("draws", draws), ("chains", chains), ("seed", seed)):
         if value is not None and method not in BAYESIAN:
             raise UsageError(f"{name} = {value}: is for the methods {', '.join(BAYESIAN)}, not {method}")
     check_counts(draws=draws, chains=chains, seed=seed)
+    if not experiment.responds(coupling):
+        notice(f"{coupling}: no count depends on it, so there is no limit (is m_N above the highest neutrino energy?)")
+        chosen = default_kind(coupling) if method in BAYESIAN else "delta_chi2"
+        everything = ((0.0 if COUPLINGS[coupling].squared_only else -math.inf, math.inf),)
+        return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, chosen, method, everything, exact(everything))
     if method == "chi2":
-        chosen_variance: Variance = "sm+background" if variance == VARIANCES[1] else "sm"
+        chosen_variance = next((v for v in allowed if v == variance), None)
         return frequentist_interval(make_problem(experiment, [coupling], "chi2", chosen_variance), cl)
     problem = make_problem(experiment, [coupling])
     if method == "poisson":
@@ -177,6 +183,19 @@ def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> 
             raise UsageError(f"{name} = {value}: must be at least {least}")
     if seed is not None and seed >= 2**32:
         raise UsageError(f"seed = {seed}: must be below {2**32}")
+
+
+def scan_json(model: str, points: Sequence[tuple[float, IntervalSet]]) -> dict[str, object]:
+    """Return the limits at several masses of N as JSON-able values."""
+    content = interval_json(model, points[0][1])
+    own = [interval_json(model, interval) for _, interval in points]
+    return {
+        **{key: content[key] for key in ("model", "coupling", "unit", "method", "cl", "kind")},
+        "points": [
+            {"m_N": mass, "intervals": item["intervals"], "mc_error": item["mc_error"]}
+            for (mass, _), item in zip(points, own, strict=True)
+        ],
+    }
 
 
 def interval_json(model: str, interval: IntervalSet) -> dict[str, object]:

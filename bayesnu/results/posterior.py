@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import RunError
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.base import Experiment
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.priors import Prior
 from bayesnu.inference.sampling import Draws
@@ -91,27 +91,21 @@ def posterior_tree(
 
     widths = problem.model.widths
     prior_theta = np.stack([prior.draw(rng, PRIOR_DRAWS) for prior in priors])[:, None, :]
-    # A pull of -1 or less would make the counts negative; a width of at most 1 leaves such draws to redraw.
-    prior_pulls = widths * rng.standard_normal((1, PRIOR_DRAWS, widths.size))
-    while (prior_pulls <= -1).any():
-        redraw = prior_pulls <= -1
-        prior_pulls[redraw] = (widths * rng.standard_normal(prior_pulls.shape))[redraw]
+    prior_pulls, prior_counts = _prior_pulls(problem, prior_theta, rng)
     expected = expectation(draws.theta, draws.pulls)
-    free = widths > 0
-    standardised = np.where(free, draws.pulls / np.where(free, widths, 1.0), 0.0)
+    constrained = (widths > 0) & (problem.model.constraint > 0)
+    standardised = np.where(constrained, draws.pulls / np.where(constrained, widths, 1.0), 0.0)
     log_prior = {name: (("chain", "draw"), priors[j].log_density(draws.theta[j])) for j, name in enumerate(names)}
-    normal = -(standardised**2) / 2 - np.log(np.where(free, widths, 1.0) * np.sqrt(2 * np.pi))
+    normal = -(standardised**2) / 2 - np.log(np.where(constrained, widths, 1.0) * np.sqrt(2 * np.pi))
     tree = xr.DataTree.from_dict(
         {
             "posterior": parameters(draws.theta, draws.pulls),
             "posterior_predictive": over_obs("n", rng.poisson(expected).astype(float), counts_attrs),
             "prior": parameters(prior_theta, prior_pulls),
-            "prior_predictive": over_obs(
-                "n", _capped_poisson(rng, expectation(prior_theta, prior_pulls)), counts_attrs
-            ),
+            "prior_predictive": over_obs("n", _capped_poisson(rng, prior_counts), counts_attrs),
             "log_likelihood": over_obs("n", poisson_log_likelihood(problem.data, expected), {"units": "1"}),
             "log_prior": xr.Dataset(
-                {**log_prior, "pulls": (("chain", "draw", "pull"), np.where(free, normal, 0.0))},
+                {**log_prior, "pulls": (("chain", "draw", "pull"), np.where(constrained, normal, 0.0))},
                 coords={"chain": np.arange(chains), "draw": np.arange(n), "pull": pull_names},
             ),
             "sample_stats": draws.sample_stats,
@@ -137,6 +131,21 @@ def posterior_tree(
         **{key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in attributes.items()},
     }
     return tree
+
+
+def _prior_pulls(problem: Problem, theta: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return prior draws of the pulls, (1, draws, pulls), and the expected counts, (1, draws, obs).
+
+    Where a factor 1 + f or a count would be negative the likelihood has no support: such draws are drawn again.
+    A free pull has a flat prior, which cannot be drawn from; it is drawn from the normal of its width instead.
+    """
+    widths, draws = problem.model.widths, theta.shape[2]
+    pulls = widths * rng.standard_normal((draws, widths.size))
+    counts = expected_draws(problem, theta[:, 0], pulls)
+    while (bad := (pulls <= -1).any(axis=1) | (counts < 0).any(axis=1)).any():
+        pulls[bad] = widths * rng.standard_normal((int(bad.sum()), widths.size))
+        counts[bad] = expected_draws(problem, theta[:, 0][:, bad], pulls[bad])
+    return pulls[None], counts[None]
 
 
 def _capped_poisson(rng: np.random.Generator, expected: Array) -> Array:

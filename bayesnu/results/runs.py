@@ -15,8 +15,7 @@ from typing import Any
 
 import bayesnu
 from bayesnu.errors import RunError, silent
-from bayesnu.experiment.setup import Experiment
-from bayesnu.experiment.templates import response_settings
+from bayesnu.experiment.base import Experiment
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import write_text
@@ -265,7 +264,7 @@ def describe_run(experiment: Experiment, arguments: RunArguments, name: str, sta
         "arguments": asdict(arguments),
         "inputs": checksums,
         "inputs_digest": experiment.digest,
-        "response": response_settings(experiment.card, experiment.flux).key,
+        "response": experiment.response_key,
         "versions": versions,
         "started": started,
         "finished": None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.base import Experiment
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.results.comparison import Comparison, PublishedLimit, compare, own_row
 from bayesnu.results.diagnostics import Diagnostics, diagnose
@@ -39,7 +39,8 @@ class CouplingResult:
     credible: IntervalSet
     laplace: IntervalSet
     chi2: IntervalSet
-    chi2_background: IntervalSet
+    chi2_variance: str
+    chi2_background: IntervalSet | None
     poisson: IntervalSet
     comparisons: tuple[Comparison, ...]
     diagnostics: Diagnostics
@@ -58,14 +59,15 @@ def summarise(
     credible = nuts_interval(np.asarray(tree["posterior"][coupling].values), inputs.prior, credibility, kind)
     grid = laplace_interval(inputs.grid, credibility, kind)
     chi2 = frequentist_interval(inputs.chi2, credibility)
-    chi2_background = make_problem(experiment, [coupling], "chi2", "sm+background")
+    second = [make_problem(experiment, [coupling], "chi2", variance) for variance in experiment.variances[1:]]
     return CouplingResult(
         coupling,
         inputs.prior.describe(),
         credible,
         grid,
         chi2,
-        frequentist_interval(chi2_background, credibility),
+        experiment.variances[0],
+        frequentist_interval(second[0], credibility) if second else None,
         frequentist_interval(inputs.problem, credibility),
         tuple(compare(coupling, chi2.intervals, published)),
         diagnose(tree, coupling, credible, grid),
@@ -103,8 +105,10 @@ def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
         "prior": result.prior,
         "credible": interval_json(model, result.credible),
         "laplace": interval_json(model, result.laplace),
-        "chi2": interval_json(model, result.chi2) | {"variance": "sm"},
-        "chi2_background": interval_json(model, result.chi2_background) | {"variance": "sm+background"},
+        "chi2": interval_json(model, result.chi2) | {"variance": result.chi2_variance},
+        "chi2_background": None
+        if result.chi2_background is None
+        else interval_json(model, result.chi2_background) | {"variance": "sm+background"},
         "poisson": interval_json(model, result.poisson),
         "comparisons": comparisons,
         "diagnostics": diagnostics,
@@ -144,8 +148,8 @@ def limits_csv(results: Sequence[CouplingResult], scenario: str | None) -> str:
         rows = [
             (result.credible, ""),
             (result.laplace, ""),
-            (result.chi2, "sm"),
-            (result.chi2_background, "sm+background"),
+            (result.chi2, result.chi2_variance),
+            *([(result.chi2_background, "sm+background")] if result.chi2_background is not None else []),
             (result.poisson, ""),
         ]
         for interval, variance in rows:

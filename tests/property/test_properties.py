@@ -12,7 +12,7 @@ from bayesnu.detector.settings import ResponseSettings
 from bayesnu.experiment.setup import Experiment
 from bayesnu.experiment.templates import build_templates, true_kernel
 from bayesnu.flux.table import FluxTable, Spectrum
-from bayesnu.physics.couplings import CHANNELS, COUPLINGS
+from bayesnu.physics.couplings import CHANNELS, COUPLINGS, ELECTROMAGNETIC
 from bayesnu.physics.electron import differential_cross_section
 from bayesnu.physics.kinematics import (
     electron_angle,
@@ -33,6 +33,7 @@ def couplings(draw: st.DrawFn) -> dict[str, float]:
     return {
         name: draw(st.floats(low[coupling.family], 1.0)) * SIZES[coupling.family]
         for name, coupling in COUPLINGS.items()
+        if name in ELECTROMAGNETIC
     }
 
 

@@ -6,7 +6,7 @@ from bayesnu.experiment import backgrounds
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.profile import delta_chi2_intervals
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import ELECTROMAGNETIC
 
 DOUBLED = {
     "energy_cells": ["response.energy_cells=240"],
@@ -26,7 +26,7 @@ DOUBLED = {
 
 def limits(model: str, overrides: list[str]) -> dict[str, tuple[tuple[float, float], ...]]:
     experiment = load_experiment(model, overrides)
-    return {name: delta_chi2_intervals(make_problem(experiment, [name], "chi2"), 0.90) for name in COUPLINGS}
+    return {name: delta_chi2_intervals(make_problem(experiment, [name], "chi2"), 0.90) for name in ELECTROMAGNETIC}
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_unknown_model_names_the_nearest() -> None:
 @pytest.mark.parametrize("name", ["nowhere.toml", "folder/card"])
 def test_missing_card(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BayesnuError, match=rf"{name}: no such card; shipped models are dune-on-axis, dune-prism"):
+    with pytest.raises(BayesnuError, match=rf"{name}: no such card; shipped models are .*dune-on-axis, dune-prism"):
         load_card(name)
 
 

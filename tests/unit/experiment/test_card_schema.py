@@ -63,7 +63,7 @@ BAD_VALUES = [
     ('couplings.mu_numu.prior={kind="uniform", low=2e-9, high=1e-9}', ("mu_numu.prior", "2e-09", "below high = 1e-09")),
     ('couplings.q_nue.prior={kind="uniform", low=1, high=1}', ("q_nue.prior", "low = 1", "below high = 1")),
     ('couplings.mu_nue.prior={kind="uniform", low=-1e-9, high=1e-9}', ("mu_nue.prior.low", "-1e-09", "at least 0")),
-    ('couplings.q_nue.prior={kind="uniform-squared", high=1}', ("q_nue.prior.kind", "squared only", "mu_nue, mu_numu")),
+    ('couplings.q_nue.prior={kind="uniform-squared", high=1}', ("q_nue.prior.kind", "squared only", "moments")),
     ('couplings.r2_numu.prior={kind="uniform-squared", high=1}', ("r2_numu.prior.kind", "squared only")),
     ('couplings.mu_nue.prior={kind="uniform", low=0, high=inf}', ("mu_nue.prior.high = inf", "finite")),
     ('couplings.mu_nue.prior={kind="uniform", low=0}', ("mu_nue.prior.high", "required")),

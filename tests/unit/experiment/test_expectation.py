@@ -9,7 +9,7 @@ from pytensor.gradient import grad
 from bayesnu.errors import UsageError
 from bayesnu.experiment.expectation import PULLS, CountModel, channel_pulls, check_pulls, expected_counts
 from bayesnu.experiment.setup import Experiment
-from bayesnu.physics.couplings import CHANNELS, COUPLINGS
+from bayesnu.physics.couplings import CHANNELS, ELECTROMAGNETIC
 from bayesnu.physics.electron import TERMS
 
 COUPLING_VALUES = {
@@ -116,7 +116,7 @@ def test_pytensor_equals_numpy(fixture: str, request: pytest.FixtureRequest) -> 
 
 def test_derivative_of_the_log_likelihood_equals_finite_differences(on_axis: Experiment) -> None:
     """Poisson ln L of the restricted model, in all six couplings and five pulls."""
-    names = tuple(COUPLINGS)
+    names = ELECTROMAGNETIC
     scales = np.array([abs(COUPLING_VALUES[name]) for name in names])
     model, data = on_axis.model.restrict(names, scales), on_axis.data
     theta, pulls, expected = symbolic(model)
@@ -139,7 +139,7 @@ def test_derivative_of_the_log_likelihood_equals_finite_differences(on_axis: Exp
 
 
 @pytest.mark.parametrize(
-    "names", [("q_nue",), ("mu_numu",), ("r2_nue", "q_nue"), ("mu_nue", "r2_numu"), tuple(COUPLINGS)]
+    "names", [("q_nue",), ("mu_numu",), ("r2_nue", "q_nue"), ("mu_nue", "r2_numu"), ELECTROMAGNETIC]
 )
 def test_restricted_model_gives_the_same_counts(prism: Experiment, names: tuple[str, ...]) -> None:
     scales = [abs(COUPLING_VALUES[name]) for name in names]
@@ -153,7 +153,7 @@ def test_restricted_model_gives_the_same_counts(prism: Experiment, names: tuple[
 
 
 def test_restricted_models_of_one_coupling_have_one_shape(on_axis: Experiment) -> None:
-    models = [on_axis.model.restrict([name], [1.0]) for name in COUPLINGS]
+    models = [on_axis.model.restrict([name], [1.0]) for name in ELECTROMAGNETIC]
     assert {(model.monomials, model.arrays.shape) for model in models} == {
         (models[0].monomials, models[0].arrays.shape)
     }
@@ -169,7 +169,7 @@ def test_signal_strengths_are_counts_before_pulls(on_axis: Experiment) -> None:
 
 def test_shapes_and_names(prism: Experiment) -> None:
     model = prism.model
-    assert model.couplings == tuple(COUPLINGS)
+    assert model.couplings == ELECTROMAGNETIC
     assert model.pulls == PULLS
     assert len(model.components) == len(set(model.component_names)) == 6
     assert model.arrays.shape == (6, len(model.monomials), 72)

@@ -47,7 +47,7 @@ def test_labelled_expectation(prism: Experiment) -> None:
     assert set(third.exposure.values) == {"neutrino 18 m"}
     assert (set(third["mode"].values), set(third.position_m.values)) == ({"neutrino"}, {18.0})
     assert third.bin.values.tolist() == list(range(12))
-    np.testing.assert_allclose(third.e_theta2_hi_mev[:-1], third.e_theta2_lo_mev[1:])
+    np.testing.assert_allclose(third.bin_hi[:-1], third.bin_lo[1:])
 
 
 def test_scenario_must_be_published() -> None:

@@ -20,7 +20,7 @@ from bayesnu.inference.likelihood import (
     minimise_pulls,
     squared_only,
 )
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import ELECTROMAGNETIC
 
 POINTS = {
     "mu_nue": (0.0, 2e-9, 6e-9), "mu_numu": (1e-10, 4e-10), "q_nue": (-2e-8, 2.8e-8, 6e-8),
@@ -57,7 +57,7 @@ def minimised(experiment: Experiment, name: str, value: float, kind: str, varian
 
 
 @pytest.mark.parametrize(("kind", "variance"), [("chi2", "sm"), ("chi2", "sm+background"), ("poisson", "sm")])
-@pytest.mark.parametrize("name", list(COUPLINGS))
+@pytest.mark.parametrize("name", ELECTROMAGNETIC)
 def test_newton_equals_minuit(prism: Experiment, name: str, kind: str, variance: str) -> None:
     problem = make_problem(prism, [name], kind, variance)
     found = minimise_pulls(problem, np.array([POINTS[name]]) / problem.scales[0])
@@ -148,7 +148,7 @@ def test_empty_bins_of_observed_counts() -> None:
     assert minimise_pulls(fixed, np.zeros((1, 1))).value[0] == pytest.approx(2 * loaded.model.expected().sum())
 
 
-@pytest.mark.parametrize("name", list(COUPLINGS))
+@pytest.mark.parametrize("name", ELECTROMAGNETIC)
 def test_scale_is_a_unit_of_chi2_without_pulls(on_axis: Experiment, name: str) -> None:
     scale = coupling_scale(on_axis.model, name)
     reference = on_axis.model.expected()
@@ -184,7 +184,7 @@ def value_at(problem: Problem, scaled: float) -> float:
     return float(minimise_pulls(problem, np.array([[scaled]])).value[0])
 
 
-@pytest.mark.parametrize("name", list(COUPLINGS))
+@pytest.mark.parametrize("name", ELECTROMAGNETIC)
 def test_range_ends_where_the_likelihood_has_fallen(prism: Experiment, name: str) -> None:
     threshold = 12.0
     problem = make_problem(prism, [name])

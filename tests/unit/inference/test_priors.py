@@ -9,7 +9,7 @@ from scipy import integrate, stats
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.inference.priors import Prior, coupling_prior, resolve_prior, sampled_variable
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC
 
 MU, Q = COUPLINGS["mu_numu"], COUPLINGS["q_numu"]
 PRIORS = {
@@ -75,7 +75,7 @@ def test_describe_names_kind_numbers_and_unit(kind: str, words: str) -> None:
     assert any(number in words for number in ("-2e-09 to 3e-09", "1.5e-09", "4e-10", "0 to 1e-09", "1e-12 to 1e-09"))
 
 
-@pytest.mark.parametrize("name", list(COUPLINGS))
+@pytest.mark.parametrize("name", ELECTROMAGNETIC)
 def test_automatic_range_ends_at_30(on_axis: Experiment, name: str) -> None:
     prior = coupling_prior(on_axis, name)
     problem = make_problem(on_axis, [name])

@@ -17,7 +17,7 @@ from bayesnu.inference.laplace import laplace_posterior, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior, coupling_prior
 from bayesnu.inference.sampling import SAMPLE_STATS, Draws, Sampler
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import ELECTROMAGNETIC
 from bayesnu.results.diagnostics import Diagnostics, diagnose
 from bayesnu.results.fits import RunArguments, fit_jointly
 from bayesnu.results.limits import (
@@ -137,7 +137,7 @@ def test_the_same_seed_gives_the_same_numbers(sampler: Sampler, linear: Fit) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(COUPLINGS))
+@pytest.mark.parametrize("name", ELECTROMAGNETIC)
 @pytest.mark.parametrize("card", ["on_axis", "prism"])
 def test_every_coupling_of_both_cards(card: str, name: str, sampler: Sampler, request: pytest.FixtureRequest) -> None:
     check(fit(sampler, request.getfixturevalue(card), name).diagnostics)

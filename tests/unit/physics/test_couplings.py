@@ -4,16 +4,23 @@ import pytest
 
 from bayesnu.errors import UsageError
 from bayesnu.physics.constants import FINE_STRUCTURE, GAUSSIAN_CHARGE
-from bayesnu.physics.couplings import CHANNELS, COUPLINGS, UNIT_SYMBOLS, check_values, get_coupling
+from bayesnu.physics.couplings import CHANNELS, COUPLINGS, ELECTROMAGNETIC, TRANSITION, UNIT_SYMBOLS, check_values
 
 
-def test_the_six_couplings_and_their_units() -> None:
+def test_the_couplings_and_their_units() -> None:
     units = {name: coupling.unit for name, coupling in COUPLINGS.items()}
     assert units == {
         "mu_nue": "mu_B", "mu_numu": "mu_B", "q_nue": "e", "q_numu": "e", "r2_nue": "cm^2", "r2_numu": "cm^2",
+        "d_nue": "mu_B", "d_numu": "mu_B",
     }  # fmt: skip
     assert set(units.values()) == set(UNIT_SYMBOLS)
-    assert [name for name, coupling in COUPLINGS.items() if coupling.squared_only] == ["mu_nue", "mu_numu"]
+    assert [name for name, coupling in COUPLINGS.items() if coupling.squared_only] == [
+        "mu_nue",
+        "mu_numu",
+        "d_nue",
+        "d_numu",
+    ]
+    assert (*ELECTROMAGNETIC, *TRANSITION) == tuple(COUPLINGS)
 
 
 def test_channels() -> None:
@@ -23,19 +30,15 @@ def test_channels() -> None:
 
 
 def test_check_values_fills_in_zeros() -> None:
-    assert check_values({"q_nue": 1}) == {**dict.fromkeys(COUPLINGS, 0.0), "q_nue": 1.0}
+    assert check_values({"q_nue": 1}) == {**dict.fromkeys(ELECTROMAGNETIC, 0.0), "q_nue": 1.0}
 
 
-@pytest.mark.parametrize(("values", "hint"), [({"mu_mu": 0.0}, "mu_numu"), ({"mu_nue": -1.0}, "at least 0")])
+@pytest.mark.parametrize(
+    ("values", "hint"), [({"mu_mu": 0.0}, "mu_numu"), ({"d_nue": 1e-10}, "mu_nue"), ({"mu_nue": -1.0}, "at least 0")]
+)
 def test_check_values_refuses(values: dict[str, float], hint: str) -> None:
     with pytest.raises(UsageError, match=hint):
         check_values(values)
-
-
-def test_get_coupling_names_the_nearest() -> None:
-    assert get_coupling("r2_nue").family == "r2"
-    with pytest.raises(UsageError, match="did you mean 'q_nue'"):
-        get_coupling("q_nu_e")
 
 
 def test_gaussian_charge_is_11_7_times_smaller() -> None:

@@ -94,7 +94,8 @@ def test_predictive(count: int) -> None:
     counts = np.linspace(1000, 50, 12)
     quantiles = counts + np.sqrt(counts) * np.array([-1.6, -0.7, 0.0, 0.7, 1.6])[:, None]
     panels = [
-        PredictivePanel(f"exposure {k}", edges, counts, counts / 5, counts * 0.8, quantiles) for k in range(count)
+        PredictivePanel(f"exposure {k}", edges, counts, counts / 5, counts * 0.8, quantiles, "energy [MeV]")
+        for k in range(count)
     ]
     figure = drawn(plot_predictive(panels, "Asimov data"))
     assert len(figure.axes) == 2 * count

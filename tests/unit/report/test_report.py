@@ -160,7 +160,7 @@ def test_panels_carry_what_was_stored(finished_run: Run, on_axis: Experiment) ->
     tree = load_posterior(finished_run.folder / "posteriors" / "q_numu.nc")
     first, second = predictive_panels(tree)
     assert (first.title, second.title) == ("neutrino 0 m", "antineutrino 0 m")
-    np.testing.assert_allclose(first.edges_mev, on_axis.card.detector.bin_edges_mev)
+    np.testing.assert_allclose(first.edges, on_axis.card.detector.bin_edges_mev)
     np.testing.assert_array_equal(second.data, on_axis.data[12:])
     assert (np.diff(first.quantiles, axis=0) >= 0).all()
     panels = density_panels(finished_run.folder, finished_run.limits["limits"])

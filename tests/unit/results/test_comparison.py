@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bayesnu.errors import DataError
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC
 from bayesnu.resources import data_folder
 from bayesnu.results.comparison import (
     FOOTNOTE,
@@ -43,7 +43,7 @@ def row(limits: list[PublishedLimit], scenario: str, coupling: str) -> Published
 
 
 def test_each_coupling_has_the_papers_row_of_both_scenarios(published: list[PublishedLimit]) -> None:
-    for name in COUPLINGS:
+    for name in ELECTROMAGNETIC:
         for scenario in ("on-axis", "prism"):
             item = row(published, scenario, name)
             assert item.source == GAUSSIAN_PAPER
@@ -81,7 +81,7 @@ def test_bound_on_a_magnitude_is_both_ends_of_a_signed_coupling(table: Callable[
 
 
 def test_row_for_every_flavour_and_rows_of_other_physics(table: Callable[[str], Path]) -> None:
-    path = table("A,q,1e-12 e,0.90,,4,(1),elsewhere\nA,d_nue,1e-9 mu_B,0.90,,4,(1),elsewhere\n")
+    path = table("A,q,1e-12 e,0.90,,4,(1),elsewhere\nA,g_ae,1e-9 mu_B,0.90,,4,(1),elsewhere\n")
     assert [item.coupling for item in read_published(path)] == ["q_nue", "q_numu"]
 
 

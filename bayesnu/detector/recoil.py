@@ -1,0 +1,113 @@
+"""From the true energy of a nuclear recoil to reconstructed bins: cryogenic detectors and scintillation light.
+
+R_ij = P(bin i | T_j) at given true recoils; both detectors act on T alone. Recoils in eV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Phonons:
+    """A cryogenic detector: reconstructed energy normal about T, every recoil above the threshold seen.
+
+    Attributes
+    ----------
+    bin_edges_ev : tuple of float
+        Of the reconstructed recoil; the first is the threshold.
+    resolution_ev : float
+        σ, the same at all energies.
+    """
+
+    bin_edges_ev: tuple[float, ...]
+    resolution_ev: float
+
+    def probabilities(self, recoil_ev: Array) -> Array:
+        """Return [erf((x_{i+1} - T)/√2σ) - erf((x_i - T)/√2σ)]/2, shape (bins, recoils)."""
+        from scipy.special import ndtr
+
+        edges = np.array(self.bin_edges_ev)[:, None]
+        return np.diff(ndtr((edges - recoil_ev) / self.resolution_ev), axis=0)
+
+    @property
+    def breakpoints_ev(self) -> Array:
+        """Recoils between which R is smooth on the scale of the spacing: the edges and ±2, ±4, ±8 σ about them."""
+        shifts = self.resolution_ev * np.array([-8, -4, -2, 0, 2, 4, 8])
+        return np.unique((np.array(self.bin_edges_ev)[:, None] + shifts).ravel())
+
+
+@dataclass(frozen=True)
+class Photoelectrons:
+    """A scintillator: a Poisson number of photoelectrons about light yield × quenching × T, kept by an acceptance.
+
+    Attributes
+    ----------
+    bin_edges_pe : tuple of int
+        Bin i holds edges[i] ≤ PE < edges[i + 1].
+    light_yield_pe_per_kev : float
+        Per keV of an electron.
+    quenching : float
+        Light of a nuclear recoil relative to an electron's.
+    acceptance : (float, float, float)
+        a, k, x₀ of a/(1 + exp(-k (PE - x₀))); half of it for 5 ≤ PE < 6, none below
+        (COHERENT, arXiv:1804.09459).
+    """
+
+    bin_edges_pe: tuple[int, ...]
+    light_yield_pe_per_kev: float
+    quenching: float
+    acceptance: tuple[float, float, float]
+
+    def probabilities(self, recoil_ev: Array) -> Array:
+        """Return Σ_{PE in i} acceptance(PE) Poisson(PE | T), shape (bins, recoils)."""
+        from scipy.special import gammaln
+
+        mean = np.asarray(recoil_ev) * 1e-3 * self.light_yield_pe_per_kev * self.quenching
+        photoelectrons = np.arange(self.bin_edges_pe[0], self.bin_edges_pe[-1], dtype=float)[:, None]
+        with np.errstate(divide="ignore"):
+            poisson = np.exp(photoelectrons * np.log(mean) - mean - gammaln(photoelectrons + 1))
+        kept = poisson * acceptance(photoelectrons, self.acceptance)
+        return np.asarray(np.add.reduceat(kept, np.array(self.bin_edges_pe[:-1]) - self.bin_edges_pe[0], axis=0))
+
+    @property
+    def breakpoints_ev(self) -> Array:
+        """R is smooth on the scale of its own width: no recoil needs care."""
+        return np.empty(0)
+
+
+def acceptance(photoelectrons: Array, parameters: Sequence[float]) -> Array:
+    """Return the acceptance at integer numbers of photoelectrons."""
+    a, k, middle = parameters
+    curve = a / (1 + np.exp(-k * (photoelectrons - middle)))
+    return np.where(photoelectrons < 5, 0.0, np.where(photoelectrons < 6, curve / 2, curve))
+
+
+def recoil_nodes(breakpoints_ev: Array, nodes: int, panels_per_decade: int) -> tuple[Array, Array]:
+    """Return Gauss-Legendre points and weights in ln T over panels that end at every breakpoint.
+
+    Parameters
+    ----------
+    breakpoints_ev : ndarray
+        Increasing and positive; the first and the last are the ends of the range.
+    nodes : int
+        Points in each panel.
+    panels_per_decade : int
+        The widest panel.
+    """
+    logarithm = np.log(breakpoints_ev)
+    count = np.maximum(np.ceil(np.diff(logarithm) / np.log(10) * panels_per_decade).astype(int), 1)
+    edges = np.concatenate(
+        [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(logarithm[:-1], logarithm[1:], count, strict=True)]
+        + [logarithm[-1:]]
+    )
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    half = np.diff(edges)[:, None] / 2
+    recoil = np.exp(edges[:-1, None] + half * (points + 1))
+    return recoil.ravel(), (recoil * half * weights).ravel()

@@ -1,0 +1,165 @@
+"""What every experiment is to a fit: a card, expected counts, data, and labels of the observations."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import CardError, ConvergenceError, DataError, UsageError, nearest
+from bayesnu.experiment.card import AnalysisCard
+from bayesnu.experiment.expectation import CountModel
+from bayesnu.experiment.load import LoadedCard
+from bayesnu.resources import find_data, read_table
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = NDArray[np.float64]
+Coordinates = dict[str, tuple[Any, ...]]
+Variance = Literal["sm", "sm+background"]
+
+
+@dataclass(frozen=True)
+class Experiment(ABC):
+    """A card with its expected counts and data.
+
+    Attributes
+    ----------
+    loaded : LoadedCard
+        The card and where it came from.
+    model : CountModel
+        All couplings free.
+    data : ndarray, shape (obs,)
+        Counts to fit, backgrounds included: observed, or the SM expectation.
+    observed : bool
+        Whether ``data`` were observed; otherwise they are Asimov data, not rounded.
+    files : dict
+        Role to path of every file that was read.
+    """
+
+    loaded: LoadedCard
+    model: CountModel
+    data: Array
+    observed: bool
+    files: dict[str, Path]
+
+    @property
+    def card(self) -> AnalysisCard:
+        """The validated card."""
+        return self.loaded.card
+
+    @property
+    @abstractmethod
+    def signal_sm(self) -> Array:
+        """The expected SM counts without backgrounds, shape (obs,)."""
+
+    @property
+    @abstractmethod
+    def background(self) -> Array:
+        """The nominal background counts, shape (obs,)."""
+
+    @property
+    def variances(self) -> tuple[Variance, ...]:
+        """The variances V of χ² (3.1) that make sense here, the default first."""
+        return ("sm+background",)
+
+    def responds(self, coupling: str) -> bool:
+        """Return whether the expected counts depend on a coupling at all."""
+        return self.model.depends_on(coupling)
+
+    @property
+    def response_key(self) -> str | None:
+        """The hash that names a stored response matrix; None where there is none."""
+        return None
+
+    @abstractmethod
+    def observation_coordinates(self) -> Coordinates:
+        """Return ``exposure``, ``bin``, ``bin_lo``, ``bin_hi`` and more as coordinates on the flat dimension ``obs``.
+
+        ``bin_lo`` and ``bin_hi`` carry units and, as ``long_name``, the label of an axis.
+        """
+
+    def expected_labelled(self, couplings: dict[str, float], pulls: dict[str, float]) -> xr.DataArray:
+        """Return the expected counts as a DataArray over ``obs`` with exposure, bin and edges."""
+        import xarray as xr
+
+        counts = finite(self.model.expected(couplings, pulls), couplings, pulls)
+        coords = self.observation_coordinates()
+        return xr.DataArray(counts, dims="obs", coords=coords, attrs={"units": "counts"}, name="expected")
+
+    def fitted(self, coupling: str) -> str:
+        """Return ``coupling`` if the card fits it.
+
+        Raises
+        ------
+        UsageError
+            If the card does not list it.
+        """
+        names = self.card.couplings
+        if coupling not in names:
+            allowed = f"{self.loaded.path.name} has {', '.join(names)}{nearest(coupling, names)}"
+            raise UsageError(f"unknown coupling '{coupling}': {allowed}")
+        return coupling
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything a fit depends on: card, templates, backgrounds, data and priors."""
+        hasher = hashlib.sha256(self.card.model_dump_json().encode())
+        for array in (self.model.arrays, self.model.widths, self.data):
+            hasher.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return hasher.hexdigest()
+
+
+def finite(counts: Array, couplings: dict[str, float], pulls: dict[str, float]) -> Array:
+    """Return ``counts`` if all are finite.
+
+    Raises
+    ------
+    ConvergenceError
+        If a coupling or pull is so large that they overflow.
+    """
+    if not np.isfinite(counts).all():
+        given = ", ".join(f"{name} = {value:g}" for name, value in {**couplings, **pulls}.items() if value)
+        raise ConvergenceError(f"{given}: the expected counts overflow; choose smaller values")
+    return counts
+
+
+def locate(loaded: LoadedCard, files: dict[str, Path], table: str, key: str, name: str) -> Path:
+    """Return the path of a file that a card names, and note it in ``files``.
+
+    Raises
+    ------
+    CardError
+        If it is not found.
+    """
+    try:
+        files[f"{table}.{key}"] = find_data(name, loaded.folders[table, key])
+    except DataError as error:
+        message = str(error).removeprefix(f"{name}: ")
+        raise CardError(f"{table}.{key} = '{name}': {message}") from error
+    return files[f"{table}.{key}"]
+
+
+def check_comparison(loaded: LoadedCard, files: dict[str, Path], card: AnalysisCard) -> None:
+    """Check that the table of published limits has the card's scenario.
+
+    Raises
+    ------
+    CardError
+        Otherwise.
+    """
+    if card.comparison is None:
+        return
+    path = locate(loaded, files, "comparison", "published", card.comparison.published)
+    scenarios = list(dict.fromkeys(row["scenario"] for row in read_table(path, ("scenario",))))
+    if card.comparison.scenario not in scenarios:
+        raise CardError(
+            f"comparison.scenario = '{card.comparison.scenario}': {path.name} has {', '.join(scenarios)}"
+            f"{nearest(card.comparison.scenario, scenarios)}"
+        )

@@ -1,0 +1,123 @@
+"""Assemble a card of neutrino-electron scattering into everything that a fit needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import CardError
+from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
+from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
+from bayesnu.experiment.card import Card
+from bayesnu.experiment.expectation import build_count_model
+from bayesnu.experiment.load import LoadedCard
+from bayesnu.experiment.templates import Templates, build_templates, read_event_table, response_settings
+from bayesnu.flux.table import FluxTable, read_flux
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ElectronExperiment(Experiment):
+    """A card of ν-e scattering with its flux, templates and backgrounds.
+
+    Attributes
+    ----------
+    flux : FluxTable
+    templates : Templates
+    backgrounds : ndarray, shape (exposures, 2, bins)
+        Counts per year of CCQE and misidentified π⁰.
+    """
+
+    flux: FluxTable
+    templates: Templates
+    backgrounds: Array
+
+    @property
+    def card(self) -> Card:
+        """The validated card."""
+        return self.templates.card
+
+    @property
+    def signal_sm(self) -> Array:
+        """N_SM of (3.1): the expected SM counts without backgrounds, shape (obs,)."""
+        return np.asarray(self.templates.values[:, :, 0].sum(axis=1).ravel())
+
+    @property
+    def background(self) -> Array:
+        """The nominal background counts, shape (obs,)."""
+        years = np.array([exposure.years for exposure in self.card.exposures])
+        return np.asarray((self.backgrounds.sum(axis=1) * years[:, None]).ravel())
+
+    @property
+    def variances(self) -> tuple[Variance, ...]:
+        """N_SM, as the paper has it, or N_SM + B."""
+        return ("sm", "sm+background")
+
+    @property
+    def response_key(self) -> str:
+        """The hash that names the response matrix."""
+        return response_settings(self.card, self.flux).key
+
+    def observation_coordinates(self) -> Coordinates:
+        """Return exposure, mode, position, bin and bin edges as coordinates on the flat dimension ``obs``."""
+        edges = self.card.detector.bin_edges_mev
+        rows = [(e, b) for e in self.card.exposures for b in range(len(edges) - 1)]
+        label = {"units": "MeV", "long_name": r"reconstructed $E_e\theta^2$ [MeV]"}
+        return {
+            "exposure": ("obs", [f"{e.mode} {e.position_m:g} m" for e, _ in rows]),
+            "mode": ("obs", [e.mode for e, _ in rows]),
+            "position_m": ("obs", [e.position_m for e, _ in rows]),
+            "bin": ("obs", [b for _, b in rows]),
+            "bin_lo": ("obs", [edges[b] for _, b in rows], label),
+            "bin_hi": ("obs", [edges[b + 1] for _, b in rows], label),
+        }
+
+
+def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> ElectronExperiment:
+    """Read what a card names and fold it; every input is checked before anything slow starts."""
+    files: dict[str, Path] = {"card": loaded.path}
+    flux = read_flux(locate(loaded, files, "flux", "file", card.flux.file))
+    check_comparison(loaded, files, card)
+    for k, exposure in enumerate(card.exposures):
+        if (exposure.mode, exposure.position_m) not in flux.spectra:
+            have = ", ".join(f"{m} {p:g}" for m, p in flux.spectra)
+            raise CardError(
+                f"exposures.{k}.position_m = {exposure.position_m:g}: {flux.path.name} has no flux "
+                f"for mode '{exposure.mode}' there; it has {have}"
+            )
+    if card.detector.threshold_mev * 1e-3 >= flux.energy_max_gev:
+        raise CardError(
+            f"detector.threshold_mev = {card.detector.threshold_mev:g}: no neutrino of {flux.path.name} "
+            f"has more than {flux.energy_max_gev * 1e3:g} MeV"
+        )
+    events = None
+    if card.flux.normalisation == "table" and card.flux.event_table is not None:
+        table = locate(loaded, files, "flux", "event_table", card.flux.event_table)
+        events = read_event_table(table, card, flux)
+        files["flux.event_table, made for"] = made_for_path(table)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if card.backgrounds.file is not None:
+            table = locate(loaded, files, "backgrounds", "file", card.backgrounds.file)
+            backgrounds = read_backgrounds(table, card, flux)
+            files["backgrounds.file, made for"] = made_for_path(table)
+        else:
+            backgrounds = computed_backgrounds(card, flux)
+        templates = build_templates(card, flux, events, notice)
+        count_model = build_count_model(card, templates, backgrounds)
+        expected = count_model.expected()
+    if not np.isfinite(expected).all():
+        raise CardError(
+            "exposures: the expected counts overflow; check years, target.mass_tonnes and flux.pot_per_year"
+        )
+    empty = np.flatnonzero(~(expected > 0))
+    if empty.size:
+        raise CardError(f"detector.bin_edges_mev: bin {empty[0]} expects no counts at all")
+    counts = [exposure.observed_counts for exposure in card.exposures]
+    observed = counts[0] is not None
+    data = np.array(counts, dtype=float).ravel() if observed else expected
+    return ElectronExperiment(loaded, count_model, data, observed, files, flux, templates, backgrounds)

@@ -1,0 +1,210 @@
+"""The schema of a card of nuclear recoils (CEνNS): targets, neutrino source, detector, counts."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from bayesnu.errors import UsageError, nearest
+from bayesnu.experiment.card import AnalysisCard, Positive, Table, Width, below
+from bayesnu.flux.reactor import check_fractions
+from bayesnu.flux.stopped_pion import arrived
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.nucleus import COMPOUNDS, SIN2_THETA_W_LOW
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class RecoilPhysics(Table):
+    """Choices of the cross section."""
+
+    sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W_LOW
+
+
+class Compound(Table):
+    """How much there is of a compound."""
+
+    mass_kg: Positive
+
+
+class CoreCard(Table):
+    """A reactor core."""
+
+    power_gw: Positive
+    distance_m: Positive
+
+
+class Reactor(Table):
+    """Power reactors and the time of running."""
+
+    cores: Annotated[list[CoreCard], Field(min_length=1)]
+    fission_fractions: dict[str, float]
+    capture: bool = False
+    """Whether to add the ν̄ that follow neutron capture on 238U."""
+    days: Positive
+
+    @field_validator("fission_fractions")
+    @classmethod
+    def _whole(cls, fractions: dict[str, float]) -> dict[str, float]:
+        try:
+            check_fractions(fractions)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return fractions
+
+
+class StoppedPion(Table):
+    """Pions and muons that decay at rest."""
+
+    protons_on_target: Positive
+    neutrinos_per_proton: Positive
+    """Of each flavour."""
+    distance_m: Positive
+    window_us: float | None = None
+    """End of the time window in which the counts were taken; absent, all neutrinos count."""
+
+    @field_validator("window_us")
+    @classmethod
+    def _whole_bins(cls, window: float | None) -> float | None:
+        if window is not None:
+            try:
+                arrived("numu", window)
+            except UsageError as error:
+                raise ValueError(str(error).removeprefix(f"window_us = {window:g}: ")) from error
+        return window
+
+
+class PhononDetector(Table):
+    """A cryogenic detector: reconstructed recoils in logarithmic bins from the threshold up."""
+
+    kind: Literal["phonons"]
+    threshold_ev: Positive
+    resolution_ev: Positive
+    highest_ev: Positive
+    bins: Annotated[int, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _range(self) -> PhononDetector:
+        if self.highest_ev <= self.threshold_ev:
+            raise below("highest_ev", f"{self.highest_ev:g} must be above threshold_ev = {self.threshold_ev:g}")
+        return self
+
+
+class PhotoelectronDetector(Table):
+    """A scintillator whose recoils are counted in photoelectrons."""
+
+    kind: Literal["photoelectrons"]
+    light_yield_pe_per_kev: Positive
+    quenching: Annotated[float, Field(gt=0, le=1)]
+    quenching_error: NotNegative
+    """One standard deviation, absolute; it changes the response, as the pull ``quenching``."""
+    acceptance: Annotated[list[float], Field(min_length=3, max_length=3)]
+    bin_edges_pe: Annotated[list[int], Field(min_length=2)]
+
+    @field_validator("bin_edges_pe")
+    @classmethod
+    def _increasing(cls, edges: list[int]) -> list[int]:
+        if edges[0] < 0:
+            raise ValueError("the first edge must be at least 0")
+        for low, high in pairwise(edges):
+            if high <= low:
+                raise ValueError(f"edges must increase; {high} follows {low}")
+        return edges
+
+    @model_validator(mode="after")
+    def _physical_error(self) -> PhotoelectronDetector:
+        if self.quenching_error >= self.quenching:
+            raise below("quenching_error", f"{self.quenching_error:g} must be below quenching = {self.quenching:g}")
+        return self
+
+
+class RecoilBackgrounds(Table):
+    """Backgrounds that do not depend on the neutrinos."""
+
+    flat_per_kev_kg_day: NotNegative = 0.0
+    """Of each compound, per keV of reconstructed recoil; for detectors in eV."""
+    neutrons: NotNegative = 0.0
+    """Counts of beam-related neutrons in all bins together, the same in every photoelectron."""
+
+
+class RecoilPulls(Table):
+    """One-sigma widths of the pulls, as fractions (0.1 is 10%); 0 fixes a pull."""
+
+    flux_norm: Width
+    """All that scales the signal alone."""
+    background: Width = 0.0
+    """The flat background, each compound for itself."""
+    neutrons: Width = 0.0
+
+
+class Sterile(Table):
+    """The sterile neutrino N of the transition moments."""
+
+    m_N: NotNegative = 0.0
+    """Mass in MeV at which ``d_nue`` and ``d_numu`` are taken."""
+
+
+class Counts(Table):
+    """Coincidence and anticoincidence counts of a pulsed beam: two measurements that share a free background."""
+
+    file: str
+    asimov: bool = False
+    """Whether to fit the SM expectation, with the anticoincidence counts as background, instead of the counts."""
+
+
+class RecoilCard(AnalysisCard):
+    """A card of nuclear recoils."""
+
+    known_couplings: ClassVar[tuple[str, ...]] = tuple(COUPLINGS)
+
+    scattering: Literal["nucleus"]
+    physics: RecoilPhysics = RecoilPhysics()
+    targets: Annotated[dict[str, Compound], Field(min_length=1)]
+    reactor: Reactor | None = None
+    stopped_pion: StoppedPion | None = None
+    detector: Annotated[PhononDetector | PhotoelectronDetector, Field(discriminator="kind")]
+    backgrounds: RecoilBackgrounds = RecoilBackgrounds()
+    pulls: RecoilPulls
+    sterile: Sterile = Sterile()
+    counts: Counts | None = None
+    observed_counts: dict[str, list[Annotated[float, Field(ge=0, le=1e15)]]] | None = None
+    """Counts in the bins of each compound; absent, the data are the SM expectation."""
+
+    @field_validator("targets")
+    @classmethod
+    def _known_compounds(cls, targets: dict[str, Compound]) -> dict[str, Compound]:
+        for name in targets:
+            if name not in COMPOUNDS:
+                raise below(name, f"unknown compound; allowed are {', '.join(COMPOUNDS)}{nearest(name, COMPOUNDS)}")
+        return targets
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RecoilCard:
+        if (self.reactor is None) == (self.stopped_pion is None):
+            raise PydanticCustomError("one_source", "give exactly one of the tables reactor and stopped_pion", {})
+        phonons = isinstance(self.detector, PhononDetector)
+        if phonons and (self.counts is not None or self.reactor is None):
+            raise below("detector.kind", "'phonons' goes with a reactor and without counts.file")
+        if not phonons and (self.counts is None or self.stopped_pion is None or len(self.targets) > 1):
+            raise below("detector.kind", "'photoelectrons' goes with stopped_pion, counts.file and one compound")
+        if phonons and self.backgrounds.neutrons:
+            raise below("backgrounds.neutrons", "is for a pulsed beam; a reactor card has flat_per_kev_kg_day")
+        if not phonons and self.backgrounds.flat_per_kev_kg_day:
+            raise below("backgrounds.flat_per_kev_kg_day", "is for reactors; a pulsed beam measures its own")
+        if self.observed_counts is not None:
+            self._check_observed(self.observed_counts)
+        return self
+
+    def _check_observed(self, observed: dict[str, list[float]]) -> None:
+        if not isinstance(self.detector, PhononDetector):
+            raise below("observed_counts", "the counts of a pulsed beam are in counts.file")
+        if set(observed) != set(self.targets):
+            raise below("observed_counts", f"must name the compounds {', '.join(self.targets)}")
+        for name, counts in observed.items():
+            if len(counts) != self.detector.bins:
+                raise below(
+                    f"observed_counts.{name}", f"has {len(counts)} values, the detector has {self.detector.bins} bins"
+                )

@@ -1,0 +1,173 @@
+"""Fold neutrino spectra, nuclear cross sections and a detector once per polynomial term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.detector.recoil import recoil_nodes
+from bayesnu.errors import CardError
+from bayesnu.experiment.recoil_card import Reactor, RecoilCard, StoppedPion
+from bayesnu.flux.reactor import ENERGY_MAX_MEV, JOIN_MEV, LOW_NODES_MEV, Core, reactor_flux
+from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, line_spectrum
+from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, arrived, fluence, michel_nue, michel_numubar
+from bayesnu.physics.couplings import CHANNELS
+from bayesnu.physics.dipole import energy_min, primakoff_coefficients, recoil_window
+from bayesnu.physics.nucleus import ELEMENTS, Element, cross_section_terms, helm_form_factor, nuclei_per_kg, recoil_max
+
+Array = NDArray[np.float64]
+SECONDS_PER_DAY = 86400.0
+LOWEST_RECOIL_EV = 0.3
+"""True recoils below are left out: far below any threshold, where 1/T terms are not to be trusted."""
+LOWEST_ENERGY_MEV = 0.02
+"""Neutrinos below cannot give `LOWEST_RECOIL_EV` to any element of the table."""
+NODES_PER_PANEL = 6
+PANELS_PER_DECADE = 24
+
+
+class RecoilResponse(Protocol):
+    """A detector of `bayesnu.detector.recoil`."""
+
+    def probabilities(self, recoil_ev: Array) -> Array:
+        """Return P(bin | T), shape (bins, recoils)."""
+
+    @property
+    def breakpoints_ev(self) -> Array:
+        """Recoils at which panels of the integral end."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How finely recoils are integrated; none of this changes the physics."""
+
+    nodes: int = NODES_PER_PANEL
+    panels_per_decade: int = PANELS_PER_DECADE
+
+
+def reactor_spectra(reactor: Reactor, cells: int = 1500) -> tuple[Spectrum, ...]:
+    """Return the ν̄_e fluence of the card's reactor over its days."""
+    cores = [Core(core.power_gw, core.distance_m) for core in reactor.cores]
+
+    def density(energy_mev: Array) -> Array:
+        flux = reactor_flux(energy_mev, cores, reactor.fission_fractions, capture=reactor.capture)
+        return flux * reactor.days * SECONDS_PER_DAY
+
+    kinks = (*LOW_NODES_MEV, JOIN_MEV, *((0.44, 1.26) if reactor.capture else ()))
+    return (continuous_spectrum("nuebar", density, LOWEST_ENERGY_MEV, ENERGY_MAX_MEV, kinks, cells),)
+
+
+def stopped_pion_spectra(source: StoppedPion, cells: int = 1500) -> tuple[Spectrum, ...]:
+    """Return the fluences of ν_μ (a line), ν̄_μ and ν_e."""
+    total = fluence(source.protons_on_target, source.neutrinos_per_proton, source.distance_m)
+
+    def within(channel: str) -> float:
+        return total * (1.0 if source.window_us is None else arrived(channel, source.window_us))
+
+    def delayed(channel: str, shape: Callable[[Array], Array]) -> Spectrum:
+        norm = within(channel)
+        return continuous_spectrum(channel, lambda e: norm * shape(e), LOWEST_ENERGY_MEV, END_POINT_MEV, (), cells)
+
+    return (
+        line_spectrum("numu", PROMPT_ENERGY_MEV, within("numu")),
+        delayed("numubar", michel_numubar),
+        delayed("nue", michel_nue),
+    )
+
+
+def card_spectra(card: RecoilCard) -> tuple[Spectrum, ...]:
+    """Return the spectra of a card's source."""
+    if card.reactor is not None:
+        return reactor_spectra(card.reactor)
+    if card.stopped_pion is not None:
+        return stopped_pion_spectra(card.stopped_pion)
+    raise CardError("give exactly one of the tables reactor and stopped_pion")
+
+
+def fold_electromagnetic(
+    card: RecoilCard, spectra: Sequence[Spectrum], response: RecoilResponse, grid: Grid | None = None
+) -> dict[str, dict[str, dict[str, Array]]]:
+    """Return counts per bin of the SM and of the couplings of active flavours: compound → channel → term.
+
+    N_i = Σ_elements N_nuclei ∫dT R_i(T) Σ_n c_n(T) ∫_{E_min(T)} dE Φ(E) E⁻ⁿ.
+    """
+    grid = grid or Grid()
+    counts: dict[str, dict[str, dict[str, Array]]] = {}
+    for compound, element, nuclei in _elements(card):
+        for spectrum in spectra:
+            top = float(recoil_max(spectrum.energy_max_gev, element.mass_gev)) * 1e9
+            recoil, weight = _panels(response, LOWEST_RECOIL_EV, top, grid)
+            terms = cross_section_terms(recoil * 1e-9, element, sin2_theta_w=card.physics.sin2_theta_w)
+            above = spectrum.above(energy_min(recoil * 1e-9, 0.0, element.mass_gev))
+            reconstructed = response.probabilities(recoil) * weight * 1e-9 * nuclei
+            own = counts.setdefault(compound, {}).setdefault(spectrum.channel, {})
+            for term, coefficients in terms.items():
+                own[term] = own.get(term, 0.0) + reconstructed @ (coefficients * above).sum(axis=0)
+    return counts
+
+
+def fold_dipole(
+    card: RecoilCard,
+    spectra: Sequence[Spectrum],
+    response: RecoilResponse,
+    bins: int,
+    mass_mev: float,
+    grid: Grid | None = None,
+) -> dict[str, dict[str, Array]]:
+    """Return counts per bin of ν A → N A per d² (μ_B²): compound → channel; 0 where no N of this mass is produced."""
+    grid = grid or Grid()
+    mass = mass_mev * 1e-3
+    counts: dict[str, dict[str, Array]] = {}
+    for compound, element, nuclei in _elements(card):
+        for spectrum in spectra:
+            own = counts.setdefault(compound, {})
+            own.setdefault(spectrum.channel, np.zeros(bins))
+            low, high = (float(edge) * 1e9 for edge in recoil_window(spectrum.energy_max_gev, mass, element.mass_gev))
+            if not high > LOWEST_RECOIL_EV:
+                continue
+            recoil, weight = _panels(response, max(low, LOWEST_RECOIL_EV), high, grid)
+            coefficients = primakoff_coefficients(recoil * 1e-9, mass, element.mass_gev)
+            form2 = (element.protons * helm_form_factor(recoil * 1e-9, element)) ** 2
+            above = spectrum.above(energy_min(recoil * 1e-9, mass, element.mass_gev))
+            rate = np.maximum((coefficients * above).sum(axis=0), 0.0) * form2
+            own[spectrum.channel] += response.probabilities(recoil) @ (rate * weight) * 1e-9 * nuclei
+    return counts
+
+
+def _elements(card: RecoilCard) -> list[tuple[str, Element, float]]:
+    """Return compound, element and number of nuclei of everything in a card's targets."""
+    return [
+        (compound, ELEMENTS[symbol], per_kg * target.mass_kg)
+        for compound, target in card.targets.items()
+        for symbol, per_kg in nuclei_per_kg(compound).items()
+    ]
+
+
+def _panels(response: RecoilResponse, low_ev: float, high_ev: float, grid: Grid) -> tuple[Array, Array]:
+    """Return recoils and weights dT in eV over a range, split where the response has structure."""
+    inner = response.breakpoints_ev
+    inner = inner[(inner > low_ev * (1 + 1e-9)) & (inner < high_ev * (1 - 1e-9))]
+    return recoil_nodes(np.concatenate([[low_ev], inner, [high_ev]]), grid.nodes, grid.panels_per_decade)
+
+
+def morph(counts: Mapping[str, Array], relative_error: float) -> tuple[Array, Array, Array]:
+    """Return the coefficients of 1, u and u², u = 1 + f, of the parabola through counts at f = -s, 0 and +s.
+
+    Parameters
+    ----------
+    counts : mapping
+        "down", "nominal" and "up": arrays of one shape.
+    relative_error : float
+        s.
+    """
+    slope = (counts["up"] - counts["down"]) / (2 * relative_error)
+    curve = (counts["up"] + counts["down"] - 2 * counts["nominal"]) / (2 * relative_error**2)
+    return counts["nominal"] - slope + curve, slope - 2 * curve, curve
+
+
+def channel_flavours(spectra: Sequence[Spectrum]) -> tuple[str, ...]:
+    """Return the flavours of some spectra, each once."""
+    return tuple(dict.fromkeys(CHANNELS[spectrum.channel].flavour for spectrum in spectra))
