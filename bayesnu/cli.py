@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Bayesian inference on the electromagnetic properties of neutrinos.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -350,13 +349,16 @@ def show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Bayesian inference on the electromagnetic properties of neutrinos."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 def given_value(error: TyperException, arguments: Sequence[str]) -> str:

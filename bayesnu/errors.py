@@ -56,7 +56,10 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     allowed : iterable of str
         The valid names.
     """
-    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    names = list(allowed)
+    # The start of a name is a better hint than any likeness.
+    started = [known for known in names if len(name) > 1 and known.startswith(name)]
+    close = started or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

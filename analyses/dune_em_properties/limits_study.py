@@ -13,7 +13,7 @@ from bayesnu.experiment.base import Variance
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.setup import load_electron_experiment
 from bayesnu.inference.likelihood import Problem, Statistic, make_problem, minimise_pulls
-from bayesnu.inference.priors import coupling_prior
+from bayesnu.inference.priors import one_coupling
 from bayesnu.inference.profile import ProfileCurve, delta_chi2_intervals, profile_curve
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.constants import GAUSSIAN_CHARGE
@@ -62,7 +62,7 @@ def all_limits(experiments: dict[str, ElectronExperiment], sampler: Sampler) -> 
             assert own is not None
             nuts = sample_single(
                 make_problem(experiment, [name]),
-                coupling_prior(experiment, name),
+                one_coupling(experiment, name)[1],
                 sampler,
                 0.90,
                 default_kind(name),

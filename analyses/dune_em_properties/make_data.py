@@ -60,7 +60,8 @@ def main() -> None:
     write_text(table, background_table(card, computed_backgrounds(card, flux)))
     description = "Computed model: nu_e CCQE without visible hadrons, and misidentified pi0; counts per year"
     write_text(
-        table.with_suffix(".toml"), made_for(card, flux, description, ("angular_resolution_deg", "energy_resolution"))
+        table.with_suffix(".toml"),
+        made_for(card, flux, description, ("threshold_mev", "angular_resolution_deg", "energy_resolution")),
     )
     events = data / "events" / "dune_table1.csv"
     description = "Table 1 of arXiv:2111.14884: SM nu-e events per year above threshold"

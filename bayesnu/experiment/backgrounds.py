@@ -74,8 +74,8 @@ def check_made_for(path: Path, made: MadeFor, card: Card, flux: FluxTable, remed
     """
     if flux.digest != made.flux_sha256:
         raise CardError(
-            f"flux.file = '{card.flux.file}': {path.name} was made for another flux (SHA-256 of the values "
-            f"{made.flux_sha256[:12]}…, not {flux.digest[:12]}…); {remedy}"
+            f"flux.file = '{card.flux.file}': {path.name} was made for another flux (flux_sha256 of the values "
+            f"{made.flux_sha256[:12]}…, not {flux.digest}); {remedy}"
         )
     detector = card.detector
     differences = [
@@ -93,7 +93,7 @@ def check_made_for(path: Path, made: MadeFor, card: Card, flux: FluxTable, remed
 def ccqe_kernel(spectrum: Spectrum, card: Card, edges_mev: Sequence[float], points: int = 2**14) -> tuple[Array, Array]:
     """Return cm² per nucleon × GeV: CCQE in each reconstructed bin per unit of flux in each energy bin.
 
-    E_e ≈ E and Q² = E²θ². The tilt depends only on the angle between the true
+    E_e ≈ E, above the card's threshold, and Q² = E²θ². The tilt depends only on the angle between the true
     and the measured direction, so points are drawn in the measured direction and
     tilted back to the true one, where the cross section is taken: every true
     angle that can smear into the window counts. Each energy bin is integrated
@@ -131,6 +131,7 @@ def ccqe_kernel(spectrum: Spectrum, card: Card, edges_mev: Sequence[float], poin
     solid = np.sinc(measured / math.pi) / np.maximum(np.sinc(true / math.pi), 1e-9)
     volume = 2 * u_angle * angle2_max * width * density / density.sum(axis=1, keepdims=True)
     weight = ccqe_cross_section(q2) * energy**2 * solid * volume
+    weight = np.where(energy > card.detector.threshold_mev * 1e-3, weight, 0.0)
     on_neutron = np.where(proton_visible(q2), 0.0, weight)
     return (
         smearing.fold_measured(energy, measured2, on_neutron, resolution, edges),
@@ -149,7 +150,7 @@ def computed_backgrounds(card: Card, flux: FluxTable) -> Array:
     Returns
     -------
     ndarray, shape (exposures, 2, bins)
-        ``ccqe`` and ``pi0``; no threshold, not rescaled by an event table.
+        ``ccqe`` and ``pi0``; not rescaled by an event table.
     """
     material = MATERIALS[card.target.material]
     electrons = material.electrons_in(card.target.mass_tonnes)
@@ -205,7 +206,11 @@ def read_backgrounds(path: Path, card: Card, flux: FluxTable) -> Array:
             or not np.allclose([*low, high[-1]], edges, rtol=0, atol=1e-9)
             or low[1:] != high[:-1]
         ):
-            raise CardError(f"detector.bin_edges_mev: {path.name} was made for other bins; {remedy}")
+            found = ", ".join(f"{edge:.12g}" for edge in [*low, high[-1]])
+            wanted = ", ".join(f"{edge:.12g}" for edge in edges)
+            raise CardError(
+                f"detector.bin_edges_mev = [{wanted}]: {path.name} was made for other bins, [{found}]; {remedy}"
+            )
         for b, name in enumerate(BACKGROUNDS):
             result[k, b] = [number(path, row, name, minimum=0) for row in own]
     return result * factor

@@ -45,6 +45,16 @@ class LoadedCard:
     overrides: tuple[str, ...]
     folders: dict[tuple[str, str], tuple[Path, ...]]
 
+    @property
+    def where(self) -> str:
+        """The card and its overrides, as an error names them."""
+        return name_card(self.path, self.overrides)
+
+
+def name_card(path: Path, overrides: Sequence[str]) -> str:
+    """Return a card's path, and its overrides if it has any."""
+    return f"{path} (with -o {' -o '.join(overrides)})" if overrides else str(path)
+
 
 def read_override(text: str) -> tuple[list[str], Any]:
     """Split ``KEY=VALUE``; the value is TOML, a bare word is a string.
@@ -134,8 +144,7 @@ def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
     try:
         card = SCHEMAS[scattering].model_validate(content)
     except ValidationError as error:
-        where = f"{path} (with -o {' -o '.join(overrides)})" if overrides else str(path)
-        raise CardError(f"{where}: {describe(error)}") from error
+        raise CardError(f"{name_card(path, overrides)}: {describe(error)}") from error
     return LoadedCard(card, path, tuple(overrides), folders)
 
 

@@ -37,7 +37,7 @@ def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[
             return electron.assemble(loaded, loaded.card, notice)
         return recoil.assemble(loaded, loaded.card)
     except CardError as error:
-        raise CardError(f"{loaded.path}: {error}") from error
+        raise CardError(f"{loaded.where}: {error}") from error
 
 
 def with_parameters(experiment: Experiment, parameters: Mapping[str, float]) -> Experiment:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.errors import ConvergenceError
 from bayesnu.inference.likelihood import Problem, likelihood_range, minimise_pulls
 from bayesnu.inference.priors import AUTOMATIC_RANGE, SampledVariable
 
@@ -82,5 +83,17 @@ def pull_frame(problem: Problem, variables: Sequence[SampledVariable]) -> PullFr
 
 
 def _cholesky(hessian: Array) -> Array:
-    """Return L with L Lᵀ the inverse of a positive definite Hessian."""
-    return np.asarray(np.linalg.cholesky(np.linalg.inv(hessian)))
+    """Return L with L Lᵀ the inverse of a positive definite Hessian.
+
+    Raises
+    ------
+    ConvergenceError
+        If it is not positive definite.
+    """
+    try:
+        return np.asarray(np.linalg.cholesky(np.linalg.inv(hessian)))
+    except np.linalg.LinAlgError as error:
+        raise ConvergenceError(
+            "-ln L has no minimum in the pulls where the prior allows it; choose a prior, counts and pulls nearer to "
+            "each other"
+        ) from error

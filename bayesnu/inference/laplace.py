@@ -11,6 +11,8 @@ from bayesnu.inference.likelihood import Problem, likelihood_range, minimise_pul
 from bayesnu.inference.priors import Prior
 
 Array = NDArray[np.float64]
+NEGLIGIBLY_SMALL = 1e-5
+"""A coupling this far below the highest that the data allow changes no count."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
             inside = np.flatnonzero(log_density > log_density.max() - 30)
             low, high = float(grid[max(inside[0] - 1, 0)]), float(grid[min(inside[-1] + 1, grid.size - 1)])
     grid = spaced(max(low, prior_low), min(high, prior_high), points)
+    if prior.kind == "log-uniform" and grid[0] < NEGLIGIBLY_SMALL * grid[-1]:
+        # Where the likelihood no longer changes, few points do.
+        turn = NEGLIGIBLY_SMALL * grid[-1]
+        grid = np.append(np.geomspace(grid[0], turn, points // 4)[:-1], np.geomspace(turn, grid[-1], points))
     log_density = log_posterior(grid)
     density = np.exp(log_density - log_density.max())
     # Normalise in ln θ where the grid is logarithmic: there the integrand is smooth.

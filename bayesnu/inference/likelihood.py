@@ -105,7 +105,10 @@ class Profiled:
         failed = ~self.converged & (self.value - np.nanmin(self.value) < within)
         if failed.any():
             names = ", ".join(problem.couplings)
-            raise ConvergenceError(f"{names}: the minimisation over pulls failed at {failed.sum()} points")
+            raise ConvergenceError(
+                f"{names}: the minimisation over pulls failed at {failed.sum()} of {failed.size} values; "
+                "choose a prior, counts and pulls nearer to each other"
+            )
 
 
 def coupling_scale(model: CountModel, coupling: str) -> float:

@@ -61,8 +61,10 @@ class Prior:
 
     @property
     def lowest(self) -> float:
-        """Least value that the prior allows; a range that the program found is no bound of a signed coupling."""
-        return -math.inf if self.automatic and self.low < 0 else self.low
+        """Least value that the prior allows; the ends of a range that the program found are no bounds."""
+        if self.automatic:
+            return 0.0 if self.coupling.squared_only else -math.inf
+        return self.low
 
     def log_density(self, theta: Array) -> Array:
         """Return ln p(θ), normalised, per unit of the coupling; -inf outside the support."""
@@ -118,10 +120,10 @@ def resolve_prior(card: PriorCard | None, problem: Problem) -> Prior:
     return Prior(coupling, "normal", -math.inf, math.inf, card.sigma)
 
 
-def coupling_prior(experiment: Experiment, name: str) -> Prior:
-    """Return the prior of one of the card's couplings."""
-    problem = make_problem(experiment, [name], "poisson")
-    return resolve_prior(experiment.card.couplings[name].prior, problem)
+def one_coupling(experiment: Experiment, coupling: str) -> tuple[Problem, Prior]:
+    """Return the Poisson problem of one of the card's couplings, and its prior."""
+    problem = make_problem(experiment, [coupling])
+    return problem, resolve_prior(experiment.card.couplings[coupling].prior, problem)
 
 
 @dataclass(frozen=True)

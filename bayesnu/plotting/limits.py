@@ -89,7 +89,7 @@ def _draw_posterior(axes: Axes, panel: DensityPanel) -> None:
     visible = panel.grid[panel.density > 1e-4 * panel.density.max()]
     exponent = exponent_of([visible[0], visible[-1]])
     unit = 10.0**exponent
-    heights, edges = np.histogram(panel.draws / unit, bins=80, density=True)
+    heights, edges = np.histogram(panel.draws / unit, bins=_bins(panel.draws.size), density=True)
     axes.stairs(heights, edges, fill=True, color=NUTS_COLOUR, alpha=0.35, label="posterior, NUTS draws")
     axes.plot(panel.grid / unit, panel.density * unit, color=GRID_COLOUR, lw=1.4, label="posterior, Laplace grid")
     axes.plot(panel.grid / unit, panel.prior_density * unit, color=PRIOR_COLOUR, ls="--", lw=1.4, label="prior")
@@ -105,10 +105,15 @@ def _draw_posterior(axes: Axes, panel: DensityPanel) -> None:
     second.set_ylabel(r"$\Delta\chi^2$ (dash-dotted; 2.71 dotted)", color=CHI2_COLOUR)
     second.tick_params(axis="y", colors=CHI2_COLOUR)
     axes.set_xlim(visible[0] / unit, visible[-1] / unit)
-    axes.set_ylim(0, 1.08 * float(panel.density.max() * unit))
+    axes.set_ylim(0, 1.08 * max(float(panel.density.max() * unit), float(heights.max())))
     axes.set_xlabel(axis_label(panel.coupling, exponent))
     axes.set_ylabel("density")
     axes.set_title(f"{panel.coupling}: {panel.label}", fontsize=10)
+
+
+def _bins(draws: int) -> int:
+    """Return a number of bins that leaves enough draws in each."""
+    return int(np.clip(draws / 100, 20, 80))
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,12 @@ from bayesnu.errors import RunError
 from bayesnu.report.figures import (
     KINDS,
     PER_COUPLING,
-    VARIANCE_LABELS,
     coupling_figures,
     forest_figure,
     import_plotting,
     posterior_figure,
 )
-from bayesnu.report.tables import limits_rows
+from bayesnu.report.tables import VARIANCE_LABELS, limits_rows
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import percent
@@ -154,6 +153,7 @@ def render(run: Run) -> str:
         title=run.limits["title"],
         model=run.limits["model"],
         verdict=run.limits["verdict"],
+        variance=VARIANCE_LABELS[run.limits["limits"][0]["chi2"]["variance"]],
         data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
         header=header,
         rows=rows,
@@ -176,7 +176,7 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
         return "–" if value is None else format(value, digits)
 
     intervals = [
-        (label, item["kind"], f"{percent(item['cl'])}", exponential(item["intervals"]), exponential(item["mc_error"]))
+        (label, item["kind"], f"{percent(item['cl'])}", exponential(item["intervals"]), exponents(item["mc_error"]))
         for label, item in (
             ("NUTS", credible),
             ("Laplace grid", entry["laplace"]),
@@ -214,7 +214,7 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
             ("least ESS of a pull", f"{diagnostics['pull_ess_min']:.0f}"),
             ("divergences", str(diagnostics["divergences"])),
             ("least E-BFMI of a chain", f"{diagnostics['ebfmi_min']:.2f}"),
-            ("Monte Carlo error of a bound / extent", number(diagnostics["error_relative"], ".2%")),
+            ("largest Monte Carlo error of a bound, as a fraction of it", number(diagnostics["error_relative"], ".2%")),
             ("NUTS against the Laplace grid, in Monte Carlo errors", number(diagnostics["laplace_sigma"], ".1f")),
         ],
         "figures": [(CAPTIONS[kind], image(folder, f"{name}-{kind}")) for kind in PER_COUPLING],
@@ -222,13 +222,21 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def exponential(intervals: list[list[float | None]]) -> str:
-    """Return a union of intervals with full exponents; open ends as ±∞, missing numbers as a dash."""
+    """Return a union of intervals with full exponents; "< b" or "> a" with one end open, a dash with both."""
     parts = []
     for low, high in intervals:
         if low is None and high is None:
             return "–"
-        parts.append(f"[{'–∞' if low is None else f'{low:.4g}'}, {'∞' if high is None else f'{high:.4g}'}]")
+        bounds = f"< {high:.4g}" if low is None else f"> {low:.4g}" if high is None else f"[{low:.4g}, {high:.4g}]"
+        parts.append(bounds)
     return " ∪ ".join(parts)
+
+
+def exponents(errors: list[list[float | None]]) -> str:
+    """Return the Monte Carlo errors of bounds with full exponents; a dash where there is none."""
+    if all(error is None for pair in errors for error in pair):
+        return "–"
+    return "; ".join(", ".join("–" if e is None else f"±{e:.2g}" for e in pair) for pair in errors)
 
 
 def image(folder: Path, name: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from bayesnu.errors import RunError
 from bayesnu.plotting.limits import DensityPanel, ForestRow, plot_forest, plot_posteriors
 from bayesnu.plotting.predictive import PredictivePanel, plot_predictive
+from bayesnu.report.tables import VARIANCE_LABELS
 from bayesnu.resources import write_atomically
 from bayesnu.results.fits import posterior_path
 from bayesnu.results.intervals import percent
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = {"hdi": "highest density", "eti": "equal-tailed", "upper": "upper limit"}
-VARIANCE_LABELS = {"sm": "N_SM", "sm+background": "N_SM + B"}
 PER_COUPLING = ("predictive", "trace", "ranks", "energy", "pairs")
 
 

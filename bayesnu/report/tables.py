@@ -15,6 +15,8 @@ from bayesnu.resources import DataFile
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import IntervalSet, percent
 
+VARIANCE_LABELS = {"sm": "N_SM", "sm+background": "N_SM + B"}
+
 
 def power_of_ten(values: Sequence[float]) -> int:
     """Return the exponent in which the largest of some values is written."""
@@ -110,7 +112,7 @@ def limits_table(limits: dict[str, Any]) -> Table:
     """Return the comparison table of a run."""
     header, rows = limits_rows(limits)
     footnotes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
-    variance = {"sm": "N_SM", "sm+background": "N_SM + B"}[limits["limits"][0]["chi2"]["variance"]]
+    variance = VARIANCE_LABELS[limits["limits"][0]["chi2"]["variance"]]
     footnotes.append(
         f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: (3.1), variance {variance}."
     )

@@ -13,7 +13,7 @@ from bayesnu.errors import RunError, UsageError
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
-from bayesnu.inference.priors import Prior, resolve_prior
+from bayesnu.inference.priors import Prior, one_coupling, resolve_prior
 from bayesnu.inference.profile import ProfileCurve, profile_curve
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
@@ -56,8 +56,7 @@ class Deterministic:
 
 def deterministic(experiment: Experiment, coupling: str) -> Deterministic:
     """Return the prior, the Laplace grid posterior and the profile curve of one coupling."""
-    problem = make_problem(experiment, [coupling])
-    prior = resolve_prior(experiment.card.couplings[coupling].prior, problem)
+    problem, prior = one_coupling(experiment, coupling)
     chi2 = make_problem(experiment, [coupling], "chi2")
     return Deterministic(problem, chi2, prior, laplace_posterior(problem, prior), profile_curve(chi2))
 

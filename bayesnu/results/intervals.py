@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -99,39 +100,47 @@ def check_probability(probability: float) -> float:
     return probability
 
 
-def highest_density_set(x: Array, density: Array, probability: float) -> Pairs:
-    """Return the highest-density set of a density on a grid: {x: p(x) ≥ c} with the given probability.
+def highest_density_set(x: Array, density: Array, probability: float, logarithmic: bool = False) -> Pairs:
+    """Return the highest-density set of a density on a grid: {θ: p(θ) ≥ c} with the given probability.
 
-    The density is taken as linear between grid points, and the level c is found
-    so that the set's integral is ``probability``; the set may be a union.
+    Between grid points the density is linear, and the level c is found so that
+    the set's integral is ``probability``; the set may be a union.
 
     Parameters
     ----------
     x : ndarray, shape (points,)
-        Increasing.
+        Increasing: θ, or ln θ if ``logarithmic``.
     density : ndarray, shape (points,)
-        Non-negative; need not be normalised.
+        Per unit of x, non-negative; need not be normalised.
     probability : float
+    logarithmic : bool
+        Whether x is ln θ. Points are then ranked by ln p(θ) = ln density - x, linear in between: p spans too many
+        decades for a number.
     """
     from scipy.optimize import brentq
 
     density = density / density.max()
+    rank = density
+    if logarithmic:
+        rank = np.log(np.where(density > 0, density, 1.0)) - x
+        rank[density <= 0] = rank[density > 0].min()
     total = float(np.trapezoid(density, x))
-    low_end, high_end, width = density[:-1], density[1:], np.diff(x)
-    bottom, top = np.minimum(low_end, high_end), np.maximum(low_end, high_end)
+    width, rises = np.diff(x), np.diff(rank) > 0
+    bottom, top = np.minimum(rank[:-1], rank[1:]), np.maximum(rank[:-1], rank[1:])
+    at_top, at_bottom = np.where(rises, density[1:], density[:-1]), np.where(rises, density[:-1], density[1:])
 
     def excess(level: float) -> float:
-        # Per cell: all of it, none, or the part of the linear piece above the level.
+        # Per cell: all of it, none, or the part that ranks above the level.
         part = np.divide(top - level, top - bottom, out=np.zeros_like(top), where=(bottom < level) & (level < top))
-        crossing = width * part * (top + level) / 2
-        inside = np.where(bottom >= level, width * (top + bottom) / 2, np.where(top > level, crossing, 0.0))
+        part = np.where(bottom >= level, 1.0, part)
+        inside = width * part * (at_top + (at_bottom - at_top) * part / 2)
         return float(inside.sum()) / total - probability
 
-    level = brentq(excess, 0.0, 1.0, xtol=1e-15, rtol=1e-14)
-    above = density > level
+    level = brentq(excess, float(rank.min()), float(rank.max()), xtol=1e-15, rtol=1e-14)
+    above = rank > level
     ends = [float(x[0])] if above[0] else []
     for k in np.flatnonzero(above[1:] != above[:-1]):
-        ends.append(float(x[k] + width[k] * (level - density[k]) / (density[k + 1] - density[k])))
+        ends.append(float(x[k] + width[k] * (level - rank[k]) / (rank[k + 1] - rank[k])))
     if above[-1]:
         ends.append(float(x[-1]))
     return tuple(zip(ends[::2], ends[1::2], strict=True))
@@ -166,18 +175,46 @@ def grid_quantiles(x: Array, density: Array, probabilities: Array) -> Array:
     return np.asarray(x[k] + width[k] * np.clip(t, 0.0, 1.0))
 
 
-def grid_interval(x: Array, density: Array, probability: float, kind: Kind, lowest: float) -> Pairs:
+def grid_interval(
+    values: Array, density: Array, probability: float, kind: Kind, lowest: float, logarithmic: bool = False
+) -> Pairs:
     """Return the interval of a kind for a density on a grid.
 
     ``upper`` is one-sided: from ``lowest``, the least value that the coupling's
     prior allows, to the quantile ``probability``.
+
+    Parameters
+    ----------
+    values, density : ndarray, shape (points,)
+        Of the coupling, and per unit of it.
+    probability : float
+    kind : {"hdi", "eti", "upper"}
+    lowest : float
+    logarithmic : bool
+        Whether the grid spans decades (a log-uniform prior): the work is then done in ln θ.
     """
+    x, per_x = (np.log(values), density * values) if logarithmic else (values, density)
+
+    def back(bound: float) -> float:
+        # An end of the grid is that value itself, which exp(ln value) is not.
+        ends = {float(x[0]): float(values[0]), float(x[-1]): float(values[-1])}
+        return ends.get(bound, math.exp(bound)) if logarithmic else bound
+
     if kind == "hdi":
-        return highest_density_set(x, density, probability)
-    if kind == "eti":
-        low, high = grid_quantiles(x, density, np.array([(1 - probability) / 2, (1 + probability) / 2]))
-        return ((float(low), float(high)),)
-    return ((lowest, float(grid_quantiles(x, density, np.array([probability]))[0])),)
+        pieces = highest_density_set(x, per_x, probability, logarithmic)
+        if any(_flat_gap(x, per_x, gap[1], gap[2]) for gap in _gaps(pieces)):
+            # A posterior so flat that rounding alone tears its densest set.
+            pieces = shortest_interval(x, per_x, probability)
+        return tuple((back(low), back(high)) for low, high in pieces)
+    levels = [probability] if kind == "upper" else [(1 - probability) / 2, (1 + probability) / 2]
+    bounds = [back(float(q)) for q in grid_quantiles(x, per_x, np.array(levels))]
+    return ((lowest if kind == "upper" else bounds[0], bounds[-1]),)
+
+
+def _flat_gap(x: Array, density: Array, start: float, stop: float) -> bool:
+    """Return whether the density dips by less than a millionth between two pieces of its densest set."""
+    inside = density[(x > start) & (x < stop)]
+    return bool(inside.size and inside.min() > (1 - 1e-6) * float(np.interp(start, x, density)))
 
 
 def draws_interval(
@@ -220,21 +257,43 @@ def _draws_hdi(
     draws: Array, probability: float, support: tuple[float, float], logarithmic: bool
 ) -> tuple[Pairs, Pairs]:
     """Return the highest-density set of draws and bootstrap errors of its bounds."""
-    density_of = log_density_estimator(draws, support) if logarithmic else density_estimator(draws, support)
+    if logarithmic:
+        low, high = (math.log(edge) for edge in support)
+        pieces, errors = _densest_draws(np.log(draws), probability, (low, high), logarithmic=True)
+        # An end at the support's edge is that edge itself, which exp(ln edge) is not.
+        edges = {low: support[0], high: support[1]}
+        intervals = tuple((edges.get(a, math.exp(a)), edges.get(b, math.exp(b))) for a, b in pieces)
+        scaled = zip(intervals, errors, strict=True)
+        return intervals, tuple((a * da, b * db) for (a, b), (da, db) in scaled)
+    return _densest_draws(draws, probability, support)
+
+
+def _densest_draws(
+    draws: Array, probability: float, support: tuple[float, float], *, logarithmic: bool = False
+) -> tuple[Pairs, Pairs]:
+    """Return the highest-density set of draws of θ, or of ln θ, in the same variable, and errors of its bounds."""
+
+    def densest(x: Array, density: Array) -> Pairs:
+        return highest_density_set(x, density, probability, logarithmic)
+
+    def shortest(x: Array, density: Array) -> Pairs:
+        return shortest_interval(x, density, probability)
+
+    density_of = density_estimator(draws, support)
     chains, n = draws.shape
     blocks = draws[:, : n - n % _BLOCKS_PER_CHAIN].reshape(chains * _BLOCKS_PER_CHAIN, -1)
     x, full = density_of(np.ones(blocks.shape[0]))
-    intervals = highest_density_set(x, full, probability)
-    densest = highest_density_set
+    find = densest
+    intervals = find(x, full)
     if len(intervals) > 1 and not any(_real_gap(draws, *gap) for gap in _gaps(intervals)):
         # A posterior so flat that its densest set is torn by noise alone.
-        densest = shortest_interval
-        intervals = densest(x, full, probability)
+        find = shortest
+        intervals = find(x, full)
     # A fixed seed: the error estimate of the same draws is the same number.
     rng = np.random.default_rng(0)
     replicates = []
     for weights in rng.multinomial(blocks.shape[0], np.full(blocks.shape[0], 1 / blocks.shape[0]), size=_REPLICATES):
-        replicates.append(densest(*density_of(weights.astype(float)), probability))
+        replicates.append(find(*density_of(weights.astype(float))))
     # Compare bounds of replicates that have as many pieces as the estimate itself.
     same = np.array([r for r in replicates if len(r) == len(intervals)])
     spread = same.std(axis=0, ddof=1) if len(same) > 1 else np.full((len(intervals), 2), np.nan)
@@ -263,21 +322,6 @@ def _real_gap(draws: Array, before: float, start: float, stop: float, after: flo
     rate, rate_beside = inside / (stop - start), (outside - inside) / beside
     error = np.sqrt((inside / (stop - start) ** 2 + (outside - inside) / beside**2) / ess)
     return bool(rate_beside - rate > 4 * error)
-
-
-def log_density_estimator(draws: Array, support: tuple[float, float]) -> Callable[[Array], tuple[Array, Array]]:
-    """Return `density_estimator` for positive draws over many decades: estimated in ln θ, per unit of θ."""
-    low, high = (float(np.log(edge)) for edge in support)
-    of_logarithm = density_estimator(np.log(draws), (low, high))
-
-    def density(weights: Array) -> tuple[Array, Array]:
-        logarithm, per_logarithm = of_logarithm(weights)
-        # An end at the support's edge is that edge itself, which exp(ln edge) is not.
-        ends = [logarithm == low, logarithm == high]
-        x = np.select(ends, list(support), np.exp(logarithm))
-        return x, per_logarithm / x
-
-    return density
 
 
 def _peak_spread(draws: Array) -> float:
@@ -324,6 +368,8 @@ def density_estimator(draws: Array, support: tuple[float, float]) -> Callable[[A
         # The mirror image makes the circular convolution reflect at both ends; far from the draws it adds nothing.
         smooth = irfft(rfft(np.concatenate([histogram, histogram[::-1]])) * filter_, 2 * _KDE_POINTS)[:_KDE_POINTS]
         x = np.concatenate([[edges[0]], (edges[1:] + edges[:-1]) / 2, [edges[-1]]])
-        return x, np.maximum(np.concatenate([[smooth[0]], smooth, [smooth[-1]]]), 0.0)
+        values = np.concatenate([[smooth[0]], smooth, [smooth[-1]]])
+        # What the rounding of the transform leaves where there are no draws is nothing.
+        return x, np.where(values > 1e-12 * values.max(), values, 0.0)
 
     return density

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import UsageError, nearest, silent, unknown_name
+from bayesnu.errors import ConvergenceError, UsageError, nearest, silent, unknown_name
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
-from bayesnu.inference.priors import Prior, coupling_prior
+from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
@@ -58,7 +60,8 @@ def nuts_interval(draws: NDArray[np.float64], prior: Prior, cl: float, kind: Kin
 def laplace_interval(posterior: GridPosterior, cl: float, kind: Kind) -> IntervalSet:
     """Return the credible interval of a grid posterior; deterministic."""
     coupling = COUPLINGS[posterior.coupling]
-    intervals = grid_interval(posterior.values, posterior.density, cl, kind, posterior.prior.lowest)
+    logarithmic = posterior.prior.kind == "log-uniform"
+    intervals = grid_interval(posterior.values, posterior.density, cl, kind, posterior.prior.lowest, logarithmic)
     return IntervalSet(coupling.name, coupling.unit, cl, kind, "laplace", intervals, exact(intervals))
 
 
@@ -98,6 +101,17 @@ def sample_single(
     if problems:
         notice(f"{prior.coupling.name}: take this limit with care: {'; '.join(problems)}")
     return interval
+
+
+@contextmanager
+def naming(experiment: Experiment, coupling: str) -> Iterator[None]:
+    """Say in what does not converge which card, coupling and prior it was."""
+    prior = experiment.card.couplings[coupling].prior
+    given = "" if prior is None else f".prior = {json.dumps(prior.model_dump())}"
+    try:
+        yield
+    except ConvergenceError as error:
+        raise ConvergenceError(f"{experiment.loaded.where}: couplings.{coupling}{given}: {error}") from error
 
 
 def limit(
@@ -156,18 +170,18 @@ def limit(
         chosen = default_kind(coupling) if method in BAYESIAN else "delta_chi2"
         everything = ((0.0 if COUPLINGS[coupling].squared_only else -math.inf, math.inf),)
         return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, chosen, method, everything, exact(everything))
-    if method == "chi2":
-        chosen_variance = next((v for v in allowed if v == variance), None)
-        return frequentist_interval(make_problem(experiment, [coupling], "chi2", chosen_variance), cl)
-    problem = make_problem(experiment, [coupling])
-    if method == "poisson":
-        return frequentist_interval(problem, cl)
-    chosen = check_kind(kind) if kind is not None else default_kind(coupling)
-    prior = coupling_prior(experiment, coupling)
-    if method == "laplace":
-        return laplace_interval(laplace_posterior(problem, prior), cl, chosen)
-    chosen_seed = DEFAULT_SEED if seed is None else seed
-    return sample_single(problem, prior, Sampler(), cl, chosen, chains or DEFAULT_CHAINS, chosen_seed, draws, notice)
+    chosen_variance = next((v for v in allowed if v == variance), None)
+    chosen_kind = check_kind(kind) if kind is not None else default_kind(coupling)
+    with naming(experiment, coupling):
+        if method == "chi2":
+            return frequentist_interval(make_problem(experiment, [coupling], "chi2", chosen_variance), cl)
+        if method == "poisson":
+            return frequentist_interval(make_problem(experiment, [coupling]), cl)
+        problem, prior = one_coupling(experiment, coupling)
+        if method == "laplace":
+            return laplace_interval(laplace_posterior(problem, prior), cl, chosen_kind)
+        sampler, number = Sampler(), DEFAULT_SEED if seed is None else seed
+        return sample_single(problem, prior, sampler, cl, chosen_kind, chains or DEFAULT_CHAINS, number, draws, notice)
 
 
 def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> None:

@@ -21,11 +21,11 @@ from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import read_published
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
-from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, check_counts
+from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, check_counts, naming
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.summary import limits_csv, result_json, summarise, worst_verdict
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PACKAGES = ("numpy", "scipy", "xarray", "pymc", "pytensor", "nutpie", "arviz", "numba")
 
 
@@ -208,23 +208,27 @@ def run_fits(
         else:
             notice(f"{folder}: this run is finished; its stored results are shown")
             return finished
-    started = _now()
-    information = describe_run(experiment, arguments, name, started)
+    earlier = read_record(folder) if (folder / "run.json").exists() else {}
+    seconds: dict[str, float] = earlier.get("fit_seconds", {})
+    information = describe_run(experiment, arguments, name)
+    information |= {"starts": [*earlier.get("starts", ()), _now()], "fit_seconds": seconds}
     _write_json(folder / "run.json", information)
     limits = []
     sampler = Sampler()
-    seconds: dict[str, float] = {}
     resumed, results = [], []
     published = read_published(experiment.files["comparison.published"]) if experiment.card.comparison else []
     for coupling in arguments.couplings:
         progress(f"fitting {coupling}")
         start = time.perf_counter()
-        inputs = deterministic(experiment, coupling)
-        tree, kept = fit_coupling(experiment, arguments, inputs, folder, name, sampler, notice)
+        with naming(experiment, coupling):
+            inputs = deterministic(experiment, coupling)
+            tree, kept = fit_coupling(experiment, arguments, inputs, folder, name, sampler, notice)
         stored(coupling)
-        seconds[coupling] = round(time.perf_counter() - start, 3)
         if kept:
             resumed.append(coupling)
+        else:
+            seconds[coupling] = round(time.perf_counter() - start, 3)
+            _write_json(folder / "run.json", information)
         result = summarise(experiment, inputs, tree, arguments.credibility, published)
         results.append(result)
         limits.append(result_json(experiment.card.name, result))
@@ -241,13 +245,13 @@ def run_fits(
     }
     _write_json(folder / "limits.json", content)
     write_text(folder / "limits.csv", limits_csv(results, scenario), RunError)
-    information |= {"finished": _now(), "fit_seconds": seconds}
+    information |= {"finished": _now(), "resumed": resumed}
     _write_json(folder / "run.json", information)
     return Run(folder, information, content, tuple(resumed))
 
 
-def describe_run(experiment: Experiment, arguments: RunArguments, name: str, started: str) -> dict[str, Any]:
-    """Return the provenance of a run: card, overrides, checksums, versions, seed and times."""
+def describe_run(experiment: Experiment, arguments: RunArguments, name: str) -> dict[str, Any]:
+    """Return the provenance of a run: card, overrides, checksums, versions and seed."""
     checksums = {
         role: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         for role, path in experiment.files.items()
@@ -266,7 +270,6 @@ def describe_run(experiment: Experiment, arguments: RunArguments, name: str, sta
         "inputs_digest": experiment.digest,
         "response": experiment.response_key,
         "versions": versions,
-        "started": started,
         "finished": None,
     }
 

@@ -161,6 +161,7 @@ def test_help_lists_the_commands(bayesnu_: Run_) -> None:
     found = bayesnu_("--help")
     assert found.status == 0
     assert found.err == ""
+    assert bayesnu_() == found
     commands = ("run", "predict", "limit", "compare", "report", "response", "models", "data")
     assert all(f"\n  {name} " in found.out for name in commands)
     for name in commands:
@@ -584,9 +585,9 @@ def test_output_folder_that_holds_something_else(
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("run.json", '{"format_version": 2, "ha'),
+        ("run.json", '{"format_version": 3, "ha'),
         ("run.json", '{"format_version": 99}'),
-        ("limits.json", '{"format_version": 2, "limits": ['),
+        ("limits.json", '{"format_version": 3, "limits": ['),
         ("limits.json", '{"format_version": 99}'),
         ("posteriors/mu_numu.nc", "CDF"),
     ],

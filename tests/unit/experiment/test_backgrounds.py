@@ -60,6 +60,21 @@ def test_model_instead_of_file(on_axis: Experiment) -> None:
 
 
 @pytest.mark.usefixtures("few_points")
+def test_threshold_cuts_the_computed_background(on_axis: Experiment) -> None:
+    """A higher threshold leaves less; what 30 MeV loses is next to nothing."""
+
+    def ccqe(threshold_mev: float) -> np.ndarray:
+        detector = on_axis.card.detector.model_copy(update={"threshold_mev": threshold_mev})
+        return computed_backgrounds(on_axis.card.model_copy(update={"detector": detector}), on_axis.flux)[:, 0]
+
+    np.testing.assert_allclose(ccqe(30.0), ccqe(0.0), rtol=1e-3)
+    assert (ccqe(1e5) == 0).all()
+    kept = [ccqe(threshold).sum() / ccqe(0.0).sum() for threshold in (30.0, 500.0, 2000.0, 5000.0)]
+    assert (np.diff(kept) < 0).all()
+    assert kept[-1] < 0.9
+
+
+@pytest.mark.usefixtures("few_points")
 @pytest.mark.parametrize("key", ["angular_resolution_deg", "energy_resolution"])
 def test_model_for_another_detector(on_axis: Experiment, key: str) -> None:
     """Other resolutions move some per cent of the events between bins and into the window."""
@@ -160,6 +175,10 @@ def test_counts_of_the_expectation_are_years_times_the_file(on_axis: Experiment)
     ("override", "fragments"),
     [
         ("detector.angular_resolution_deg=1.5", ("detector.angular_resolution_deg", "1.5", "made for 1.0")),
+        (
+            "detector.threshold_mev=100 -o flux.normalisation=absolute",
+            ("detector.threshold_mev", "100", "made for 30.0"),
+        ),
         ("detector.energy_resolution=0.2", ("detector.energy_resolution", "0.2", "made for 0.1")),
         ("detector.bin_edges_mev=[0, 1, 2, 3]", ("detector.bin_edges_mev", "other bins")),
         ("detector.bin_edges_mev.12=3.07", ("detector.bin_edges_mev", "other bins")),
@@ -167,10 +186,11 @@ def test_counts_of_the_expectation_are_years_times_the_file(on_axis: Experiment)
 )
 def test_file_for_another_detector(coarse: tuple[str, ...], override: str, fragments: tuple[str, ...]) -> None:
     with pytest.raises(CardError) as caught:
-        load_experiment("dune-on-axis", [*coarse, override])
+        load_experiment("dune-on-axis", [*coarse, *override.split(" -o ")])
     message = str(caught.value)
     assert "\n" not in message
-    missing = [f for f in (*fragments, "dune_ccqe_pi0.csv", "backgrounds.model = 'ccqe'") if f not in message]
+    wanted = (*fragments, f"(with -o {coarse[0]}", "dune_ccqe_pi0.csv", "backgrounds.model = 'ccqe'")
+    missing = [f for f in wanted if f not in message]
     assert missing == []
 
 

@@ -12,7 +12,7 @@ from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.setup import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
-from bayesnu.inference.priors import Prior, coupling_prior
+from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC
 
 
@@ -49,8 +49,8 @@ def marginal_by_quadrature(problem: Problem, theta: np.ndarray, nodes: int = 6) 
 @pytest.mark.parametrize("name", ELECTROMAGNETIC)
 def test_laplace_equals_quadrature_over_the_pulls(on_axis: Experiment, name: str) -> None:
     """The marginal likelihood's shape, to 1e-5 of its maximum."""
-    problem = make_problem(on_axis, [name])
-    posterior = laplace_posterior(problem, coupling_prior(on_axis, name))
+    problem, prior = one_coupling(on_axis, name)
+    posterior = laplace_posterior(problem, prior)
     index = np.linspace(0, posterior.values.size - 1, 9).astype(int)
     index = index[posterior.density[index] > 1e-4 * posterior.density.max()]
     index = np.union1d(index, [posterior.density.argmax()])
@@ -97,7 +97,7 @@ def test_priors_against_direct_computation(on_axis: Experiment, prior: Prior, lo
 
 @pytest.mark.parametrize("name", ["mu_numu", "q_nue"])
 def test_normalised_and_refined_consistently(on_axis: Experiment, name: str) -> None:
-    problem, prior = make_problem(on_axis, [name]), coupling_prior(on_axis, name)
+    problem, prior = one_coupling(on_axis, name)
     coarse, fine = laplace_posterior(problem, prior), laplace_posterior(problem, prior, points=2401)
     assert integral(fine)[-1] == pytest.approx(1, abs=1e-6)
     np.testing.assert_allclose(fine.density[::2], coarse.density, rtol=1e-6, atol=1e-12 * coarse.density.max())

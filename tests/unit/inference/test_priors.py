@@ -1,6 +1,7 @@
 """Priors: normalised densities, draws that follow them, ranges that the program finds."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy import integrate, stats
 
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.likelihood import make_problem, minimise_pulls
-from bayesnu.inference.priors import Prior, coupling_prior, resolve_prior, sampled_variable
+from bayesnu.inference.priors import Prior, one_coupling, resolve_prior, sampled_variable
 from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC
 
 MU, Q = COUPLINGS["mu_numu"], COUPLINGS["q_numu"]
@@ -77,7 +78,7 @@ def test_describe_names_kind_numbers_and_unit(kind: str, words: str) -> None:
 
 @pytest.mark.parametrize("name", ELECTROMAGNETIC)
 def test_automatic_range_ends_at_30(on_axis: Experiment, name: str) -> None:
-    prior = coupling_prior(on_axis, name)
+    prior = one_coupling(on_axis, name)[1]
     problem = make_problem(on_axis, [name])
     value = minimise_pulls(problem, np.array([[prior.low, prior.high]]) / problem.scales[0]).value
     assert (prior.kind, prior.automatic) == ("uniform", True)
@@ -165,3 +166,13 @@ def test_bounds_are_drawn_in_where_the_likelihood_is_negligible(on_axis: Experim
     assert variable.high * problem.scales[0] < 1e-31
     beyond = sampled_variable(Prior(COUPLINGS["r2_numu"], "uniform", 1e-30, 2e-30), problem)
     assert beyond.high * problem.scales[0] == pytest.approx(2e-30)
+
+
+def test_lowest_value_of_a_found_range(observe: Callable[[dict[str, float]], Experiment]) -> None:
+    """A range that the program found is no bound: a moment goes down to 0 even where the data exclude it."""
+    prior = one_coupling(observe({"mu_numu": 2e-9}), "mu_numu")[1]
+    assert prior.low > 0
+    assert prior.lowest == 0.0
+    assert one_coupling(observe({}), "q_numu")[1].lowest == -math.inf
+    given = Prior(COUPLINGS["mu_numu"], "log-uniform", 1e-12, 1e-8)
+    assert given.lowest == 1e-12

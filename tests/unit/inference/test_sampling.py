@@ -15,7 +15,7 @@ from arviz_stats.base import array_stats
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.laplace import laplace_posterior, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem
-from bayesnu.inference.priors import Prior, coupling_prior
+from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.sampling import SAMPLE_STATS, Draws, Sampler
 from bayesnu.physics.couplings import ELECTROMAGNETIC
 from bayesnu.results.diagnostics import Diagnostics, diagnose
@@ -46,7 +46,7 @@ def sample(sampler: Sampler, problem: Problem, prior: Prior, draws: int, seed: i
 
 def fit(sampler: Sampler, experiment: Experiment, name: str) -> Fit:
     """One coupling with the default numbers, diagnosed against the Laplace grid."""
-    problem, prior = make_problem(experiment, [name]), coupling_prior(experiment, name)
+    problem, prior = one_coupling(experiment, name)
     draws = sampler.sample(
         problem, [prior], [problem], draws=DEFAULT_DRAWS, chains=DEFAULT_CHAINS, tune=TUNE, seed=DEFAULT_SEED
     )
@@ -146,7 +146,7 @@ def test_every_coupling_of_both_cards(card: str, name: str, sampler: Sampler, re
 @pytest.mark.slow
 def test_reused_model_gives_the_numbers_of_a_fresh_one(on_axis: Experiment, sampler: Sampler, linear: Fit) -> None:
     for name in ("mu_numu", "r2_nue"):
-        problem, prior = make_problem(on_axis, [name]), coupling_prior(on_axis, name)
+        problem, prior = one_coupling(on_axis, name)
         np.testing.assert_array_equal(
             sample(sampler, problem, prior, 200, 3).theta, sample(Sampler(), problem, prior, 200, 3).theta
         )
@@ -163,7 +163,7 @@ def test_joint_fit_of_two_couplings() -> None:
     assert tree["posterior"]["q_nue"].shape == (4, 2000)
     assert int(tree["sample_stats"]["diverging"].sum()) == 0
 
-    priors = [coupling_prior(on_axis, name) for name in names]
+    priors = [one_coupling(on_axis, name)[1] for name in names]
     x, y = (np.linspace(-edge, edge, 161) for edge in (1e-7, 1.2e-30))
     grid = laplace_posterior_2d(make_problem(on_axis, names), (priors[0], priors[1]), x, y)
     assert max(grid.density[[0, -1]].max(), grid.density[:, [0, -1]].max()) < 1e-6 * grid.density.max()
@@ -181,11 +181,10 @@ def test_joint_fit_of_two_couplings() -> None:
 SCRIPT = """
 import hashlib
 from bayesnu.experiment.setup import load_experiment
-from bayesnu.inference.likelihood import make_problem
-from bayesnu.inference.priors import coupling_prior
+from bayesnu.inference.priors import one_coupling
 from bayesnu.inference.sampling import Sampler
 experiment = load_experiment("dune-on-axis")
-problem, prior = make_problem(experiment, ["q_numu"]), coupling_prior(experiment, "q_numu")
+problem, prior = one_coupling(experiment, "q_numu")
 draws = Sampler().sample(problem, [prior], [problem], draws=200, chains=2, tune=300, seed=7)
 print(hashlib.sha256(draws.theta.tobytes()).hexdigest())
 """

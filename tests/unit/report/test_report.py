@@ -17,7 +17,7 @@ from bayesnu.errors import RunError
 from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
-from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, image, write_report
+from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, exponents, image, write_report
 from bayesnu.report.figures import PER_COUPLING, coupling_figures, density_panels, forest_panels, predictive_panels
 from bayesnu.report.tables import (
     data_table,
@@ -105,7 +105,7 @@ def test_page_shows_the_provenance(page: str, reported: Run) -> None:
     text = unescape(page)
     information = reported.information
     assert information["hash"] in text
-    assert information["started"] in text
+    assert information["starts"][0] in text
     assert all(
         f"<tr><td>{name}</td><td>{version}</td></tr>" in text for name, version in information["versions"].items()
     )
@@ -232,8 +232,10 @@ def test_bounds_in_words(low: float, high: float, exponent: int, one_sided: bool
 def test_unions_and_exponents() -> None:
     assert write_set([(-1e-8, 1e-8), (2e-8, 3e-8)], -8, False) == "[-1.00, 1.00] ∪ [2.00, 3.00]"
     assert [power_of_ten(v) for v in ([3e-9, -2e-8], [0.0], [], [float("inf"), 12.0])] == [-8, 0, 0, 1]
-    assert exponential([[None, 1e-8], [2e-8, None]]) == "[–∞, 1e-08] ∪ [2e-08, ∞]"
+    assert exponential([[None, 1e-8], [2e-8, None]]) == "< 1e-08 ∪ > 2e-08"
     assert exponential([[None, None]]) == "–"
+    assert exponents([[None, None]]) == "–"
+    assert exponents([[None, 1.234e-10], [2e-9, None]]) == "–, ±1.2e-10; ±2e-09, –"
 
 
 def test_set_of_a_moment_away_from_0_is_not_an_upper_limit() -> None:

@@ -12,6 +12,7 @@ from bayesnu.results import intervals as intervals_module
 from bayesnu.results.intervals import (
     KINDS,
     IntervalSet,
+    Kind,
     check_kind,
     check_probability,
     density_estimator,
@@ -253,6 +254,39 @@ def test_flat_draws_give_one_interval() -> None:
     assert max(e for e in errors if not math.isnan(e)) > 0.01
     peaks = rng.normal(size=(4, 4000)) + 5 * rng.integers(2, size=(4, 4000))
     assert len(draws_interval(peaks, 0.9, "hdi", NOWHERE)[0]) == 2
+
+
+@pytest.mark.parametrize("low", [1e-6, 1e-30, 1e-300])
+@pytest.mark.parametrize("kind", ["hdi", "eti", "upper"])
+def test_log_uniform_density_over_many_decades(low: float, kind: Kind) -> None:
+    """∫ dθ/θ from a to b is ln b/a: every bound is a power of the range."""
+    high, cl = 1e-3, 0.9
+    x = np.geomspace(low, high, 801)
+    ((found_low, found_high),) = grid_interval(x, 1 / x, cl, kind, low, logarithmic=True)
+    tail = (1 - cl) / 2 if kind == "eti" else 0.0
+    expected = [low * (high / low) ** p for p in (tail, tail + cl)]
+    np.testing.assert_allclose([found_low, found_high], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("low", [1e-6, 1e-30])
+def test_log_uniform_draws_over_many_decades(low: float) -> None:
+    high, rng = 1e-3, np.random.default_rng(11)
+    draws = low * (high / low) ** rng.random((4, 5000))
+    ((found_low, found_high),), ((error_low, error_high),) = draws_interval(draws, 0.9, "hdi", (low, high), True)
+    assert found_low == low
+    assert math.isnan(error_low)
+    expected = low * (high / low) ** 0.9
+    assert abs(math.log(found_high / expected)) < 4 * error_high / found_high
+    assert error_high / found_high == pytest.approx(math.log(high / low) * math.sqrt(0.09 / draws.size), rel=0.5)
+
+
+def test_rounding_does_not_tear_a_flat_density() -> None:
+    x = np.linspace(-1.0, 1.0, 1001)
+    flat = 1 + 1e-12 * np.random.default_rng(3).standard_normal(x.size)
+    ((low, high),) = grid_interval(x, flat, 0.9, "hdi", -math.inf)
+    assert high - low == pytest.approx(1.8, rel=1e-3)
+    two_peaks = 1 + 1e-3 * x**2
+    assert len(grid_interval(x, two_peaks, 0.9, "hdi", -math.inf)) == 2
 
 
 def test_shortest_interval() -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import make_problem
-from bayesnu.inference.priors import coupling_prior
+from bayesnu.inference.priors import one_coupling
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Draws, Sampler
 from bayesnu.results.intervals import IntervalSet, grid_quantiles, relative_error
@@ -53,7 +53,7 @@ def test_poisson_is_the_deviance(on_axis: Experiment) -> None:
 @pytest.mark.parametrize("kind", ["hdi", "eti", "upper"])
 def test_laplace(on_axis: Experiment, kind: str) -> None:
     found = limit(on_axis, "mu_numu", method="laplace", kind=kind)
-    posterior = laplace_posterior(make_problem(on_axis, ["mu_numu"]), coupling_prior(on_axis, "mu_numu"))
+    posterior = laplace_posterior(*one_coupling(on_axis, "mu_numu"))
     q05, q90, q95 = grid_quantiles(posterior.values, posterior.density, np.array([0.05, 0.90, 0.95]))
     ((low, high),) = found.intervals
     expected = {"eti": (q05, q95), "upper": (0.0, q90), "hdi": (0.0, q90)}[kind]
@@ -228,3 +228,12 @@ def test_relative_error_skips_exact_bounds_and_is_lenient_near_zero() -> None:
     assert relative_error(item(((0.01, 2.0),), ((0.03, 0.1),))) == pytest.approx(0.15)
     assert relative_error(item(((-4.0, 2.0),), ((0.4, math.nan),))) == pytest.approx(0.1)
     assert relative_error(item(((-4.0, 2.0),), ((math.nan, math.nan),))) == 0
+
+
+@pytest.mark.parametrize("method", ["laplace", "nuts"])
+def test_what_does_not_converge_is_named(method: str) -> None:
+    override = "couplings.q_nue.prior={kind='uniform',low=1e20,high=2e20}"
+    experiment = load_experiment("dune-on-axis", [override])
+    message = r'dune-on-axis\.toml \(with -o couplings.*\): couplings\.q_nue\.prior = \{"kind": "uniform", "low": 1e'
+    with pytest.raises(ConvergenceError, match=message):
+        limit(experiment, "q_nue", method=method)

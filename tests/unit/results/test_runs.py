@@ -46,7 +46,8 @@ def test_a_run_writes_its_folder(fit: Start, fake_sampler: Any, tmp_path: Path) 
 
 def test_record_says_where_everything_came_from(finished_run: Run, on_axis: Experiment) -> None:
     record = read_record(finished_run.folder)
-    assert record["finished"] >= record["started"]
+    assert record["finished"] >= record["starts"][0]
+    assert record["resumed"] == []
     assert record["card"] == json.loads(on_axis.card.model_dump_json())
     assert record["arguments"]["seed"] == 5
     assert set(record["inputs"]) == set(on_axis.files)
@@ -105,6 +106,7 @@ def test_finished_run_is_shown_again(fit: Start, fake_sampler: Any, tmp_path: Pa
 
 def test_resumed_run_keeps_what_was_finished(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
     first, _ = fit(tmp_path / "run")
+    before = first.information
     kept, lost = (first.folder / "posteriors" / f"{name}.nc" for name in ("mu_numu", "q_numu"))
     stamp = kept.stat().st_mtime_ns
     lost.unlink()
@@ -114,6 +116,11 @@ def test_resumed_run_keeps_what_was_finished(fit: Start, fake_sampler: Any, tmp_
     assert again.resumed == ("mu_numu",)
     assert kept.stat().st_mtime_ns == stamp
     assert again.limits == first.limits
+    record = again.information
+    assert json.loads(json.dumps(record)) == read_record(first.folder)
+    assert (record["starts"][:1], len(record["starts"]), record["resumed"]) == (before["starts"], 2, ["mu_numu"])
+    assert record["fit_seconds"]["mu_numu"] == before["fit_seconds"]["mu_numu"]
+    assert set(record["fit_seconds"]) == {"mu_numu", "q_numu"}
 
 
 def test_interrupted_run_goes_on(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
@@ -228,15 +235,15 @@ def test_folder_that_cannot_be_written(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("run.json", '{"format_version": 2, "ha', r"run\.json: not JSON, or truncated"),
+        ("run.json", '{"format_version": 3, "ha', r"run\.json: not JSON, or truncated"),
         ("run.json", "", r"run\.json: not JSON, or truncated"),
         ("run.json", "[]", r"run\.json: not a record of a run"),
         ("run.json", '{"format_version": 99, "hash": "x", "finished": "now"}', r"run\.json: format version 99"),
         ("run.json", '{"hash": "x", "finished": "now"}', r"run\.json: format version None"),
-        ("run.json", '{"format_version": 2, "finished": "now"}', r"the key 'hash' is missing"),
-        ("limits.json", '{"format_version": 2, "lim', r"limits\.json: not JSON, or truncated"),
+        ("run.json", '{"format_version": 3, "finished": "now"}', r"the key 'hash' is missing"),
+        ("limits.json", '{"format_version": 3, "lim', r"limits\.json: not JSON, or truncated"),
         ("limits.json", '{"format_version": 99, "limits": []}', r"limits\.json: format version 99"),
-        ("limits.json", '{"format_version": 2}', r"limits\.json: the key 'model' is missing or empty"),
+        ("limits.json", '{"format_version": 3}', r"limits\.json: the key 'model' is missing or empty"),
         ("limits.json", "ANOTHER HASH", r"limits\.json: belongs to another run \(0123\)"),
         ("limits.json", "NO LIMITS", r"limits\.json: the key 'limits' is missing or empty"),
         ("limits.json", None, r"limits\.json: cannot be read"),
