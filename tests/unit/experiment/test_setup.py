@@ -51,7 +51,7 @@ def test_labelled_expectation(prism: Experiment) -> None:
 
 
 def test_scenario_must_be_published() -> None:
-    message = (
+    message = r"on-axs\): comparison\.scenario = 'on-axs': limits\.csv has on-axis, .*did you mean 'on-axis'"
         r"\(with -o .*=on-axs\): comparison\.scenario = 'on-axs': limits\.csv has on-axis, .*did you mean 'on-axis'"
     )
     with pytest.raises(CardError, match=message):
