@@ -52,8 +52,6 @@ def test_labelled_expectation(prism: Experiment) -> None:
 
 def test_scenario_must_be_published() -> None:
     message = r"on-axs\): comparison\.scenario = 'on-axs': limits\.csv has on-axis, .*did you mean 'on-axis'"
-        r"\(with -o .*=on-axs\): comparison\.scenario = 'on-axs': limits\.csv has on-axis, .*did you mean 'on-axis'"
-    )
     with pytest.raises(CardError, match=message):
         load_experiment("dune-on-axis", ["comparison.scenario=on-axs"])
 
