@@ -103,10 +103,10 @@ def recoil_nodes(breakpoints_ev: Array, nodes: int, panels_per_decade: int) -> t
     """
     logarithm = np.log(breakpoints_ev)
     count = np.maximum(np.ceil(np.diff(logarithm) / np.log(10) * panels_per_decade).astype(int), 1)
-    edges = np.concatenate(
-        [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(logarithm[:-1], logarithm[1:], count, strict=True)]
-        + [logarithm[-1:]]
-    )
+    # Panel j of its n between two breakpoints starts at the fraction j/n.
+    j = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    starts = np.repeat(logarithm[:-1], count) + j * np.repeat(np.diff(logarithm) / count, count)
+    edges = np.append(starts, logarithm[-1])
     points, weights = np.polynomial.legendre.leggauss(nodes)
     half = np.diff(edges)[:, None] / 2
     recoil = np.exp(edges[:-1, None] + half * (points + 1))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Coordinates = dict[str, tuple[Any, ...]]
-Variance = Literal["sm", "sm+background"]
+Variance = Literal["sm", "sm+background", "measured"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ class Experiment(ABC):
         """The nominal background counts, shape (obs,)."""
 
     @property
+    def errors(self) -> Array | None:
+        """Measured errors of the data, which are then normal; None for counts, which are Poisson."""
+        return None
+
+    @property
     def variances(self) -> tuple[Variance, ...]:
         """The variances V of χ² (3.1) that make sense here, the default first."""
         return ("sm+background",)
@@ -85,6 +90,10 @@ class Experiment(ABC):
         ``bin_lo`` and ``bin_hi`` carry units and, as ``long_name``, the label of an axis.
         """
 
+    @abstractmethod
+    def at(self, m_N: float) -> Experiment:
+        """Return the experiment with N of another mass (MeV); only what depends on it is folded again."""
+
     def expected_labelled(self, couplings: dict[str, float], pulls: dict[str, float]) -> xr.DataArray:
         """Return the expected counts as a DataArray over ``obs`` with exposure, bin and edges."""
         import xarray as xr
@@ -102,7 +111,7 @@ class Experiment(ABC):
             If the card does not list it.
         """
         names = self.card.couplings
-        if coupling not in names:
+        if coupling not in names and not (coupling == "m_N" and self.model.masses is not None):
             allowed = f"{self.loaded.path.name} has {', '.join(names)}{nearest(coupling, names)}"
             raise UsageError(f"unknown coupling '{coupling}': {allowed}")
         return coupling

@@ -12,10 +12,11 @@ from pydantic_core import PydanticCustomError
 from bayesnu.detector.settings import Method
 from bayesnu.errors import nearest
 from bayesnu.physics.constants import MATERIALS, SIN2_THETA_W
-from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC
+from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC, TRANSITION
 from bayesnu.physics.electron import MillichargeForm
 
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Width = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -184,6 +185,13 @@ class CouplingCard(Table):
     prior: PriorCard | None = None
 
 
+class Sterile(Table):
+    """The sterile neutrino N of the transition moments."""
+
+    m_N: NotNegative = 0.0
+    """Mass in MeV at which ``d_nue`` and ``d_numu`` are taken."""
+
+
 class Exposure(Table):
     """Years of running in one horn polarity at one position, and the observed counts if there are any."""
 
@@ -206,7 +214,7 @@ class AnalysisCard(Table):
     ``known_couplings`` are those that the kind of scattering has.
     """
 
-    known_couplings: ClassVar[tuple[str, ...]] = tuple(COUPLINGS)
+    known_couplings: ClassVar[tuple[str, ...]] = (*ELECTROMAGNETIC, *TRANSITION)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: str
@@ -240,8 +248,6 @@ class AnalysisCard(Table):
 class Card(AnalysisCard):
     """A card of neutrino-electron scattering."""
 
-    known_couplings: ClassVar[tuple[str, ...]] = ELECTROMAGNETIC
-
     scattering: Literal["electron"] = "electron"
     physics: Physics = Physics()
     target: Target
@@ -250,6 +256,7 @@ class Card(AnalysisCard):
     flux: Flux
     backgrounds: Backgrounds
     pulls: Pulls
+    sterile: Sterile = Sterile()
     exposures: Annotated[list[Exposure], Field(min_length=1)]
 
     @field_validator("exposures")

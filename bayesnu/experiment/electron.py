@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,13 @@ from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_com
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.expectation import build_count_model
 from bayesnu.experiment.load import LoadedCard
-from bayesnu.experiment.templates import Templates, build_templates, read_event_table, response_settings
+from bayesnu.experiment.templates import (
+    Templates,
+    build_templates,
+    read_event_table,
+    refold_dipole,
+    response_settings,
+)
 from bayesnu.flux.table import FluxTable, read_flux
 
 Array = NDArray[np.float64]
@@ -76,6 +82,13 @@ class ElectronExperiment(Experiment):
             "bin_lo": ("obs", [edges[b] for _, b in rows], label),
             "bin_hi": ("obs", [edges[b + 1] for _, b in rows], label),
         }
+
+    def at(self, m_N: float) -> ElectronExperiment:
+        """Return the experiment with N of another mass (MeV); only what depends on it is folded again."""
+        card = self.card.model_copy(update={"sterile": self.card.sterile.model_copy(update={"m_N": m_N})})
+        templates = refold_dipole(self.templates, card, self.flux)
+        model = build_count_model(card, templates, self.backgrounds)
+        return replace(self, loaded=replace(self.loaded, card=card), model=model, templates=templates)
 
 
 def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> ElectronExperiment:

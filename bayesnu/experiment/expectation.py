@@ -9,6 +9,7 @@ frequentist and the Bayesian answer come from one likelihood.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +22,55 @@ from bayesnu.errors import UsageError, unknown_name
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.templates import Templates
-from bayesnu.physics.couplings import CHANNELS, ELECTROMAGNETIC
-from bayesnu.physics.electron import TERMS
+from bayesnu.physics.couplings import CHANNELS
+from bayesnu.physics.electron import FOLDED
 
 Array = NDArray[np.float64]
 Monomial = tuple[tuple[int, int], ...]
 PULLS = ("flux_norm", "wrong_sign", "electron_flavour", "ccqe", "pi0")
+
+
+@dataclass(frozen=True)
+class MassSpline:
+    """Interpolation of templates in the mass of N: a cubic spline through them at equal steps from 0.
+
+    Counts depend on m_N² alone, so that they continue to negative masses as an even function.
+
+    Attributes
+    ----------
+    step : float
+        MeV.
+    highest : float
+        MeV; up to it the spline holds.
+    """
+
+    step: float
+    highest: float
+
+    @cached_property
+    def nodes(self) -> Array:
+        """Masses in MeV at which templates are needed; some beyond the range keep the spline's ends out of it."""
+        beyond = 4
+        count = math.ceil(self.highest / self.step - 1e-9)
+        return np.asarray(self.step * np.arange(-beyond, count + beyond + 1), dtype=float)
+
+    def coefficients(self, values: Array) -> Array:
+        """Return the B-spline coefficients of a natural spline: values at `nodes` along the first axis."""
+        from scipy.linalg import solve_banded
+
+        size = self.nodes.size
+        band = np.array([[1.0], [4.0], [1.0]]) / 6 * np.ones(size)
+        # With no curvature at the ends, the coefficient there is the value.
+        band[1, [0, -1]], band[0, 1], band[2, -2] = 1.0, 0.0, 0.0
+        return np.asarray(solve_banded((1, 1), band, values.reshape(size, -1)).reshape(values.shape))
+
+    def basis(self, mass_mev: Any) -> Any:
+        """Return the B-spline of each node at a mass: (nodes, *shape of the mass)."""
+        nodes = self.nodes.reshape(-1, *[1] * mass_mev.ndim)
+        distance = abs(mass_mev - nodes) / self.step
+        # max(x, 0), with operators that NumPy and PyTensor share.
+        outer, inner = (((a - distance) + abs(a - distance)) / 2 for a in (2.0, 1.0))
+        return (outer**3 - 4 * inner**3) / 6
 
 
 @dataclass(frozen=True)
@@ -52,6 +96,9 @@ class CountModel:
         is only the unit in which they are minimised and sampled.
     arrays : ndarray, shape (components, monomials, obs)
         Counts per unit of the monomial.
+    masses : MassSpline, optional
+        If m_N is among the couplings. A monomial then contains (index of m_N, k) for the B-spline of the k-th node;
+        all nodes follow each other, after the monomials without m_N.
     """
 
     couplings: tuple[str, ...]
@@ -62,6 +109,7 @@ class CountModel:
     widths: Array
     arrays: Array
     free: tuple[str, ...] = ()
+    masses: MassSpline | None = None
 
     @cached_property
     def membership(self) -> Array:
@@ -80,12 +128,22 @@ class CountModel:
             return product((1 + pulls[..., None, :]) ** self.membership, axis=-1)
         return product(1 + self.membership * pulls[..., None, :], axis=-1)
 
-    def monomial_values(self, couplings: Any, stack: Callable[[list[Any]], Any] = np.stack) -> Any:
-        """Return the value of each monomial; ``couplings`` is indexed by coupling first."""
+    def monomial_values(self, couplings: Any, library: Any = np) -> Any:
+        """Return the value of each monomial; ``couplings`` is indexed by coupling first, ``library`` has ``stack``."""
         one = couplings[0] * 0.0 + 1.0
-        return stack(
-            [_product([couplings[j] for j, n in monomial for _ in range(n)], one) for monomial in self.monomials]
-        )
+        mass = self.couplings.index("m_N") if self.masses is not None else -1
+
+        def value(monomial: Monomial) -> Any:
+            return _product([couplings[j] for j, n in monomial for _ in range(n) if j != mass], one)
+
+        plain = [monomial for monomial in self.monomials if all(j != mass for j, _ in monomial)]
+        values = library.stack([value(monomial) for monomial in plain])
+        if self.masses is None:
+            return values
+        # One monomial of the moments for all nodes.
+        massive = self.monomials[len(plain) :: self.masses.nodes.size]
+        basis = self.masses.basis(couplings[mass])
+        return library.concatenate([values, *(value(monomial) * basis for monomial in massive)])
 
     def signal_strengths(self, couplings: Array) -> Array:
         """Return the counts of each component before pulls: (couplings, points) → (points, components, obs)."""
@@ -121,16 +179,19 @@ class CountModel:
         All monomials up to the second power, or the highest that a coupling has, are kept, zero
         or not, so that models of any one coupling have the same shape.
         """
+        if self.masses is not None and "m_N" not in couplings:
+            raise UsageError("m_N: the model has it free; take that of one mass")
         kept = [self.couplings.index(name) for name in couplings]
         place = {old: new for new, old in enumerate(kept)}
         wanted: dict[Monomial, None] = {(): None}
-        for j in range(len(kept)):
-            wanted |= {((j, 1),): None, ((j, 2),): None}
+        for j, name in enumerate(couplings):
+            if name != "m_N":
+                wanted |= {((j, 1),): None, ((j, 2),): None}
         sources: dict[Monomial, Array] = {}
         for m, monomial in enumerate(self.monomials):
             if all(j in place for j, _ in monomial):
                 renamed = tuple(sorted((place[j], n) for j, n in monomial))
-                factor = float(np.prod([scales[j] ** n for j, n in renamed]))
+                factor = float(np.prod([scales[j] ** n for j, n in renamed if couplings[j] != "m_N"]))
                 sources[renamed] = self.arrays[:, m] * factor
                 wanted[renamed] = None
         zero = np.zeros((len(self.components), self.arrays.shape[2]))
@@ -144,6 +205,7 @@ class CountModel:
             self.widths,
             arrays,
             self.free,
+            self.masses,
         )
 
 
@@ -195,7 +257,7 @@ def build_count_model(card: Card, templates: Templates, backgrounds: Array) -> C
     n_bins = templates.values.shape[3]
     n_obs = len(card.exposures) * n_bins
     blocks: dict[tuple[int, Monomial], Array] = {}
-    order = list(ELECTROMAGNETIC)
+    order = list(card.known_couplings)
     monomials: dict[Monomial, None] = {(): None}
 
     def component(members: Sequence[str], label: str) -> int:
@@ -220,7 +282,7 @@ def build_count_model(card: Card, templates: Templates, backgrounds: Array) -> C
             sign = "wrong-sign" if "wrong_sign" in members else "right-sign"
             label = f"{sign} {'electron' if 'electron_flavour' in members else 'muon'}"
             place = component([own[name] for name in members], label + suffix)
-            for t, term in enumerate(TERMS.values()):
+            for t, term in enumerate(FOLDED.values()):
                 monomial = tuple(
                     sorted((order.index(f"{family}_{CHANNELS[channel].flavour}"), n) for family, n in term)
                 )

@@ -243,13 +243,20 @@ def photon_templates(
             energy_nodes=energy_nodes,
             recoil_nodes=recoil_nodes,
         )
-        # One neutrino energy at a time, to keep the arrays small; no photon is harder than N.
+        # One neutrino energy at a time, and only the true bins between (E_N - p)/2 and (E_N + p)/2, to keep the
+        # arrays small. An asymmetry s acts as a polarisation s P: both hypotheses share the geometry of one call.
         for k, weight in enumerate(weights):
             row = Emission(*(part[k] for part in emitted))
-            top = int(np.searchsorted(true_edges, 1e3 * row.energy_gev.max()))
-            for hypothesis, asymmetry in enumerate((chirality, 0.0)):
-                shape = photon_distribution(1e-3 * true_edges[: top + 1], cosines, row, asymmetry, NODES_PER_TRUE_BIN)
-                true[hypothesis, :top] += number * np.tensordot(weight, shape, axes=1)
+            both = row._replace(
+                longitudinal=np.multiply.outer([chirality, 0.0], row.longitudinal),
+                transverse=np.multiply.outer([chirality, 0.0], row.transverse),
+            )
+            low = 1e3 * float((row.energy_gev - row.momentum_gev).min()) / 2
+            high = 1e3 * float((row.energy_gev + row.momentum_gev).max()) / 2
+            first = int(np.searchsorted(true_edges, low, side="right")) - 1
+            last = int(np.searchsorted(true_edges, high))
+            shape = photon_distribution(1e-3 * true_edges[first : last + 1], cosines, both, 1.0, NODES_PER_TRUE_BIN)
+            true[:, first:last] += number * np.einsum("t,htec->hec", weight, shape)
     dirac, majorana = smearing @ true
     if not (dirac.sum() > 0 and majorana.sum() > 0):
         raise UsageError(f"threshold_ev = {threshold_ev}, mass_mev = {mass_mev}: no photon inside the bins")

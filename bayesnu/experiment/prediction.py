@@ -15,7 +15,7 @@ from bayesnu.experiment.base import finite
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.expectation import channel_pulls, check_pulls, pull_names
 from bayesnu.physics.couplings import CHANNELS, check_values
-from bayesnu.physics.electron import TERMS
+from bayesnu.physics.electron import FOLDED
 
 Array = NDArray[np.float64]
 
@@ -53,7 +53,13 @@ class ExposurePrediction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Expected counts of all exposures, couplings and pulls included everywhere."""
+    """Expected counts of all exposures, couplings and pulls included everywhere.
+
+    Attributes
+    ----------
+    couplings : dict
+        Every coupling, and ``m_N``.
+    """
 
     model: str
     couplings: dict[str, float]
@@ -82,7 +88,7 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
     for name, value in {**couplings, **pulls}.items():
         if not math.isfinite(value):
             raise UsageError(f"{name} = {value}: must be a finite number")
-    theta = check_values(couplings)
+    theta = check_values(couplings, experiment.model.couplings)
     given = check_pulls(pulls, experiment.model)
     templates = experiment.templates
     exposures = []
@@ -97,7 +103,7 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
                         math.prod(
                             (theta[f"{family}_{species.flavour}"] for family, n in term for _ in range(n)), start=1.0
                         )
-                        for term in TERMS.values()
+                        for term in FOLDED.values()
                     ]
                 )
                 signal[channel] = finite(weights @ templates.values[k, c], theta, given)
@@ -114,7 +120,8 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
             )
             finite(predicted.total, theta, given)
             exposures.append(predicted)
-    return Prediction(experiment.card.name, theta, given, tuple(exposures))
+    couplings_and_mass = {**theta, "m_N": experiment.card.sterile.m_N}
+    return Prediction(experiment.card.name, couplings_and_mass, given, tuple(exposures))
 
 
 def prediction_json(prediction: Prediction) -> dict[str, object]:

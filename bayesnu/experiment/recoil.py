@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bayesnu.detector.recoil import Phonons, Photoelectrons
 from bayesnu.errors import CardError
-from bayesnu.experiment.base import Coordinates, Experiment, check_comparison, locate
-from bayesnu.experiment.expectation import CountModel, Monomial
+from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
+from bayesnu.experiment.expectation import CountModel, MassSpline, Monomial
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.recoil_card import PhononDetector, PhotoelectronDetector, RecoilCard
 from bayesnu.experiment.recoil_templates import (
@@ -22,16 +22,41 @@ from bayesnu.experiment.recoil_templates import (
     channel_flavours,
     fold_dipole,
     fold_electromagnetic,
+    fold_radiative,
     morph,
 )
 from bayesnu.flux.spectrum import Spectrum
-from bayesnu.physics.couplings import CHANNELS, COUPLINGS
+from bayesnu.physics.couplings import CHANNELS, COUPLINGS, ELECTROMAGNETIC, RADIATIVE, TRANSITION
 from bayesnu.physics.electron import TERMS
 from bayesnu.resources import number, read_table
 
 Array = NDArray[np.float64]
-FOLDED = {**TERMS, "d^2": (("d", 2),)}
-"""Every term of a recoil spectrum: those of `bayesnu.physics.electron.TERMS`, and the upscattering to N."""
+MASS_STEPS = 60
+"""Steps between templates where m_N is free."""
+DECAYS = (
+    [("d_nue", 4)],
+    [("d_nue", 2), ("d_numu", 2)],
+    [("d_nue", 2), ("d_nutau", 2)],
+    [("d_nue_d_numu", 2)],
+    [("d_nue_d_nutau", 2)],
+)
+"""Monomials of the counts with a photon from a decay to active neutrinos."""
+
+
+@dataclass(frozen=True)
+class MassiveTemplates:
+    """Counts that depend on the mass of N.
+
+    Attributes
+    ----------
+    dipole : ndarray, shape (responses, targets, channels, bins)
+        Per d²; with a photon detector those whose photon comes with N′.
+    decays : ndarray, shape (targets, bins)
+        Per d_nue² and d_β² of the decay, with a photon; empty without a photon detector.
+    """
+
+    dipole: Array
+    decays: Array
 
 
 @dataclass(frozen=True)
@@ -42,15 +67,18 @@ class RecoilExperiment(Experiment):
     ----------
     spectra : tuple of Spectrum
         Fluence per species, over the days or the protons of the card.
-    templates : ndarray, shape (responses, targets, channels, terms, bins)
-        Counts per unit of the term of `FOLDED`; responses are the nominal one, or quenching
+    electromagnetic : ndarray, shape (responses, targets, channels, terms, bins)
+        Counts per unit of the term of `bayesnu.physics.electron.TERMS`; responses are the nominal one, or quenching
         down, nominal and up.
+    massive : MassiveTemplates
+        Counts that depend on the mass of N.
     anticoincidence : ndarray, shape (bins,)
         Counts out of time with the beam; empty where there is no beam.
     """
 
     spectra: tuple[Spectrum, ...]
-    templates: Array
+    electromagnetic: Array
+    massive: MassiveTemplates
     anticoincidence: Array
 
     @property
@@ -61,13 +89,23 @@ class RecoilExperiment(Experiment):
     @property
     def signal_sm(self) -> Array:
         """The expected SM counts of CEνNS, shape (obs,); none out of time with the beam."""
-        own = self.templates[_nominal(self.templates), :, :, 0].sum(axis=1).ravel()
+        own = self.electromagnetic[_nominal(self.electromagnetic), :, :, 0].sum(axis=1).ravel()
         return np.concatenate([own, np.zeros(self.anticoincidence.size)])
 
     @property
     def background(self) -> Array:
         """The nominal background counts, shape (obs,)."""
         return np.asarray(self.model.expected() - self.signal_sm)
+
+    @property
+    def templates(self) -> Array:
+        """All folded counts by the terms of `bayesnu.physics.electron.FOLDED`: those of N after the others."""
+        return np.concatenate([self.electromagnetic, self.massive.dipole[:, :, :, None]], axis=3)
+
+    @property
+    def variances(self) -> tuple[Variance, ...]:
+        """The variances V of χ² (3.1); none where a bin expects nothing."""
+        return ("sm+background",) if (self.signal_sm + self.background > 0).all() else ()
 
     @cached_property
     def bin_edges(self) -> Array:
@@ -99,11 +137,26 @@ class RecoilExperiment(Experiment):
 
     def at(self, m_N: float) -> RecoilExperiment:
         """Return the experiment with N of another mass (MeV); only what depends on it is folded again."""
-        templates = self.templates.copy()
-        templates[:, :, :, list(FOLDED).index("d^2")] = _dipole_templates(self.card, self.spectra, m_N)
+        massive = massive_templates(self.card, self.spectra, m_N)
         card = self.card.model_copy(update={"sterile": self.card.sterile.model_copy(update={"m_N": m_N})})
-        model = build_recoil_model(card, self.spectra, templates, self.anticoincidence)
-        return replace(self, loaded=replace(self.loaded, card=card), model=model, templates=templates)
+        model = build_recoil_model(card, self.spectra, self.electromagnetic, massive, self.anticoincidence)
+        return replace(self, loaded=replace(self.loaded, card=card), model=model, massive=massive)
+
+    def with_free_mass(self, highest_mev: float, steps: int = MASS_STEPS) -> RecoilExperiment:
+        """Return the experiment with ``m_N`` among the couplings of its model, from 0 to a highest mass.
+
+        Templates are folded at equal steps and interpolated by `MassSpline`.
+        """
+        masses = MassSpline(highest_mev / steps, highest_mev)
+        # The counts are even in m_N.
+        folded = {mass: massive_templates(self.card, self.spectra, mass) for mass in np.unique(np.abs(masses.nodes))}
+        at_nodes = [folded[abs(mass)] for mass in masses.nodes.tolist()]
+        splines = MassiveTemplates(
+            masses.coefficients(np.array([templates.dipole for templates in at_nodes])),
+            masses.coefficients(np.array([templates.decays for templates in at_nodes])),
+        )
+        model = build_recoil_model(self.card, self.spectra, self.electromagnetic, splines, self.anticoincidence, masses)
+        return replace(self, model=model)
 
 
 def _recoil_card(loaded: LoadedCard) -> RecoilCard:
@@ -149,11 +202,29 @@ def quenching_width(card: RecoilCard) -> float:
     return detector.quenching_error / detector.quenching if isinstance(detector, PhotoelectronDetector) else 0.0
 
 
-def _dipole_templates(card: RecoilCard, spectra: Sequence[Spectrum], m_N: float) -> Array:
-    """Return counts per d², shape (responses, targets, channels, bins)."""
+def massive_templates(card: RecoilCard, spectra: Sequence[Spectrum], m_N: float) -> MassiveTemplates:
+    """Return what a mass of N (MeV) gives: recoils, or recoils with a photon where the card has a photon detector."""
     bins = bin_edges(card).size - 1
+    if card.photon_detector is not None:
+        with_photon = fold_radiative(card, responses(card)[0], bins, m_N)
+        counts = np.array([with_photon[target] for target in card.targets])
+        return MassiveTemplates(counts[None, :, None, 0], counts[:, 1])
     folded = [fold_dipole(card, spectra, response, bins, m_N) for response in responses(card)]
-    return np.array([[[counts[target][s.channel] for s in spectra] for target in card.targets] for counts in folded])
+    dipole = [[[counts[target][s.channel] for s in spectra] for target in card.targets] for counts in folded]
+    return MassiveTemplates(np.array(dipole), np.empty((0, bins)))
+
+
+def electromagnetic_templates(card: RecoilCard, spectra: Sequence[Spectrum]) -> Array:
+    """Return counts per term, shape (responses, targets, channels, terms, bins); 0 where a photon is asked for."""
+    if card.photon_detector is not None:
+        return np.zeros((1, len(card.targets), len(spectra), len(TERMS), bin_edges(card).size - 1))
+    folded = [fold_electromagnetic(card, spectra, response) for response in responses(card)]
+    return np.array(
+        [
+            [[[counts[target][s.channel][term] for term in TERMS] for s in spectra] for target in card.targets]
+            for counts in folded
+        ]
+    )
 
 
 def assemble(loaded: LoadedCard, card: RecoilCard) -> RecoilExperiment:
@@ -169,16 +240,9 @@ def assemble(loaded: LoadedCard, card: RecoilCard) -> RecoilExperiment:
     anticoincidence, coincidence = np.empty(0), np.empty(0)
     if card.counts is not None:
         coincidence, anticoincidence = read_counts(locate(loaded, files, "counts", "file", card.counts.file), card)
-    folded = [fold_electromagnetic(card, spectra, response) for response in responses(card)]
-    electromagnetic = np.array(
-        [
-            [[[counts[target][s.channel][term] for term in TERMS] for s in spectra] for target in card.targets]
-            for counts in folded
-        ]
-    )
-    dipole = _dipole_templates(card, spectra, card.sterile.m_N)
-    templates = np.concatenate([electromagnetic, dipole[:, :, :, None]], axis=3)
-    model = build_recoil_model(card, spectra, templates, anticoincidence)
+    electromagnetic = electromagnetic_templates(card, spectra)
+    massive = massive_templates(card, spectra, card.sterile.m_N)
+    model = build_recoil_model(card, spectra, electromagnetic, massive, anticoincidence)
     observed = card.observed_counts is not None or (card.counts is not None and not card.counts.asimov)
     if card.observed_counts is not None:
         data = np.concatenate([np.array(card.observed_counts[target]) for target in card.targets])
@@ -186,7 +250,7 @@ def assemble(loaded: LoadedCard, card: RecoilCard) -> RecoilExperiment:
         data = np.concatenate([coincidence, anticoincidence])
     else:
         data = model.expected()
-    return RecoilExperiment(loaded, model, data, observed, files, spectra, templates, anticoincidence)
+    return RecoilExperiment(loaded, model, data, observed, files, spectra, electromagnetic, massive, anticoincidence)
 
 
 def read_counts(path: Path, card: RecoilCard) -> tuple[Array, Array]:
@@ -219,18 +283,31 @@ def read_counts(path: Path, card: RecoilCard) -> tuple[Array, Array]:
     return coincidence, anticoincidence
 
 
+def model_couplings(card: RecoilCard, spectra: Sequence[Spectrum]) -> tuple[str, ...]:
+    """Return the couplings that a card's counts may depend on, m_N apart."""
+    if card.photon_detector is not None:
+        return RADIATIVE
+    flavours = channel_flavours(spectra)
+    return tuple(name for name in (*ELECTROMAGNETIC, *TRANSITION) if COUPLINGS[name].flavour in flavours)
+
+
 def build_recoil_model(
-    card: RecoilCard, spectra: Sequence[Spectrum], templates: Array, anticoincidence: Array
+    card: RecoilCard,
+    spectra: Sequence[Spectrum],
+    electromagnetic: Array,
+    massive: MassiveTemplates,
+    anticoincidence: Array,
+    masses: MassSpline | None = None,
 ) -> CountModel:
     """Gather signal and backgrounds into the expected counts of all observations.
 
     Without a beam's timing the observations are the bins of every compound: signal (1 + f) and a flat
     background (1 + f_b) each. With it they are C_i ~ Poisson(signal + neutrons + b_i) and
-    AC_i ~ Poisson(b_i), b_i free; the quenching is the parabola of `morph` in the signal.
+    AC_i ~ Poisson(b_i), b_i free; the quenching is the parabola of `morph` in the signal. With ``masses`` the
+    arrays of ``massive`` are spline coefficients along a first axis.
     """
-    n_responses, n_targets, _, _, n_bins = templates.shape
-    flavours = channel_flavours(spectra)
-    couplings = tuple(name for name, item in COUPLINGS.items() if item.flavour in flavours)
+    n_responses, n_targets, _, _, n_bins = electromagnetic.shape
+    couplings = (*model_couplings(card, spectra), *(["m_N"] if masses is not None else []))
     n_obs = n_targets * n_bins + anticoincidence.size
     pulls: dict[str, float] = {"flux_norm": card.pulls.flux_norm}
     components: list[tuple[tuple[str, ...], str, dict[Monomial, Array]]] = []
@@ -240,14 +317,32 @@ def build_recoil_model(
         block[start : start + counts.size] = counts
         return block
 
+    # At one mass, or a monomial for each node of the spline.
+    nodes: list[tuple[Monomial, MassiveTemplates]] = [((), massive)]
+    if masses is not None:
+        m_N = couplings.index("m_N")
+        nodes = [
+            (((m_N, k),), MassiveTemplates(dipole, decays))
+            for k, (dipole, decays) in enumerate(zip(massive.dipole, massive.decays, strict=True))
+        ]
+
+    def add(own: dict[Monomial, Array], powers: Sequence[tuple[str, int]], node: Monomial, counts: Array) -> None:
+        monomial = tuple(sorted([*((couplings.index(name), n) for name, n in powers), *node]))
+        own[monomial] = own.get(monomial, np.zeros(n_obs)) + padded(counts.ravel())
+
     per_response: list[dict[Monomial, Array]] = []
-    for response in templates:
+    flavours = [CHANNELS[spectrum.channel].flavour for spectrum in spectra]
+    for r, response in enumerate(electromagnetic):
         own: dict[Monomial, Array] = {(): np.zeros(n_obs)}
-        for c, spectrum in enumerate(spectra):
-            flavour = CHANNELS[spectrum.channel].flavour
-            for t, term in enumerate(FOLDED.values()):
-                monomial = tuple(sorted((couplings.index(f"{family}_{flavour}"), n) for family, n in term))
-                own[monomial] = own.get(monomial, np.zeros(n_obs)) + padded(response[:, c, t].ravel())
+        for c, flavour in enumerate(flavours if card.photon_detector is None else ()):
+            for t, term in enumerate(TERMS.values()):
+                add(own, [(f"{family}_{flavour}", n) for family, n in term], (), response[:, c, t])
+        for c, flavour in enumerate(flavours):
+            for node, templates in nodes:
+                add(own, [(f"d_{flavour}", 2)], node, templates.dipole[r, :, c])
+        for powers in DECAYS if card.photon_detector is not None else ():
+            for node, templates in nodes:
+                add(own, powers, node, templates.decays)
         per_response.append(own)
     if n_responses == 1:
         components.append((("flux_norm",), "CEvNS", per_response[0]))
@@ -293,4 +388,5 @@ def build_recoil_model(
         np.array(list(pulls.values())),
         arrays,
         tuple(free),
+        masses,
     )

@@ -9,13 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from bayesnu.errors import UsageError, nearest
-from bayesnu.experiment.card import AnalysisCard, Positive, Table, Width, below
+from bayesnu.experiment.card import AnalysisCard, NotNegative, Positive, Sterile, Table, Width, below
 from bayesnu.flux.reactor import check_fractions
 from bayesnu.flux.stopped_pion import arrived
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import ELECTROMAGNETIC, PRODUCTS, TRANSITION
 from bayesnu.physics.nucleus import COMPOUNDS, SIN2_THETA_W_LOW
-
-NotNegative = Annotated[float, Field(ge=0)]
 
 
 class RecoilPhysics(Table):
@@ -140,11 +138,25 @@ class RecoilPulls(Table):
     neutrons: Width = 0.0
 
 
-class Sterile(Table):
-    """The sterile neutrino N of the transition moments."""
+class PhotonDetectorCard(Table):
+    """A detector of the photons of N → ν γ: counts are then coincidences of a recoil and a photon."""
 
-    m_N: NotNegative = 0.0
-    """Mass in MeV at which ``d_nue`` and ``d_numu`` are taken."""
+    distance_m: Positive
+    """l₀: N must decay within this path."""
+    efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class Decay(Table):
+    """How N decays, for cards with a photon detector."""
+
+    nature: Literal["dirac", "majorana"] = "majorana"
+    """A Majorana N decays to antineutrinos as well, at the same rate."""
+    d_NNp: NotNegative = 0.0
+    """Transition moment to a lighter sterile N′, in μ_B."""
+    m_Np: NotNegative = 0.0
+    """Mass of N′ in MeV."""
+    chirality: Annotated[float, Field(ge=-1, le=1)] = 1.0
+    """(|c_R|² - |c_L|²)/(|c_R|² + |c_L|²) of the moment to N′; photon angles alone depend on it."""
 
 
 class Counts(Table):
@@ -158,7 +170,7 @@ class Counts(Table):
 class RecoilCard(AnalysisCard):
     """A card of nuclear recoils."""
 
-    known_couplings: ClassVar[tuple[str, ...]] = tuple(COUPLINGS)
+    known_couplings: ClassVar[tuple[str, ...]] = (*ELECTROMAGNETIC, *TRANSITION, *PRODUCTS)
 
     scattering: Literal["nucleus"]
     physics: RecoilPhysics = RecoilPhysics()
@@ -169,6 +181,8 @@ class RecoilCard(AnalysisCard):
     backgrounds: RecoilBackgrounds = RecoilBackgrounds()
     pulls: RecoilPulls
     sterile: Sterile = Sterile()
+    photon_detector: PhotonDetectorCard | None = None
+    decay: Decay = Decay()
     counts: Counts | None = None
     observed_counts: dict[str, list[Annotated[float, Field(ge=0, le=1e15)]]] | None = None
     """Counts in the bins of each compound; absent, the data are the SM expectation."""
@@ -194,6 +208,13 @@ class RecoilCard(AnalysisCard):
             raise below("backgrounds.neutrons", "is for a pulsed beam; a reactor card has flat_per_kev_kg_day")
         if not phonons and self.backgrounds.flat_per_kev_kg_day:
             raise below("backgrounds.flat_per_kev_kg_day", "is for reactors; a pulsed beam measures its own")
+        if self.photon_detector is not None and self.reactor is None:
+            raise below("photon_detector", "goes with a reactor")
+        seen = ("d_nue", *PRODUCTS) if self.photon_detector is not None else (*ELECTROMAGNETIC, *TRANSITION)
+        for name in self.couplings:
+            if name not in seen:
+                others = "with" if self.photon_detector is not None else "without"
+                raise below(f"couplings.{name}", f"a card {others} photon_detector has {', '.join(seen)}")
         if self.observed_counts is not None:
             self._check_observed(self.observed_counts)
         return self

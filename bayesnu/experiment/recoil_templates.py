@@ -16,7 +16,15 @@ from bayesnu.flux.reactor import ENERGY_MAX_MEV, JOIN_MEV, LOW_NODES_MEV, Core, 
 from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, line_spectrum
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, arrived, fluence, michel_nue, michel_numubar
 from bayesnu.physics.couplings import CHANNELS
-from bayesnu.physics.dipole import energy_min, primakoff_coefficients, recoil_window
+from bayesnu.physics.dipole import (
+    decay_length,
+    decay_probability,
+    decay_width,
+    energy_min,
+    primakoff_coefficients,
+    primakoff_cross_section,
+    recoil_window,
+)
 from bayesnu.physics.nucleus import ELEMENTS, Element, cross_section_terms, helm_form_factor, nuclei_per_kg, recoil_max
 
 Array = NDArray[np.float64]
@@ -46,17 +54,24 @@ class Grid:
 
     nodes: int = NODES_PER_PANEL
     panels_per_decade: int = PANELS_PER_DECADE
+    energy_nodes: int = 96
 
 
-def reactor_spectra(reactor: Reactor, cells: int = 1500) -> tuple[Spectrum, ...]:
-    """Return the ν̄_e fluence of the card's reactor over its days."""
+def reactor_density(reactor: Reactor) -> Callable[[Array], Array]:
+    """Return a function: energy in MeV → ν̄_e of the card's reactor over its days, per cm² and MeV."""
     cores = [Core(core.power_gw, core.distance_m) for core in reactor.cores]
 
     def density(energy_mev: Array) -> Array:
         flux = reactor_flux(energy_mev, cores, reactor.fission_fractions, capture=reactor.capture)
         return flux * reactor.days * SECONDS_PER_DAY
 
+    return density
+
+
+def reactor_spectra(reactor: Reactor, cells: int = 1500) -> tuple[Spectrum, ...]:
+    """Return the ν̄_e fluence of the card's reactor over its days."""
     kinks = (*LOW_NODES_MEV, JOIN_MEV, *((0.44, 1.26) if reactor.capture else ()))
+    density = reactor_density(reactor)
     return (continuous_spectrum("nuebar", density, LOWEST_ENERGY_MEV, ENERGY_MAX_MEV, kinks, cells),)
 
 
@@ -134,6 +149,54 @@ def fold_dipole(
             above = spectrum.above(energy_min(recoil * 1e-9, mass, element.mass_gev))
             rate = np.maximum((coefficients * above).sum(axis=0), 0.0) * form2
             own[spectrum.channel] += response.probabilities(recoil) @ (rate * weight) * 1e-9 * nuclei
+    return counts
+
+
+def fold_radiative(
+    card: RecoilCard, response: RecoilResponse, bins: int, mass_mev: float, grid: Grid | None = None
+) -> dict[str, Array]:
+    """Return counts per bin with a photon, ν A → N A and N → ν γ within l₀: compound → (2, bins).
+
+    N = ε Σ_nuclei ∫dT R(T) ∫dE Φ Z² F² dσ/dT P, P = 1 - exp(-l₀ Γ m/(p ħc)), Γ = Γ(d_NNp) + Γ(1 μ_B) Σ_β d_β²:
+    to first order in the moments d_β of the decay, P = 1 - e⁻ˣ + e⁻ˣ l₀ Γ(1 μ_B) m/(p ħc) Σ d_β², where
+    x = l₀ Γ(d_NNp) m/(p ħc).
+    Row 0 is per d² (the photons of N′), row 1 per d² Σ d_β², in μ_B. The first order holds while N is long-lived on
+    the scale of l₀ for the moments d_β, as it is where they are not excluded.
+
+    Raises
+    ------
+    CardError
+        If the card has no reactor or no photon detector.
+    """
+    if card.reactor is None or card.photon_detector is None:
+        raise CardError("photon_detector: missing, or without a reactor")
+    grid = grid or Grid()
+    mass, path = mass_mev * 1e-3, card.photon_detector.distance_m
+    majorana = card.decay.nature == "majorana"
+    active = decay_width(mass, [1.0], majorana=majorana)
+    sterile = decay_width(mass, [card.decay.d_NNp], majorana=majorana, daughter_gev=card.decay.m_Np * 1e-3)
+    density, top = reactor_density(card.reactor), ENERGY_MAX_MEV * 1e-3
+    x, weight_x = np.polynomial.legendre.leggauss(grid.energy_nodes)
+    root = (x + 1) / 2
+    counts: dict[str, Array] = {}
+    for compound, element, nuclei in _elements(card):
+        own = counts.setdefault(compound, np.zeros((2, bins)))
+        low, high = (float(edge) * 1e9 for edge in recoil_window(top, mass, element.mass_gev))
+        if mass == 0 or not high > LOWEST_RECOIL_EV:
+            continue
+        recoil, weight = _panels(response, max(low, LOWEST_RECOIL_EV), high, grid)
+        T = recoil[:, None] * 1e-9
+        start = energy_min(T, mass, element.mass_gev)
+        # 1/p is steep where N is slow, which is at the least energy.
+        E = start + (top - start) * root**2
+        area = 2 * root * (top - start) * weight_x / 2
+        p = np.sqrt(np.maximum((E - T) ** 2 - mass**2, np.finfo(float).tiny))
+        rate = density(1e3 * E) * 1e3 * primakoff_cross_section(T, E, mass, element.mass_gev) * area
+        form2 = (element.protons * helm_form_factor(T[:, 0], element)) ** 2
+        to_sterile = decay_probability(path, p, mass, sterile)
+        first = (1 - to_sterile) * path / decay_length(p, mass, active)
+        per_recoil = np.stack([(rate * to_sterile).sum(axis=1), (rate * first).sum(axis=1)]) * form2 * weight * 1e-9
+        own += card.photon_detector.efficiency * nuclei * per_recoil @ response.probabilities(recoil).T
     return counts
 
 

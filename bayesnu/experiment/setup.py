@@ -11,7 +11,6 @@ from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.load import load_card
-from bayesnu.experiment.recoil import RecoilExperiment
 
 
 def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = silent) -> Experiment:
@@ -46,15 +45,13 @@ def with_parameters(experiment: Experiment, parameters: Mapping[str, float]) -> 
     Raises
     ------
     UsageError
-        For another name, a mass that is negative or not finite, or a card without N.
+        For another name, or a mass that is negative or not finite.
     """
     for name, value in parameters.items():
         if name != "m_N":
             raise unknown_name("parameter", name, ("m_N",))
         if not (math.isfinite(value) and value >= 0):
             raise UsageError(f"m_N = {value}: must be a finite number of MeV, at least 0")
-        if not isinstance(experiment, RecoilExperiment):
-            raise UsageError(f"m_N = {value}: {experiment.card.name} has no sterile neutrino")
         experiment = experiment.at(value)
     return experiment
 

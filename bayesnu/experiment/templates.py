@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.detector.response import ResponseMatrix
 from bayesnu.detector.settings import ResponseSettings
 from bayesnu.detector.store import find_response
 from bayesnu.errors import CardError
@@ -18,7 +19,8 @@ from bayesnu.experiment.card import Card
 from bayesnu.flux.table import FluxTable
 from bayesnu.physics.constants import ELECTRON_MASS_GEV, MATERIALS
 from bayesnu.physics.couplings import CHANNELS
-from bayesnu.physics.electron import TERMS, cross_section_terms
+from bayesnu.physics.dipole import energy_from_recoil_angle, energy_min, mass_reach, primakoff_coefficients
+from bayesnu.physics.electron import FOLDED, cross_section_terms
 from bayesnu.physics.kinematics import neutrino_energy_from_angle, neutrino_energy_min
 from bayesnu.resources import number, read_table
 
@@ -26,28 +28,36 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Array = NDArray[np.float64]
+Folded = tuple[Array, Array, Array]
+"""Binned counts and their errors, shape (exposures, channels, terms, bins), and counts before binning."""
 
 
 @dataclass(frozen=True)
 class Templates:
-    """Counts of each exposure, channel and polynomial term.
+    """Counts of each exposure, channel and polynomial term of `bayesnu.physics.electron.FOLDED`.
 
     Attributes
     ----------
     card : Card
-        What they were made for; gives exposures and bin edges.
+        What they were made for; gives exposures, bin edges and the mass of N.
     values : ndarray, shape (exposures, channels, terms, bins)
         Counts in the exposure's years per unit of the term's monomial.
     per_year : ndarray, shape (exposures, channels, terms)
         Counts per year above threshold, before binning.
     error : ndarray, shape of values
         Standard error of values from the response's Monte Carlo.
+    response : ResponseMatrix
+        What they were folded with.
+    ratio : ndarray, shape (exposures, channels)
+        SM events of the event table per computed SM event, which scales every term; 1 without a table.
     """
 
     card: Card
     values: Array
     per_year: Array
     error: Array
+    response: ResponseMatrix
+    ratio: Array
 
     def standard_model_error(self) -> tuple[Array, Array]:
         """Return the SM counts summed over channels and their Monte Carlo error, each (exposures, bins)."""
@@ -65,7 +75,7 @@ class Templates:
             coords={
                 "exposure": [f"{e.mode} {e.position_m:g} m" for e in exposures],
                 "channel": list(CHANNELS),
-                "term": list(TERMS),
+                "term": list(FOLDED),
                 "bin": np.arange(edges.size - 1),
                 "mode": ("exposure", [e.mode for e in exposures]),
                 "position_m": ("exposure", [e.position_m for e in exposures], {"units": "m"}),
@@ -74,7 +84,8 @@ class Templates:
                 "e_theta2_hi": ("bin", edges[1:], {"units": "MeV"}),
             },
             attrs={
-                "units": "counts per unit of the term (mu in mu_B, q in e, r2 in cm^2)",
+                "units": "counts per unit of the term (mu and d in mu_B, q in e, r2 in cm^2)",
+                "m_N": self.card.sterile.m_N,
                 "source": self.card.source.paper,
                 "normalisation": self.card.flux.normalisation,
             },
@@ -99,20 +110,36 @@ def response_settings(card: Card, flux: FluxTable) -> ResponseSettings:
     )
 
 
-def true_kernel(flux_edges_gev: Array, recoil_gev: Array, angle_edges_gev: Array) -> Array:
+def true_kernel(
+    flux_edges_gev: Array, recoil_gev: Array, angle_edges_gev: Array, mass_gev: float | None = None
+) -> Array:
     """Return ∫dE E⁻ⁿ over each flux bin and each cell of true E_e θ², at fixed recoil.
 
     The integrals are analytic between consecutive breakpoints: flux edges, cell
-    edges mapped to E by (2.3), and the kinematic limit T ≤ T_max(E).
+    edges mapped to E, and the kinematic limit E ≥ E_min(T). The map rises with E.
+
+    Parameters
+    ----------
+    flux_edges_gev, recoil_gev, angle_edges_gev : ndarray
+    mass_gev : float, optional
+        Mass of the outgoing N, with the exact angle of `bayesnu.physics.dipole.recoil_angle`;
+        None is elastic scattering with (2.3).
 
     Returns
     -------
     ndarray, shape (3, recoils, cells, flux bins)
     """
     n_recoil, n_cells, n_flux = recoil_gev.size, angle_edges_gev.size - 1, flux_edges_gev.size - 1
-    lowest = np.maximum(neutrino_energy_min(recoil_gev), flux_edges_gev[0])[:, None]
+    recoil = recoil_gev[:, None]
+    if mass_gev is None:
+        least, cell_edges = neutrino_energy_min(recoil), neutrino_energy_from_angle(recoil, angle_edges_gev)
+    else:
+        angle = np.sqrt(angle_edges_gev / (recoil + ELECTRON_MASS_GEV))
+        least = energy_min(recoil, mass_gev, ELECTRON_MASS_GEV)
+        cell_edges = energy_from_recoil_angle(recoil, angle, mass_gev, ELECTRON_MASS_GEV)
+    lowest = np.maximum(least, flux_edges_gev[0])
     top = np.maximum(flux_edges_gev[-1], lowest)
-    cell_edges = np.clip(neutrino_energy_from_angle(recoil_gev[:, None], angle_edges_gev), lowest, top)
+    cell_edges = np.clip(cell_edges, lowest, top)
     breaks = np.sort(np.concatenate([cell_edges, np.clip(flux_edges_gev[None, :], lowest, top)], axis=1), axis=1)
     low, high = breaks[:, :-1], breaks[:, 1:]
     middle = (low + high) / 2
@@ -133,8 +160,9 @@ def build_templates(card: Card, flux: FluxTable, events: Array | None, notice: C
     """Fold the card's flux and cross sections with its response.
 
     N_bin = N_e · POT · ∫dT ∫dE Φ(E) Σ_n c_n(T) E⁻ⁿ R(bin | E_e, E_e θ²), (A.5),
-    for every term of `cross_section_terms`. With ``flux.normalisation = "table"``
-    all terms of a channel are scaled so that its SM total equals the table's, as in (A.6).
+    for every term of `cross_section_terms`, and for d² of ν e → N e. N is taken to leave the
+    detector: no photon of its decay is looked for. With ``flux.normalisation = "table"`` all
+    terms of a channel are scaled so that its SM total equals the table's, as in (A.6).
 
     Parameters
     ----------
@@ -150,48 +178,96 @@ def build_templates(card: Card, flux: FluxTable, events: Array | None, notice: C
     CardError
         If there are events of a channel that has no flux.
     """
-    settings = response_settings(card, flux)
-    response = find_response(settings, notice)
-    recoil, weight, cell = recoil_nodes(settings, card.response.recoil_nodes)
-    targets = MATERIALS[card.target.material].electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
-    coefficients = np.array(
-        [
-            list(
-                cross_section_terms(
-                    recoil, channel, sin2_theta_w=card.physics.sin2_theta_w, millicharge=card.physics.millicharge
-                ).values()
-            )
-            for channel in CHANNELS
-        ]
-    )  # channel, term, power, recoil
-    kernels: dict[bytes, Array] = {}
-    shape = (len(card.exposures), len(CHANNELS), len(TERMS))
-    values = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
-    error, per_year = np.zeros_like(values), np.zeros(shape)
-    for k, exposure in enumerate(card.exposures):
-        spectrum = flux.spectrum(exposure.mode, exposure.position_m)
-        key = spectrum.edges_gev.tobytes()
-        if key not in kernels:
-            kernels[key] = true_kernel(spectrum.edges_gev, recoil, settings.angle_edges_gev)
-        for c in range(len(CHANNELS)):
-            per_recoil = np.einsum("ptxe,e->ptx", kernels[key], spectrum.values[c])
-            # Sum the powers of 1/E, then the Gauss points of each energy cell.
-            dense = np.einsum("kpt,ptx->ktx", coefficients[c] * weight, per_recoil) * targets
-            cells = np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1)
-            per_year[k, c] = cells.sum(axis=(1, 2))
-            values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
+    response = find_response(response_settings(card, flux), notice)
+    electromagnetic = fold_electromagnetic(card, flux, response)
+    values, error, per_year = (
+        np.concatenate(parts, axis=2) for parts in zip(electromagnetic, fold_dipole(card, flux, response), strict=True)
+    )
+    ratio = np.ones(per_year.shape[:2])
     if events is not None:
-        computed = per_year[:, :, list(TERMS).index("1")]
+        computed = per_year[:, :, list(FOLDED).index("1")]
         for k, c in np.argwhere((computed == 0) & (events > 0)):
             raise CardError(
                 f"flux.event_table = '{card.flux.event_table}': {events[k, c]:g} events of {list(CHANNELS)[c]} "
                 f"in exposures.{k}, but {flux.path.name} has no flux of it above the threshold"
             )
         ratio = np.divide(events, computed, out=np.zeros_like(events), where=computed > 0)
-        per_year, values = per_year * ratio[..., None], values * ratio[..., None, None]
-        error = error * ratio[..., None, None]
+    scaled = _scale(card, ratio, (values, error, per_year))
+    return Templates(card, scaled[0], scaled[2], scaled[1], response, ratio)
+
+
+def refold_dipole(templates: Templates, card: Card, flux: FluxTable) -> Templates:
+    """Return the templates with d² folded again for the card's mass of N; nothing else differs in the card."""
+    place = list(FOLDED).index("d^2")
+    made = (templates.values, templates.error, templates.per_year)
+    folded = _scale(card, templates.ratio, fold_dipole(card, flux, templates.response))
+    values, error, per_year = (
+        np.concatenate([old[:, :, :place], new, old[:, :, place + 1 :]], axis=2)
+        for old, new in zip(made, folded, strict=True)
+    )
+    return replace(templates, card=card, values=values, error=error, per_year=per_year)
+
+
+def _scale(card: Card, ratio: Array, folded: Folded) -> Folded:
+    """Scale to the event table, and the binned counts and their errors to the exposures' years."""
+    values, error, per_year = folded
     years = np.array([exposure.years for exposure in card.exposures])[:, None, None, None]
-    return Templates(card, values * years, per_year, error * years)
+    binned = ratio[..., None, None]
+    return values * binned * years, error * binned * years, per_year * ratio[..., None]
+
+
+def fold_electromagnetic(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded:
+    """Fold the terms of `bayesnu.physics.electron.TERMS`; counts per year, not scaled to a table."""
+    recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
+    physics = card.physics
+    coefficients = [
+        cross_section_terms(recoil, channel, sin2_theta_w=physics.sin2_theta_w, millicharge=physics.millicharge)
+        for channel in CHANNELS
+    ]
+    return _fold(card, flux, response, np.array([list(terms.values()) for terms in coefficients]))
+
+
+def fold_dipole(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded:
+    """Fold d² of ν e → N e at the card's mass of N: `primakoff_coefficients` with Z = 1 and M = m_e, the exact angle.
+
+    The same for ν and ν̄. Exactly 0 where the flux reaches no N of this mass. Counts per year, not scaled to a table.
+    """
+    mass = card.sterile.m_N * 1e-3
+    if mass >= mass_reach(flux.energy_max_gev, ELECTRON_MASS_GEV):
+        shape = (len(card.exposures), len(CHANNELS), 1)
+        none = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
+        return none, none, np.zeros(shape)
+    recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
+    coefficients = primakoff_coefficients(recoil, mass, ELECTRON_MASS_GEV)[None]
+    return _fold(card, flux, response, np.broadcast_to(coefficients, (len(CHANNELS), *coefficients.shape)), mass)
+
+
+def _fold(
+    card: Card, flux: FluxTable, response: ResponseMatrix, coefficients: Array, mass_gev: float | None = None
+) -> Folded:
+    """Fold c_n(T), shape (channels, terms, powers, recoils), of N of a mass, or of elastic scattering."""
+    recoil, weight, cell = recoil_nodes(response.settings, card.response.recoil_nodes)
+    targets = MATERIALS[card.target.material].electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
+    kernels: dict[bytes, Array] = {}
+    shape = (len(card.exposures), len(CHANNELS), coefficients.shape[1])
+    values = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
+    error, per_year = np.zeros_like(values), np.zeros(shape)
+    for k, exposure in enumerate(card.exposures):
+        spectrum = flux.spectrum(exposure.mode, exposure.position_m)
+        key = spectrum.edges_gev.tobytes()
+        if key not in kernels:
+            kernels[key] = true_kernel(spectrum.edges_gev, recoil, response.settings.angle_edges_gev, mass_gev)
+        for c in range(len(CHANNELS)):
+            per_recoil = np.einsum("ptxe,e->ptx", kernels[key], spectrum.values[c])
+            # Sum the powers of 1/E, then the Gauss points of each energy cell.
+            dense = np.einsum("kpt,ptx->ktx", coefficients[c] * weight, per_recoil) * targets
+            if mass_gev is not None:
+                # A cross section is not negative; where its powers of 1/E cancel, rounding may leave -1e-16 of them.
+                dense = np.maximum(dense, 0.0)
+            cells = np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1)
+            per_year[k, c] = cells.sum(axis=(1, 2))
+            values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
+    return values, error, per_year
 
 
 def recoil_nodes(settings: ResponseSettings, nodes: int) -> tuple[Array, Array, NDArray[np.intp]]:

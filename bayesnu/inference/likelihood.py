@@ -26,6 +26,10 @@ from bayesnu.physics.couplings import COUPLINGS
 
 Array = NDArray[np.float64]
 Statistic = Literal["poisson", "chi2"]
+LEAST_COUNTS = 1e-3
+"""Expected counts below are as good as none for the scale of a coupling."""
+FAR = 200.0
+"""Δ(-2 ln L) above which a value is excluded whatever the question."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Problem:
     data : ndarray, shape (obs,)
     statistic : {"poisson", "chi2"}
     variance : ndarray, shape (obs,)
-        V of (3.1); unused by "poisson".
+        V of (3.1), or the squares of measured errors; unused by "poisson".
     """
 
     couplings: tuple[str, ...]
@@ -59,20 +63,23 @@ class Problem:
 
         Points at which the minimisation fails, as it may at absurdly large values, are left out.
         """
-        reach = np.geomspace(1e-2, 1e6, 193)
-        mirrored = reach[:0] if squared_only(self)[0] else -reach[::-1]
-        points = np.concatenate([mirrored, [0.0], reach])
-        profiled = minimise_pulls(self, points[None, :])
-        points, value = points[profiled.converged], profiled.value[profiled.converged]
-        padded = np.concatenate([[np.inf], value, [np.inf]])
-        grid = points
-        minima = (padded[1:-1] <= padded[:-2]) & (padded[1:-1] < padded[2:])
+        near, far = np.geomspace(1e-2, 1e3, 121), np.geomspace(1.1e3, 1e6, 72)
+        if squared_only(self)[0]:
+            # Counts only grow with the square: one minimum, and far values matter where near ones do not bound it.
+            points, value = self._scanned(np.append(0.0, near))
+            if value[-1] - value.min() < FAR:
+                points, value = self._scanned(np.concatenate([[0.0], near, far]))
+        else:
+            reach = np.append(near, far)
+            points, value = self._scanned(np.concatenate([-reach[::-1], [0.0], reach]))
         # The lowest three: the best fit and a second solution are among them, ripples on far plateaus are not.
-        for k in sorted(np.flatnonzero(minima).tolist(), key=value.__getitem__)[:3]:
-            at, lowest = refined_minimum(self, grid[max(k - 1, 0)], grid[min(k + 1, grid.size - 1)])
-            points, value = np.append(points, at), np.append(value, lowest)
-        points, first = np.unique(points, return_index=True)
-        return points, value[first]
+        lowest = sorted(local_minima(self, points, value), key=value.__getitem__)[:3]
+        refined = [refined_minimum(self, *bracket(points, k)) for k in lowest]
+        return merged(points, value, refined)
+
+    def _scanned(self, points: Array) -> tuple[Array, Array]:
+        profiled = minimise_pulls(self, points[None, :])
+        return points[profiled.converged], profiled.value[profiled.converged]
 
 
 @dataclass(frozen=True)
@@ -112,13 +119,15 @@ class Profiled:
 
 
 def coupling_scale(model: CountModel, coupling: str) -> float:
-    """Return the value of a coupling that changes χ² by about 1 with pulls fixed: the unit used inside.
+    """Return the value of a coupling that changes χ² by about 1 with pulls fixed: the unit used inside; 1 MeV for m_N.
 
     Raises
     ------
     ConvergenceError
         If the counts do not depend on the coupling.
     """
+    if coupling == "m_N":
+        return 1.0
     j = model.couplings.index(coupling)
     reference = model.expected()
     unit = []
@@ -126,7 +135,7 @@ def coupling_scale(model: CountModel, coupling: str) -> float:
         monomial = ((j, power),)
         if monomial in model.monomials:
             change = model.arrays[:, model.monomials.index(monomial)].sum(axis=0)
-            size = float((change**2 / reference).sum())
+            size = float((change**2 / np.maximum(reference, LEAST_COUNTS)).sum())
             if size > 0:
                 unit.append(size ** (-0.5 / power))
     if not unit:
@@ -140,7 +149,7 @@ def make_problem(
     statistic: Statistic = "poisson",
     variance: Variance | None = None,
 ) -> Problem:
-    """Gather what a fit of some couplings needs.
+    """Gather what a fit of some couplings needs; data with measured errors are normal, by either statistic.
 
     Parameters
     ----------
@@ -158,12 +167,20 @@ def make_problem(
     """
     names = tuple(experiment.fitted(name) for name in couplings)
     scales = np.array([coupling_scale(experiment.model, name) for name in names])
-    variance = variance or experiment.variances[0]
-    spread = experiment.signal_sm + (experiment.background if variance == "sm+background" else 0.0)
-    if statistic == "chi2" and not (spread > 0).all():
-        raise UsageError(
-            f"variance = {variance}: bin {int(np.argmin(spread))} expects no counts; use the method poisson"
-        )
+    if experiment.errors is not None:
+        # Measured errors make the data normal: one likelihood, whatever it is called.
+        statistic, spread = "chi2", experiment.errors**2
+    elif statistic == "chi2":
+        if not experiment.variances:
+            raise UsageError(f"{experiment.card.name}: some bins expect no counts, χ² has no variance; use poisson")
+        variance = variance or experiment.variances[0]
+        spread = experiment.signal_sm + (experiment.background if variance == "sm+background" else 0.0)
+        if not (spread > 0).all():
+            raise UsageError(
+                f"variance = {variance}: bin {int(np.argmin(spread))} expects no counts; use the method poisson"
+            )
+    else:
+        spread = np.ones(experiment.data.size)
     return Problem(names, scales, experiment.model.restrict(names, scales.tolist()), experiment.data, statistic, spread)
 
 
@@ -173,16 +190,17 @@ def squared_only(problem: Problem) -> NDArray[np.bool_]:
 
 
 def _statistic(problem: Problem, expected: Array) -> tuple[Array, Array, Array]:
-    """Return the statistic without pull terms and its first two derivatives in λ; infinite where λ ≤ 0."""
+    """Return the statistic without pull terms and its first two derivatives in λ; infinite where λ is impossible."""
     n = problem.data
     if problem.statistic == "chi2":
         residual = expected - n
         return (residual**2 / problem.variance).sum(-1), 2 * residual / problem.variance, 2 / problem.variance
-    positive = (expected > 0).all(axis=-1)
+    # Nothing expected and nothing seen is possible: a signal without background at coupling 0.
+    possible = ((expected > 0) | ((expected == 0) & (n == 0))).all(axis=-1)
     safe = np.where(expected > 0, expected, 1.0)
     log_ratio = np.log(np.where(n > 0, n, 1.0)) - np.log(safe)
-    value = 2 * (safe - n + n * log_ratio).sum(-1)
-    return np.where(positive, value, np.inf), 2 * (1 - n / safe), 2 * n / safe**2
+    value = 2 * (expected - n + n * log_ratio).sum(-1)
+    return np.where(possible, value, np.inf), 2 * (1 - n / safe), 2 * n / safe**2
 
 
 def _factor_slopes(model: CountModel, z: Array) -> tuple[Array, Array, Array]:
@@ -288,6 +306,29 @@ def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tol
     return Profiled(value, z, (gauss_newton + curvature) / 2, converged)
 
 
+def local_minima(problem: Problem, points: Array, value: Array) -> list[int]:
+    """Return the indices of the local minima of a scan that are worth refining.
+
+    0 itself is a minimum to the last digit where a coupling enters squared only: there the slope in it vanishes.
+    """
+    padded = np.concatenate([[np.inf], value, [np.inf]])
+    found = np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] <= padded[2:])).tolist()
+    return [k for k in found if not (points[k] == 0 and squared_only(problem)[0])]
+
+
+def bracket(points: Array, k: int) -> tuple[float, float]:
+    """Return the neighbours of a point of a scan."""
+    return float(points[max(k - 1, 0)]), float(points[min(k + 1, points.size - 1)])
+
+
+def merged(points: Array, value: Array, refined: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
+    """Return a scan with refined minima put in at their places."""
+    points = np.concatenate([points, [t for t, _ in refined]])
+    value = np.concatenate([value, [v for _, v in refined]])
+    points, first = np.unique(points, return_index=True)
+    return points, value[first]
+
+
 def refined_minimum(problem: Problem, low: float, high: float) -> tuple[float, float]:
     """Return where -2 ln L of a one-coupling problem is least in a bracket of one minimum, and its value there.
 
@@ -301,20 +342,21 @@ def refined_minimum(problem: Problem, low: float, high: float) -> tuple[float, f
     return float(between[best]), float(inner[best])
 
 
-def likelihood_range(problem: Problem, threshold: float) -> tuple[float, float]:
+def likelihood_range(problem: Problem, threshold: float, *, exact: bool = True) -> tuple[float, float]:
     """Return the scaled range of a one-coupling problem outside which Δ(-2 ln L) exceeds ``threshold``.
 
     Δ counts from the best fit. The outermost crossings count, so that a second
     solution is inside. For a coupling that enters squared only the lower end is
     0 unless the data exclude it. An end is infinite where no value tried lies
-    above the threshold (very wide pulls can absorb any coupling).
+    above the threshold (very wide pulls can absorb any coupling). Without ``exact`` the range may be some per cent
+    wider, which takes less time.
     """
     points, value = problem.wide_scan
     lowest = float(value.min())
     inside = np.flatnonzero(value - lowest <= threshold)
 
     def edge(inner: float, outer: float) -> float:
-        for _ in range(6):
+        for _ in range(6 if exact else 0):
             between = np.linspace(inner, outer, 18)
             above = minimise_pulls(problem, between[None, 1:-1]).value - lowest > threshold
             first = int(np.argmax(above)) if above.any() else above.size
@@ -328,7 +370,7 @@ def likelihood_range(problem: Problem, threshold: float) -> tuple[float, float]:
     return 0.0 if squared_only(problem)[0] else -np.inf, high
 
 
-def bounded_range(problem: Problem, threshold: float) -> tuple[float, float]:
+def bounded_range(problem: Problem, threshold: float, *, exact: bool = True) -> tuple[float, float]:
     """Return `likelihood_range` where both ends are finite.
 
     Raises
@@ -336,7 +378,7 @@ def bounded_range(problem: Problem, threshold: float) -> tuple[float, float]:
     ConvergenceError
         Otherwise.
     """
-    low, high = likelihood_range(problem, threshold)
+    low, high = likelihood_range(problem, threshold, exact=exact)
     if not np.isfinite(high - low):
         raise ConvergenceError(
             f"{problem.couplings[0]}: Δχ² stays below {threshold:g} at any value, so the data do not bound it; "

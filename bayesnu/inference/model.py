@@ -23,12 +23,14 @@ OBSERVED, INPUTS = "counts", "inputs"
 def poisson_log_density(value: Any, expected: Any) -> Any:
     """Return n ln λ - λ - ln Γ(n + 1), the Poisson log-density continued to real n; -inf where λ ≤ 0.
 
+    0 for n = λ = 0: a signal without background at coupling 0.
     ``pm.Poisson`` would truncate Asimov data to integers without a word.
     """
     import pytensor.tensor as pt
 
     safe = pt.switch(expected > 0, expected, 1.0)
-    return pt.switch(expected > 0, value * pt.log(safe) - safe - pt.gammaln(value + 1), -np.inf)
+    possible = (expected > 0) | (pt.eq(expected, 0) & pt.eq(value, 0))
+    return pt.switch(possible, value * pt.log(safe) - expected - pt.gammaln(value + 1), -np.inf)
 
 
 def _draw_counts(expected: Any, rng: Any = None, size: Any = None) -> Any:
@@ -105,7 +107,7 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         pm.Potential("pull_prior", ((w**2).sum() - (model.constraint * z**2).sum()) / 2)
         pulls = pm.Deterministic("pulls", inputs["pull_width"] * z, dims="pull")
         factors = model.pull_factors(pulls, _product)
-        expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt.stack), factors)
+        expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt), factors)
         pm.CustomDist("n", expected, logp=poisson_log_density, random=_draw_counts, observed=counts, dims="obs")
     return pymc_model
 
@@ -153,4 +155,4 @@ def model_structure(problem: Problem, variables: Sequence[SampledVariable]) -> t
     """Return what a compiled model depends on besides its data."""
     model = problem.model
     kinds = tuple((v.kind, "identity" if v.map == "folded" else v.map) for v in variables)
-    return kinds, model.monomials, model.components, model.arrays.shape, model.free
+    return kinds, model.monomials, model.components, model.arrays.shape, model.free, model.masses

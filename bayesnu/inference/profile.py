@@ -8,10 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError
-from bayesnu.inference.likelihood import Problem, bounded_range, minimise_pulls, refined_minimum, squared_only
+from bayesnu.inference.likelihood import (
+    Problem,
+    bounded_range,
+    bracket,
+    local_minima,
+    merged,
+    minimise_pulls,
+    refined_minimum,
+    squared_only,
+)
 
 Array = NDArray[np.float64]
 Intervals = tuple[tuple[float, float], ...]
+CROSSING_POINTS = 8
 
 
 def delta_chi2_level(cl: float, couplings: int) -> float:
@@ -44,21 +54,14 @@ class ProfileCurve:
 
 def _scan(problem: Problem, threshold: float, points: int) -> tuple[Array, Array]:
     """Return scaled values that cover the range up to ``threshold``, local minima included, and -2 ln L there."""
-    low, high = bounded_range(problem, threshold)
+    low, high = bounded_range(problem, threshold, exact=False)
     grid = np.linspace(low, high, points)
     profiled = minimise_pulls(problem, grid[None, :])
     profiled.require(problem, threshold)
     value = profiled.value
-    extra = []
-    padded = np.concatenate([[np.inf], value, [np.inf]])
-    for k in np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] <= padded[2:])):
-        extra.append(
-            refined_minimum(problem, float(grid[max(int(k) - 1, 0)]), float(grid[min(int(k) + 1, points - 1)]))
-        )
-    grid = np.concatenate([grid, [t for t, _ in extra]])
-    value = np.concatenate([value, [v for _, v in extra]])
-    order = np.argsort(grid)
-    return grid[order], value[order]
+    return merged(
+        grid, value, [refined_minimum(problem, *bracket(grid, k)) for k in local_minima(problem, grid, value)]
+    )
 
 
 def profile_curve(problem: Problem, threshold: float = 10.0, points: int = 401) -> ProfileCurve:
@@ -89,18 +92,24 @@ def delta_chi2_intervals(problem: Problem, cl: float) -> Intervals:
     from scipy.optimize import brentq
 
     level = delta_chi2_level(cl, 1)
-    grid, value = _scan(problem, max(2 * level, level + 5), 401)
+    # Where counts grow with the square alone the curve has one minimum, which fewer points show.
+    grid, value = _scan(problem, max(2 * level, level + 5), 101 if squared_only(problem)[0] else 401)
     lowest = value.min()
+    x = np.cos(np.pi * (np.arange(CROSSING_POINTS) + 0.5) / CROSSING_POINTS)
 
-    def excess(t: float) -> float:
-        return float(minimise_pulls(problem, np.array([[t]])).value[0]) - lowest - level
+    def crossing(low: float, high: float) -> float:
+        # A polynomial through the curve in one cell of the scan, where it is as good as exact.
+        middle, half = (low + high) / 2, (high - low) / 2
+        excess = minimise_pulls(problem, (middle + half * x)[None, :]).value - lowest - level
+        curve = np.polynomial.Polynomial.fit(x, excess, CROSSING_POINTS - 1, domain=[-1, 1])
+        return middle + half * float(brentq(curve, -1.0, 1.0, xtol=1e-12))
 
     inside = value - lowest < level
     ends: list[float] = []
     if inside[0]:
         ends.append(0.0 if squared_only(problem)[0] else -np.inf)
     for k in np.flatnonzero(inside[1:] != inside[:-1]):
-        ends.append(float(brentq(excess, grid[k], grid[k + 1], xtol=1e-12, rtol=1e-10)))
+        ends.append(crossing(float(grid[k]), float(grid[k + 1])))
     if inside[-1]:
         ends.append(np.inf)
     scale = float(problem.scales[0])

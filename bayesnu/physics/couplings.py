@@ -18,12 +18,13 @@ class Coupling:
     name : str
         The name used everywhere (Python, TOML, command line, files).
     family : str
-        ``"mu"`` (magnetic moment), ``"q"`` (millicharge), ``"r2"`` (charge radius) or ``"d"`` (transition
-        moment to a sterile neutrino N, the d of `bayesnu.physics.dipole`).
+        ``"mu"`` (magnetic moment), ``"q"`` (millicharge), ``"r2"`` (charge radius), ``"d"`` (transition
+        moment to a sterile neutrino N, the d of `bayesnu.physics.dipole`), ``"dd"`` (product of that of the
+        produced and that of the decaying N) or ``"m"`` (mass of N).
     flavour : str
-        ``"nue"`` or ``"numu"``.
+        ``"nue"``, ``"numu"`` or ``"nutau"``: of the neutrino that scatters, if it is not seen in the decay alone.
     unit : str
-        ``"mu_B"``, ``"e"`` (the positive elementary charge) or ``"cm^2"``.
+        ``"mu_B"``, ``"e"`` (the positive elementary charge), ``"cm^2"``, ``"mu_B^2"`` or ``"MeV"``.
     symbol : str
         LaTeX symbol for figures.
     squared_only : bool
@@ -42,22 +43,33 @@ def _all_couplings() -> dict[str, Coupling]:
     units = {"mu": "mu_B", "q": "e", "r2": "cm^2", "d": "mu_B"}
     symbols = {"mu": r"\mu_{%s}", "q": r"q_{%s}", "r2": r"\langle r^2_{%s}\rangle", "d": r"d_{%s}"}
     flavours = {"nue": r"\nu_e", "numu": r"\nu_\mu"}
-    return {
+    couplings = {
         f"{family}_{flavour}": Coupling(
             f"{family}_{flavour}", family, flavour, unit, symbols[family] % tex, squared_only=family in ("mu", "d")
         )
         for family, unit in units.items()
         for flavour, tex in flavours.items()
     }
+    more = [
+        Coupling("d_nutau", "d", "nutau", "mu_B", r"d_{\nu_\tau}", True),
+        Coupling("d_nue_d_numu", "dd", "nue", "mu_B^2", r"d_{\nu_e} d_{\nu_\mu}", True),
+        Coupling("d_nue_d_nutau", "dd", "nue", "mu_B^2", r"d_{\nu_e} d_{\nu_\tau}", True),
+        Coupling("m_N", "m", "", "MeV", "m_N", True),
+    ]
+    return couplings | {coupling.name: coupling for coupling in more}
 
 
 COUPLINGS: Mapping[str, Coupling] = MappingProxyType(_all_couplings())
-"""The couplings by name, in the order of every table."""
+"""The couplings by name, in the order of every table; and the mass of N, free in a fit of two parameters."""
 
-ELECTROMAGNETIC = tuple(name for name, coupling in COUPLINGS.items() if coupling.family != "d")
+ELECTROMAGNETIC = tuple(name for name, coupling in COUPLINGS.items() if coupling.family in ("mu", "q", "r2"))
 """The couplings of an active flavour to itself."""
-TRANSITION = tuple(name for name in COUPLINGS if name not in ELECTROMAGNETIC)
-"""The transition moments to N; their rates depend on its mass."""
+TRANSITION = ("d_nue", "d_numu")
+"""The transition moments that produce N; their rates depend on its mass."""
+PRODUCTS = ("d_nue_d_numu", "d_nue_d_nutau")
+"""Products of the moment that produces N and another one in its decay, where the counts go as the product's square."""
+RADIATIVE = ("d_nue", "d_numu", "d_nutau", *PRODUCTS)
+"""What the photons of N's decay depend on where ν_e are scattered."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,9 @@ CHANNELS: Mapping[str, Channel] = MappingProxyType(
 )
 """The four beam channels by name."""
 
-UNIT_SYMBOLS = MappingProxyType({"mu_B": r"\mu_B", "e": "e", "cm^2": r"\mathrm{cm}^2"})
+UNIT_SYMBOLS = MappingProxyType(
+    {"mu_B": r"\mu_B", "e": "e", "cm^2": r"\mathrm{cm}^2", "mu_B^2": r"\mu_B^2", "MeV": r"\mathrm{MeV}"}
+)
 """LaTeX of the units."""
 
 

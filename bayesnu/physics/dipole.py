@@ -61,6 +61,51 @@ def energy_min(recoil_gev: ArrayLike, mass_gev: float, target_gev: float) -> Arr
     return np.asarray((T + np.sqrt(T**2 + 2 * M * T)) / 2 * (1 + mass_gev**2 / (2 * M * T)))
 
 
+def mass_reach(energy_gev: float, target_gev: float) -> float:
+    """Return the largest mass of N that a neutrino of energy E produces: √(M² + 2ME) - M."""
+    E, M = energy_gev, target_gev
+    return 2 * M * E / (math.sqrt(M**2 + 2 * M * E) + M)
+
+
+def recoil_angle(recoil_gev: ArrayLike, energy_gev: ArrayLike, mass_gev: float, target_gev: float) -> Array:
+    """Return the angle θ in rad of the recoiling target to the beam; NaN outside the recoil window.
+
+    With P_N² = (k + P - P')² = m²: cos θ = [m² + 2T(E + M)]/(2Ep), p = √(T² + 2MT). Since E_min of
+    `energy_min` is where cos θ = 1, and p - T = (2MT + m²)/(2E_min), this is
+
+        1 - cos θ = (2MT + m²) (1/E_min - 1/E)/(2p),
+
+    which keeps its digits. At fixed T the angle rises with E, for every m, from 0 at E_min to arccos(T/p).
+    The exact angle: (2.3) of arXiv:2111.14884, its m = 0, has E_e for p and M for p - T.
+    """
+    T, E = np.broadcast_arrays(np.asarray(recoil_gev, dtype=float), np.asarray(energy_gev, dtype=float))
+    least = energy_min(T, mass_gev, target_gev)
+    versine = _versine_slope(T, mass_gev, target_gev) * (1 / least - 1 / np.maximum(E, least))
+    # θ = 2 arcsin √((1 - cos θ)/2)
+    return np.asarray(np.where(least <= E, 2 * np.arcsin(np.sqrt(np.minimum(versine / 2, 1.0))), np.nan))
+
+
+def energy_from_recoil_angle(recoil_gev: ArrayLike, angle_rad: ArrayLike, mass_gev: float, target_gev: float) -> Array:
+    """Invert `recoil_angle`: 1/E = 1/E_min - 2p (1 - cos θ)/(2MT + m²), linear in 1/E.
+
+    Returns
+    -------
+    ndarray
+        Broadcast shape; E_min at θ = 0, infinity where no neutrino, however energetic, scatters that far.
+    """
+    T = np.asarray(recoil_gev, dtype=float)
+    versine = 2 * np.sin(np.minimum(np.asarray(angle_rad, dtype=float), math.pi) / 2) ** 2
+    inverse = 1 / energy_min(T, mass_gev, target_gev) - versine / _versine_slope(T, mass_gev, target_gev)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.where(inverse > 0, 1 / np.maximum(inverse, 0.0), np.inf))
+
+
+def _versine_slope(recoil_gev: Array, mass_gev: float, target_gev: float) -> Array:
+    """Return -d(1 - cos θ)/d(1/E) at fixed T: (2MT + m²)/(2p)."""
+    T, M = recoil_gev, target_gev
+    return np.asarray((2 * M * T + mass_gev**2) / (2 * np.sqrt(T**2 + 2 * M * T)))
+
+
 def primakoff_coefficients(recoil_gev: ArrayLike, mass_gev: float, target_gev: float) -> Array:
     """Return c_n(T) of dσ/dT = Σ_n c_n E⁻ⁿ per d² for a point charge Z = 1, in cm² GeVⁿ⁻¹ μ_B⁻²; shape (3, *T.shape).
 

@@ -31,6 +31,8 @@ TERMS: Mapping[str, tuple[tuple[str, int], ...]] = {
     "q*r2": (("q", 1), ("r2", 1)),
 }
 """The monomials of one flavour's couplings that a channel's cross section contains, label to (family, power)."""
+FOLDED: Mapping[str, tuple[tuple[str, int], ...]] = {**TERMS, "d^2": (("d", 2),)}
+"""Every term that is folded: `TERMS`, and the upscattering to N of `bayesnu.physics.dipole`."""
 
 
 def vector_axial(channel: Channel, sin2_theta_w: float) -> tuple[float, float]:

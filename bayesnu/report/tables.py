@@ -15,7 +15,7 @@ from bayesnu.resources import DataFile
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import IntervalSet, percent
 
-VARIANCE_LABELS = {"sm": "N_SM", "sm+background": "N_SM + B"}
+VARIANCE_LABELS = {"sm": "N_SM", "sm+background": "N_SM + B", "measured": "σ² as measured"}
 
 
 def power_of_ten(values: Sequence[float]) -> int:

@@ -96,7 +96,7 @@ def symbolic(model: CountModel) -> tuple[list, list, object]:
     theta = [pt.dscalar(f"t{j}") for j in range(len(model.couplings))]
     pulls = [pt.dscalar(f"f{p}") for p in range(len(model.pulls))]
     expected = expected_counts(
-        pt.as_tensor(model.arrays), model.monomial_values(theta, pt.stack), model.pull_factors(pt.stack(pulls), pt.prod)
+        pt.as_tensor(model.arrays), model.monomial_values(theta, pt), model.pull_factors(pt.stack(pulls), pt.prod)
     )
     return theta, pulls, expected
 
