@@ -319,6 +319,28 @@ def response(
 
 
 @app.command()
+def discriminate(
+    model: ModelArgument,
+    m_N: Annotated[float, typer.Option("--m-N", help="Mass of N, in MeV.")],
+    events: Annotated[int, typer.Option(help="Photons from N of each simulated experiment.")],
+    truth: Annotated[str, typer.Option(help="majorana or dirac.")] = "majorana",
+    counts: Annotated[str, typer.Option(help="fixed, or poisson about --events.")] = "fixed",
+    experiments: Annotated[int | None, typer.Option(help="Simulated experiments; 10000 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the simulation.")] = None,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print how well the photons from N → ν γ tell Dirac from Majorana N."""
+    from bayesnu.report.tables import discrimination_table
+    from bayesnu.results.discrimination import discriminate as compute
+    from bayesnu.results.discrimination import discrimination_json
+
+    given = {name: value for name, value in (("experiments", experiments), ("seed", seed)) if value is not None}
+    result = compute(load(model, override), m_N, events, truth, counts, **given)
+    show(format_, discrimination_json(result), lambda: [discrimination_table(result)])
+
+
+@app.command()
 def models() -> None:
     """List the shipped cards."""
     from bayesnu.experiment.load import load_card

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import CardError, ConvergenceError, DataError, UsageError, nearest
 from bayesnu.experiment.card import AnalysisCard
-from bayesnu.experiment.expectation import CountModel
+from bayesnu.experiment.expectation import CountModel, MassSpline, free_mass
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.resources import find_data, read_table
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Coordinates = dict[str, tuple[Any, ...]]
 Variance = Literal["sm", "sm+background", "measured"]
+MASS_STEPS = 120
+"""Steps between the masses at which counts are folded where m_N is free."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,17 @@ class Experiment(ABC):
     def responds(self, coupling: str) -> bool:
         """Return whether the expected counts depend on a coupling at all."""
         return self.model.depends_on(coupling)
+
+    def with_free_mass(self, highest_mev: float, steps: int = MASS_STEPS) -> Self:
+        """Return the experiment with ``m_N`` among the couplings of its model, from 0 to a highest mass.
+
+        Counts are folded at equal steps of the mass and interpolated by `MassSpline`.
+        """
+        masses = MassSpline(highest_mev / steps, highest_mev)
+        # The counts are even in m_N.
+        models = {mass: self.at(mass).model for mass in np.unique(np.abs(masses.nodes)).tolist()}
+        model = free_mass([models[abs(mass)] for mass in masses.nodes.tolist()], masses)
+        return replace(self, model=model)
 
     @property
     def response_key(self) -> str | None:

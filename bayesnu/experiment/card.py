@@ -189,7 +189,16 @@ class Sterile(Table):
     """The sterile neutrino N of the transition moments."""
 
     m_N: NotNegative = 0.0
-    """Mass in MeV at which ``d_nue`` and ``d_numu`` are taken."""
+    """Mass in MeV at which the transition moments are taken."""
+    m_N_prior: Annotated[UniformPrior | LogUniformPrior, Field(discriminator="kind")] | None = None
+    """In MeV, for fits in which the mass is free."""
+
+    @field_validator("m_N_prior")
+    @classmethod
+    def _positive_masses(cls, prior: UniformPrior | LogUniformPrior | None) -> UniformPrior | LogUniformPrior | None:
+        if prior is not None and not 0 <= prior.low < prior.high:
+            raise ValueError(f"needs 0 ≤ low < high, not {prior.low:g} and {prior.high:g}")
+        return prior
 
 
 class Exposure(Table):
@@ -220,6 +229,7 @@ class AnalysisCard(Table):
     title: str
     source: Source
     couplings: dict[str, CouplingCard]
+    sterile: Sterile = Sterile()
     comparison: Comparison | None = None
 
     @field_validator("couplings", mode="before")
@@ -256,7 +266,6 @@ class Card(AnalysisCard):
     flux: Flux
     backgrounds: Backgrounds
     pulls: Pulls
-    sterile: Sterile = Sterile()
     exposures: Annotated[list[Exposure], Field(min_length=1)]
 
     @field_validator("exposures")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ from bayesnu.errors import UsageError, unknown_name
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.templates import Templates
-from bayesnu.physics.couplings import CHANNELS
+from bayesnu.physics.couplings import CHANNELS, COUPLINGS
 from bayesnu.physics.electron import FOLDED
 
 Array = NDArray[np.float64]
@@ -167,6 +167,19 @@ class CountModel:
         f = np.array([given.get(name, 0.0) for name in self.pulls])
         return np.asarray(expected_counts(self.arrays, self.monomial_values(theta), self.pull_factors(f)))
 
+    def change(self, j: int, power: int) -> Array:
+        """Return what a power of one coupling alone adds to the counts, per unit of it, shape (obs,); at m_N = 0."""
+        if self.masses is None:
+            weights: dict[Monomial, float] = {((j, power),): 1.0}
+        else:
+            mass, basis = self.couplings.index("m_N"), self.masses.basis(np.zeros(()))
+            weights = {((j, power),): 1.0}
+            for k, value in enumerate(basis):
+                weights[tuple(sorted([(j, power), (mass, k)]))] = float(value)
+        places = {monomial: m for m, monomial in enumerate(self.monomials)}
+        own = [weights[m] * self.arrays[:, places[m]].sum(axis=0) for m in weights if m in places]
+        return np.sum([np.zeros(self.arrays.shape[2]), *own], axis=0)
+
     def depends_on(self, coupling: str) -> bool:
         """Return whether any count depends on a coupling."""
         j = self.couplings.index(coupling)
@@ -207,6 +220,27 @@ class CountModel:
             self.free,
             self.masses,
         )
+
+
+def free_mass(models: Sequence[CountModel], masses: MassSpline) -> CountModel:
+    """Return the model with m_N free from the models at the spline's nodes.
+
+    Monomials with a transition moment get a B-spline for each node; the others are those of the first model.
+    """
+    first = models[0]
+    mass = len(first.couplings)
+
+    def depends(monomial: Monomial) -> bool:
+        return any(COUPLINGS[first.couplings[j]].family in ("d", "dd") for j, _ in monomial)
+
+    plain = [m for m, monomial in enumerate(first.monomials) if not depends(monomial)]
+    massive = [m for m, monomial in enumerate(first.monomials) if depends(monomial)]
+    splines = [masses.coefficients(np.array([model.arrays[:, m] for model in models])) for m in massive]
+    monomials = [first.monomials[m] for m in plain]
+    monomials += [(*first.monomials[m], (mass, k)) for m in massive for k in range(masses.nodes.size)]
+    arrays = np.concatenate([first.arrays[:, plain], *(spline.swapaxes(0, 1) for spline in splines)], axis=1)
+    couplings = (*first.couplings, "m_N")
+    return replace(first, couplings=couplings, monomials=tuple(monomials), arrays=arrays, masses=masses)
 
 
 def expected_counts(arrays: Any, monomials: Any, factors: Any) -> Any:

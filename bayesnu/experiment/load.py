@@ -29,6 +29,7 @@ SCHEMAS: dict[str, type[Card] | type[RecoilCard]] = {"electron": Card, "nucleus"
 """The schema of each kind of scattering."""
 KINDS = {
     "prior": ("half-normal", "log-uniform", "normal", "uniform", "uniform-squared"),
+    "m_N_prior": ("log-uniform", "uniform"),
     "detector": ("phonons", "photoelectrons"),
 }
 """The allowed values of ``kind`` in each table that has one."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bayesnu.detector.recoil import Phonons, Photoelectrons
 from bayesnu.errors import CardError
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
-from bayesnu.experiment.expectation import CountModel, MassSpline, Monomial
+from bayesnu.experiment.expectation import CountModel, Monomial
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.recoil_card import PhononDetector, PhotoelectronDetector, RecoilCard
 from bayesnu.experiment.recoil_templates import (
@@ -31,8 +31,6 @@ from bayesnu.physics.electron import TERMS
 from bayesnu.resources import number, read_table
 
 Array = NDArray[np.float64]
-MASS_STEPS = 60
-"""Steps between templates where m_N is free."""
 DECAYS = (
     [("d_nue", 4)],
     [("d_nue", 2), ("d_numu", 2)],
@@ -141,22 +139,6 @@ class RecoilExperiment(Experiment):
         card = self.card.model_copy(update={"sterile": self.card.sterile.model_copy(update={"m_N": m_N})})
         model = build_recoil_model(card, self.spectra, self.electromagnetic, massive, self.anticoincidence)
         return replace(self, loaded=replace(self.loaded, card=card), model=model, massive=massive)
-
-    def with_free_mass(self, highest_mev: float, steps: int = MASS_STEPS) -> RecoilExperiment:
-        """Return the experiment with ``m_N`` among the couplings of its model, from 0 to a highest mass.
-
-        Templates are folded at equal steps and interpolated by `MassSpline`.
-        """
-        masses = MassSpline(highest_mev / steps, highest_mev)
-        # The counts are even in m_N.
-        folded = {mass: massive_templates(self.card, self.spectra, mass) for mass in np.unique(np.abs(masses.nodes))}
-        at_nodes = [folded[abs(mass)] for mass in masses.nodes.tolist()]
-        splines = MassiveTemplates(
-            masses.coefficients(np.array([templates.dipole for templates in at_nodes])),
-            masses.coefficients(np.array([templates.decays for templates in at_nodes])),
-        )
-        model = build_recoil_model(self.card, self.spectra, self.electromagnetic, splines, self.anticoincidence, masses)
-        return replace(self, model=model)
 
 
 def _recoil_card(loaded: LoadedCard) -> RecoilCard:
@@ -297,17 +279,15 @@ def build_recoil_model(
     electromagnetic: Array,
     massive: MassiveTemplates,
     anticoincidence: Array,
-    masses: MassSpline | None = None,
 ) -> CountModel:
     """Gather signal and backgrounds into the expected counts of all observations.
 
     Without a beam's timing the observations are the bins of every compound: signal (1 + f) and a flat
     background (1 + f_b) each. With it they are C_i ~ Poisson(signal + neutrons + b_i) and
-    AC_i ~ Poisson(b_i), b_i free; the quenching is the parabola of `morph` in the signal. With ``masses`` the
-    arrays of ``massive`` are spline coefficients along a first axis.
+    AC_i ~ Poisson(b_i), b_i free; the quenching is the parabola of `morph` in the signal.
     """
     n_responses, n_targets, _, _, n_bins = electromagnetic.shape
-    couplings = (*model_couplings(card, spectra), *(["m_N"] if masses is not None else []))
+    couplings = model_couplings(card, spectra)
     n_obs = n_targets * n_bins + anticoincidence.size
     pulls: dict[str, float] = {"flux_norm": card.pulls.flux_norm}
     components: list[tuple[tuple[str, ...], str, dict[Monomial, Array]]] = []
@@ -317,17 +297,8 @@ def build_recoil_model(
         block[start : start + counts.size] = counts
         return block
 
-    # At one mass, or a monomial for each node of the spline.
-    nodes: list[tuple[Monomial, MassiveTemplates]] = [((), massive)]
-    if masses is not None:
-        m_N = couplings.index("m_N")
-        nodes = [
-            (((m_N, k),), MassiveTemplates(dipole, decays))
-            for k, (dipole, decays) in enumerate(zip(massive.dipole, massive.decays, strict=True))
-        ]
-
-    def add(own: dict[Monomial, Array], powers: Sequence[tuple[str, int]], node: Monomial, counts: Array) -> None:
-        monomial = tuple(sorted([*((couplings.index(name), n) for name, n in powers), *node]))
+    def add(own: dict[Monomial, Array], powers: Sequence[tuple[str, int]], counts: Array) -> None:
+        monomial = tuple(sorted((couplings.index(name), n) for name, n in powers))
         own[monomial] = own.get(monomial, np.zeros(n_obs)) + padded(counts.ravel())
 
     per_response: list[dict[Monomial, Array]] = []
@@ -336,13 +307,11 @@ def build_recoil_model(
         own: dict[Monomial, Array] = {(): np.zeros(n_obs)}
         for c, flavour in enumerate(flavours if card.photon_detector is None else ()):
             for t, term in enumerate(TERMS.values()):
-                add(own, [(f"{family}_{flavour}", n) for family, n in term], (), response[:, c, t])
+                add(own, [(f"{family}_{flavour}", n) for family, n in term], response[:, c, t])
         for c, flavour in enumerate(flavours):
-            for node, templates in nodes:
-                add(own, [(f"d_{flavour}", 2)], node, templates.dipole[r, :, c])
+            add(own, [(f"d_{flavour}", 2)], massive.dipole[r, :, c])
         for powers in DECAYS if card.photon_detector is not None else ():
-            for node, templates in nodes:
-                add(own, powers, node, templates.decays)
+            add(own, powers, massive.decays)
         per_response.append(own)
     if n_responses == 1:
         components.append((("flux_norm",), "CEvNS", per_response[0]))
@@ -388,5 +357,4 @@ def build_recoil_model(
         np.array(list(pulls.values())),
         arrays,
         tuple(free),
-        masses,
     )

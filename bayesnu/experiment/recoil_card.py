@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from bayesnu.errors import UsageError, nearest
-from bayesnu.experiment.card import AnalysisCard, NotNegative, Positive, Sterile, Table, Width, below
+from bayesnu.experiment.card import AnalysisCard, NotNegative, Positive, Table, Width, below
 from bayesnu.flux.reactor import check_fractions
 from bayesnu.flux.stopped_pion import arrived
 from bayesnu.physics.couplings import ELECTROMAGNETIC, PRODUCTS, TRANSITION
@@ -180,7 +180,6 @@ class RecoilCard(AnalysisCard):
     detector: Annotated[PhononDetector | PhotoelectronDetector, Field(discriminator="kind")]
     backgrounds: RecoilBackgrounds = RecoilBackgrounds()
     pulls: RecoilPulls
-    sterile: Sterile = Sterile()
     photon_detector: PhotonDetectorCard | None = None
     decay: Decay = Decay()
     counts: Counts | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from bayesnu.inference.priors import AUTOMATIC_RANGE, SampledVariable
 
 Array = NDArray[np.float64]
 DEGREE = 10
+FALL = 4.0
+"""Δ(-2 ln L) at the knee of `MassFrame`."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,74 @@ def pull_frame(problem: Problem, variables: Sequence[SampledVariable]) -> PullFr
     for p in range(n_pulls):
         centre[p] = np.polynomial.Polynomial.fit(x, profiled.pulls[:, p], DEGREE, domain=[-1, 1]).coef
     return PullFrame(centre, _cholesky(profiled.hessian[int(profiled.value.argmin())]), middle, half)
+
+
+@dataclass(frozen=True)
+class MassFrame:
+    """A variable u in (0, 1) for a moment whose reach changes with the mass of N by orders of magnitude.
+
+    The share c of the moment's range is k u/(k u + (1 - k)(1 - u)): c = k, where the likelihood begins to fall at
+    this mass, is u = 1/2 at every mass. dc/du enters the density, so that the map is exact for any k.
+
+    Attributes
+    ----------
+    moment, mass : int
+        Places among the couplings.
+    low, high : float
+        Range of the moment's sampled variable v = low + c (high - low).
+    coefficients : ndarray, shape (DEGREE + 1,)
+        Of ln k/(1 - k) in x = (v_m - ``middle``)/``half``, v_m the sampled variable of the mass.
+    middle, half : float
+    """
+
+    moment: int
+    mass: int
+    low: float
+    high: float
+    coefficients: Array
+    middle: float
+    half: float
+
+    def value(self, u: Array, v_mass: Array) -> Array:
+        """Return v of the moment."""
+        x = (v_mass - self.middle) / self.half
+        k = knee(x[..., None] ** np.arange(DEGREE + 1) @ self.coefficients, np)
+        return np.asarray(self.low + share(u, k) * (self.high - self.low))
+
+
+def knee(logit: Any, library: Any) -> Any:
+    """Return k of ln k/(1 - k); ``library`` has ``exp``."""
+    return 1 / (1 + library.exp(-logit))
+
+
+def share(u: Any, k: Any) -> Any:
+    """Return c = k u/(k u + (1 - k)(1 - u))."""
+    return k * u / (k * u + (1 - k) * (1 - u))
+
+
+def mass_frame(problem: Problem, variables: Sequence[SampledVariable]) -> MassFrame | None:
+    """Return the frame of a fit of one bounded moment and the mass of N; None for any other fit."""
+    if len(variables) != 2 or "m_N" not in problem.couplings:
+        return None
+    mass = problem.couplings.index("m_N")
+    moment = 1 - mass
+    own, heavy = variables[moment], variables[mass]
+    if own.kind != "uniform" or heavy.kind != "uniform":
+        return None
+    low, high = max(own.low, 0.0) if own.map in ("folded", "square-root") else own.low, own.high
+    c = np.linspace(0.01, 0.99, 99)
+    x = np.cos(np.pi * (np.arange(33) + 0.5) / 33)
+    # A mass from 0 is folded: its variable is symmetric about 0.
+    middle, half = (heavy.low + heavy.high) / 2, (heavy.high - heavy.low) / 2
+    moments, masses = np.meshgrid(low + c * (high - low), middle + half * x)
+    points = np.empty((2, c.size * x.size))
+    points[moment] = own.scaled_coupling(moments.ravel())
+    points[mass] = heavy.scaled_coupling(masses.ravel())
+    value = minimise_pulls(problem, points).value.reshape(x.size, c.size)
+    inside = value < value.min() + FALL
+    last = np.where(inside.any(axis=1), c[inside.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1)], c[0])
+    fit = np.polynomial.Polynomial.fit(x, np.log(last / (1 - last)), DEGREE, domain=[-1, 1])
+    return MassFrame(moment, mass, low, high, np.asarray(fit.coef, dtype=float), middle, half)
 
 
 def _cholesky(hessian: Array) -> Array:

@@ -119,7 +119,9 @@ class Profiled:
 
 
 def coupling_scale(model: CountModel, coupling: str) -> float:
-    """Return the value of a coupling that changes χ² by about 1 with pulls fixed: the unit used inside; 1 MeV for m_N.
+    """Return the value of a coupling that changes χ² by about 1 with pulls fixed: the unit used inside.
+
+    1 MeV for m_N; with m_N free, that of another coupling is taken at mass 0.
 
     Raises
     ------
@@ -132,9 +134,8 @@ def coupling_scale(model: CountModel, coupling: str) -> float:
     reference = model.expected()
     unit = []
     for power in (1, 2, 4):
-        monomial = ((j, power),)
-        if monomial in model.monomials:
-            change = model.arrays[:, model.monomials.index(monomial)].sum(axis=0)
+        change = model.change(j, power)
+        if change.any():
             size = float((change**2 / np.maximum(reference, LEAST_COUNTS)).sum())
             if size > 0:
                 unit.append(size ** (-0.5 / power))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.experiment.expectation import expected_counts
-from bayesnu.inference.frame import DEGREE, pull_frame
+from bayesnu.inference.frame import DEGREE, knee, mass_frame, pull_frame, share
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.priors import SampledVariable
 
@@ -80,15 +80,26 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         counts = pm.Data(OBSERVED, problem.data.astype(float), dims="obs")
         inputs = _unpack(pm.Data(INPUTS, _pack(values)), values)
         bounds, frame = inputs["bounds"], inputs["frame_range"]
+        bent = mass_frame(problem, variables)
         raw, inner, outer = [], [], []
         for j, variable in enumerate(variables):
-            if variable.kind == "uniform":
-                v = pm.Uniform(f"v_{j}", bounds[j, 0], bounds[j, 1])
+            if bent is not None and j == bent.moment:
+                raw.append(pm.Uniform(f"v_{j}", 0.0, 1.0))
+            elif variable.kind == "uniform":
+                raw.append(pm.Uniform(f"v_{j}", bounds[j, 0], bounds[j, 1]))
             elif variable.kind == "normal":
-                v = pm.Normal(f"v_{j}", 0.0, bounds[j, 1])
+                raw.append(pm.Normal(f"v_{j}", 0.0, bounds[j, 1]))
             else:
-                v = pm.HalfNormal(f"v_{j}", bounds[j, 1])
-            raw.append(v)
+                raw.append(pm.HalfNormal(f"v_{j}", bounds[j, 1]))
+        if bent is not None:
+            middle, half, low, high = (inputs["mass_frame"][k] for k in range(4))
+            powers = ((raw[bent.mass] - middle) / half) ** np.arange(1, DEGREE + 1)
+            k = knee(inputs["mass_frame"][4] + (inputs["mass_frame"][5:] * powers).sum(), pt)
+            u = raw[bent.moment]
+            pm.Potential("bend", pt.log(k * (1 - k)) - 2 * pt.log(k * u + (1 - k) * (1 - u)))
+            raw[bent.moment] = low + share(u, k) * (high - low)
+        for j, variable in enumerate(variables):
+            v = raw[j]
             if variable.map == "square-root":
                 v = pt.sqrt(pt.abs(v))
             elif variable.map == "exponential":
@@ -121,9 +132,9 @@ def model_inputs(problem: Problem, variables: Sequence[SampledVariable]) -> dict
     """Return what differs between couplings of one card, besides the counts, by name.
 
     templates (component, monomial, obs), pull_width (pull), scale and folded
-    (coupling), bounds (coupling, 2), and the `PullFrame`.
+    (coupling), bounds (coupling, 2), the `PullFrame` and the `MassFrame`.
     """
-    frame = pull_frame(problem, variables)
+    frame, bent = pull_frame(problem, variables), mass_frame(problem, variables)
     bounds = [[v.low, v.high] if v.kind == "uniform" else [0.0, v.sigma] for v in variables]
     return {
         "templates": problem.model.arrays,
@@ -134,6 +145,9 @@ def model_inputs(problem: Problem, variables: Sequence[SampledVariable]) -> dict
         "frame_centre": frame.centre,
         "frame_spread": frame.spread,
         "frame_range": np.array([frame.middle, frame.half]),
+        "mass_frame": np.empty(0)
+        if bent is None
+        else np.array([bent.middle, bent.half, bent.low, bent.high, *bent.coefficients]),
     }
 
 
@@ -154,5 +168,6 @@ def _unpack(packed: Any, values: dict[str, Array]) -> dict[str, Any]:
 def model_structure(problem: Problem, variables: Sequence[SampledVariable]) -> tuple[Any, ...]:
     """Return what a compiled model depends on besides its data."""
     model = problem.model
+    bent = len(variables) == 2 and mass_frame(problem, variables) is not None
     kinds = tuple((v.kind, "identity" if v.map == "folded" else v.map) for v in variables)
-    return kinds, model.monomials, model.components, model.arrays.shape, model.free, model.masses
+    return kinds, model.monomials, model.components, model.arrays.shape, model.free, model.masses, bent

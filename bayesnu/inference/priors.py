@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.card import (
     HalfNormalPrior,
@@ -124,6 +125,20 @@ def one_coupling(experiment: Experiment, coupling: str) -> tuple[Problem, Prior]
     """Return the Poisson problem of one of the card's couplings, and its prior."""
     problem = make_problem(experiment, [coupling])
     return problem, resolve_prior(experiment.card.couplings[coupling].prior, problem)
+
+
+def mass_prior(experiment: Experiment) -> Prior:
+    """Return the prior of ``m_N`` (MeV) of the card's ``sterile.m_N_prior``.
+
+    Raises
+    ------
+    UsageError
+        If the card has none.
+    """
+    card = experiment.card.sterile.m_N_prior
+    if card is None:
+        raise UsageError(f"{experiment.loaded.where}: sterile.m_N_prior: missing; a fit with m_N free needs it")
+    return Prior(COUPLINGS["m_N"], "uniform" if isinstance(card, UniformPrior) else "log-uniform", card.low, card.high)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.inference.frame import pull_frame
+from bayesnu.inference.frame import mass_frame, pull_frame
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.model import build_pymc_model, model_data, model_structure
 from bayesnu.inference.priors import Prior, sampled_variable
@@ -138,6 +138,9 @@ class Sampler:
         posterior = trace["posterior"]
         # Only v and w are stored while sampling; the model's deterministics follow from them.
         v = np.stack([np.asarray(posterior[f"v_{j}"].values, dtype=float) for j in range(len(variables))])
+        bent = mass_frame(problem, variables)
+        if bent is not None:
+            v[bent.moment] = bent.value(v[bent.moment], v[bent.mass])
         theta = np.stack([variable.scaled_coupling(values) for variable, values in zip(variables, v, strict=True)])
         frame_v = v[0] if len(variables) == 1 else np.zeros_like(v[0])
         z = pull_frame(problem, variables).pulls(frame_v, np.asarray(posterior["w"].values, dtype=float))

@@ -21,7 +21,7 @@ from bayesnu.report.figures import (
     import_plotting,
     posterior_figure,
 )
-from bayesnu.report.tables import VARIANCE_LABELS, limits_rows
+from bayesnu.report.tables import describe_chi2, limits_rows
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import percent
@@ -153,7 +153,7 @@ def render(run: Run) -> str:
         title=run.limits["title"],
         model=run.limits["model"],
         verdict=run.limits["verdict"],
-        variance=VARIANCE_LABELS[run.limits["limits"][0]["chi2"]["variance"]],
+        chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
         data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
         header=header,
         rows=rows,
@@ -181,7 +181,7 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
             ("NUTS", credible),
             ("Laplace grid", entry["laplace"]),
             *(
-                (f"χ² (3.1), variance {VARIANCE_LABELS[row['variance']]}", row)
+                (f"χ²: {describe_chi2(row['variance'])}", row)
                 for row in (entry["chi2"], entry["chi2_background"])
                 if row is not None
             ),

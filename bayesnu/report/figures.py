@@ -12,7 +12,7 @@ import numpy as np
 from bayesnu.errors import RunError
 from bayesnu.plotting.limits import DensityPanel, ForestRow, plot_forest, plot_posteriors
 from bayesnu.plotting.predictive import PredictivePanel, plot_predictive
-from bayesnu.report.tables import VARIANCE_LABELS
+from bayesnu.report.tables import describe_chi2
 from bayesnu.resources import write_atomically
 from bayesnu.results.fits import posterior_path
 from bayesnu.results.intervals import percent
@@ -138,7 +138,11 @@ def forest_panels(limits: dict[str, Any]) -> list[tuple[str, list[ForestRow]]]:
                 f"credible, {KINDS[credible['kind']]} {level} (Laplace grid)", entry["laplace"]["intervals"], "laplace"
             ),
             *(
-                ForestRow(f"Δχ² {level} C.L., variance {VARIANCE_LABELS[row['variance']]}", row["intervals"], "chi2")
+                ForestRow(
+                    f"Δχ² {level} C.L., {describe_chi2(row['variance']).removeprefix('(3.1), ')}",
+                    row["intervals"],
+                    "chi2",
+                )
                 for row in (chi2, entry["chi2_background"])
                 if row is not None
             ),

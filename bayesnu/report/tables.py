@@ -13,9 +13,11 @@ from bayesnu.experiment.recoil_prediction import RecoilPrediction
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import DataFile
 from bayesnu.results.comparison import FOOTNOTE
+from bayesnu.results.discrimination import Discrimination
 from bayesnu.results.intervals import IntervalSet, percent
 
 VARIANCE_LABELS = {"sm": "N_SM", "sm+background": "N_SM + B", "measured": "σ² as measured"}
+"""How the variance of (3.1) is named."""
 
 
 def power_of_ten(values: Sequence[float]) -> int:
@@ -108,14 +110,19 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def describe_chi2(variance: str) -> str:
+    """Return what stands under χ² in a run."""
+    if variance == "none":
+        return "the Poisson deviance, since some bins expect nothing"
+    return f"(3.1), variance {VARIANCE_LABELS[variance]}"
+
+
 def limits_table(limits: dict[str, Any]) -> Table:
     """Return the comparison table of a run."""
     header, rows = limits_rows(limits)
     footnotes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
-    variance = VARIANCE_LABELS[limits["limits"][0]["chi2"]["variance"]]
-    footnotes.append(
-        f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: (3.1), variance {variance}."
-    )
+    chi2 = describe_chi2(limits["limits"][0]["chi2"]["variance"])
+    footnotes.append(f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: {chi2}.")
     return _table(f"{limits['title']}: limits", header, rows, " ".join(footnotes))
 
 
@@ -210,6 +217,25 @@ def data_table(files: Sequence[DataFile]) -> Table:
     """Return the shipped data files with their state."""
     rows = [[f.name, f"{f.size}", f.sha256[:12], "intact" if f.intact else "CHANGED"] for f in files]
     return _table("Data", ["file", "bytes", "SHA-256", "state"], rows)
+
+
+def discrimination_table(result: Discrimination) -> Table:
+    """Return the Bayes factors for the true nature of N, and the events needed."""
+    half, most = result.for_median_10, result.for_90_percent
+    rows = [
+        ["log10 B, median", f"{result.median:.2f}"],
+        ["log10 B, 10% and 90% quantile", f"{result.q10:.2f}, {result.q90:.2f}"],
+        ["events for B > 10 in half of the experiments", f"{half.events} ± {half.error:.1g}"],
+        ["events for B > 10 in 90% of the experiments", f"{most.events} ± {most.error:.1g}"],
+    ]
+    other = {"majorana": "Dirac", "dirac": "Majorana"}[result.truth]
+    title = f"{result.model}: {result.truth.capitalize()} over {other}, m_N = {result.m_N:g} MeV"
+    number = {"fixed": "each", "poisson": "on average"}[result.counts]
+    caption = (
+        f"{result.experiments} simulated experiments with {result.events} photons {number}; in E_γ and cos θ_γ, m_N "
+        "known, no background. ±: Monte Carlo error."
+    )
+    return _table(title, ["quantity", "value"], rows, caption)
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> Table:

@@ -13,7 +13,7 @@ from bayesnu.errors import RunError, UsageError
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
-from bayesnu.inference.priors import Prior, one_coupling, resolve_prior
+from bayesnu.inference.priors import Prior, mass_prior, one_coupling, resolve_prior
 from bayesnu.inference.profile import ProfileCurve, profile_curve
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
@@ -45,7 +45,7 @@ def posterior_path(folder: Path, coupling: str) -> Path:
 
 @dataclass(frozen=True)
 class Deterministic:
-    """What is computed of one coupling without sampling, once."""
+    """What is computed of one coupling without sampling, once; ``chi2`` is ``problem`` where χ² has no variance."""
 
     problem: Problem
     chi2: Problem
@@ -57,7 +57,7 @@ class Deterministic:
 def deterministic(experiment: Experiment, coupling: str) -> Deterministic:
     """Return the prior, the Laplace grid posterior and the profile curve of one coupling."""
     problem, prior = one_coupling(experiment, coupling)
-    chi2 = make_problem(experiment, [coupling], "chi2")
+    chi2 = make_problem(experiment, [coupling], "chi2") if experiment.variances else problem
     return Deterministic(problem, chi2, prior, laplace_posterior(problem, prior), profile_curve(chi2))
 
 
@@ -114,28 +114,48 @@ def fit_coupling(
     return tree, False
 
 
+def joint_problem(experiment: Experiment, couplings: Sequence[str]) -> tuple[Problem, list[Prior], list[Problem]]:
+    """Return the problem of several couplings, and the prior and the one-coupling problem of each.
+
+    Raises
+    ------
+    UsageError
+        If a prior is left out.
+    """
+    priors, singles = [], []
+    free = experiment
+    for coupling in couplings:
+        if coupling == "m_N":
+            prior = mass_prior(experiment)
+            free = experiment.with_free_mass(prior.high)
+            single = make_problem(free, ["m_N"])
+        else:
+            card = experiment.card.couplings[experiment.fitted(coupling)].prior
+            if len(couplings) > 1 and card is None:
+                raise UsageError(
+                    f"couplings.{coupling}.prior: a joint fit needs a prior from the card; the range found with the "
+                    "other couplings at 0 may cut the joint posterior"
+                )
+            single = make_problem(experiment, [coupling])
+            prior = resolve_prior(card, single)
+        priors.append(prior)
+        singles.append(single)
+    return make_problem(free, couplings), priors, singles
+
+
 def fit_jointly(
     experiment: Experiment, couplings: Sequence[str], arguments: RunArguments, sampler: Sampler
 ) -> xr.DataTree:
     """Sample several couplings at once, each with its card's prior; returns the same groups as a single fit.
+
+    ``m_N`` among the couplings is the mass of N, with its prior ``sterile.m_N_prior``.
 
     Raises
     ------
     UsageError
         If a prior is left out: the range that is found with the other couplings at 0 may cut the joint posterior.
     """
-    for coupling in couplings:
-        if len(couplings) > 1 and experiment.card.couplings[experiment.fitted(coupling)].prior is None:
-            raise UsageError(
-                f"couplings.{coupling}.prior: a joint fit needs a prior from the card; the range found with the "
-                "other couplings at 0 may cut the joint posterior"
-            )
-    problem = make_problem(experiment, couplings)
-    singles = [make_problem(experiment, [coupling]) for coupling in couplings]
-    priors = [
-        resolve_prior(experiment.card.couplings[coupling].prior, single)
-        for coupling, single in zip(couplings, singles, strict=True)
-    ]
+    problem, priors, singles = joint_problem(experiment, couplings)
     draws = sampler.sample(
         problem,
         priors,

@@ -66,7 +66,7 @@ def summarise(
         credible,
         grid,
         chi2,
-        experiment.variances[0],
+        experiment.variances[0] if experiment.variances else "none",
         frequentist_interval(second[0], credibility) if second else None,
         frequentist_interval(inputs.problem, credibility),
         tuple(compare(coupling, chi2.intervals, published)),

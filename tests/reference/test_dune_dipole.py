@@ -1,6 +1,7 @@
 """Limits on transition moments at DUNE: a magnetic moment where N is light, weaker where it is heavy, then none."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_limit_against_the_mass(dipole: ElectronExperiment, flavour: str) -> Non
     """Weaker with the mass but for 25 to 60 MeV, where the electrons turn forward, away from the SM's; then none."""
     name = f"d_{flavour}"
     scan = [upper(with_parameters(dipole, {"m_N": m}), name) for m in (2.0, 20.0, 70.0, 100.0, 140.0, 143.0)]
-    assert all(low < high for low, high in zip(scan[:-1], scan[1:], strict=True))
+    assert all(low < high for low, high in pairwise(scan))
     assert math.isinf(scan[-1])
     assert 4 < scan[-2] / scan[-3] < 8
 

@@ -17,7 +17,7 @@ import bayesnu
 from bayesnu import cli
 from bayesnu.experiment import setup
 from bayesnu.experiment.setup import Experiment
-from bayesnu.physics.couplings import CHANNELS, ELECTROMAGNETIC
+from bayesnu.physics.couplings import CHANNELS, ELECTROMAGNETIC, TRANSITION
 from bayesnu.report import build
 from bayesnu.resources import data_folder
 from bayesnu.results.limits import limit
@@ -208,7 +208,7 @@ def test_predict_json(bayesnu_: Run_, quick: None, on_axis: Experiment) -> None:
     content = found.json
     assert list(content) == ["model", "couplings", "exposures"]
     assert content["model"] == "dune-on-axis"
-    assert content["couplings"] == dict.fromkeys(ELECTROMAGNETIC, 0.0)
+    assert content["couplings"] == dict.fromkeys((*ELECTROMAGNETIC, *TRANSITION, "m_N"), 0.0)
     assert [(e["mode"], e["position_m"], e["years"]) for e in content["exposures"]] == [
         ("neutrino", 0.0, 3.5),
         ("antineutrino", 0.0, 3.5),
@@ -241,7 +241,8 @@ def test_predict_with_couplings_and_pulls(bayesnu_: Run_, quick: None, on_axis: 
         "predict", "dune-on-axis", "--format", "json", "--set", "mu_numu=3e-10", "--set", "q_nue=-1e-8",
         "--pull", "flux_norm=0.1", "--pull", "ccqe=-0.2",
     ).json  # fmt: skip
-    assert content["couplings"] == {**dict.fromkeys(ELECTROMAGNETIC, 0.0), "mu_numu": 3e-10, "q_nue": -1e-8}
+    others = dict.fromkeys((*ELECTROMAGNETIC, *TRANSITION, "m_N"), 0.0)
+    assert content["couplings"] == {**others, "mu_numu": 3e-10, "q_nue": -1e-8}
     expected = on_axis.model.expected({"mu_numu": 3e-10, "q_nue": -1e-8}, {"flux_norm": 0.1, "ccqe": -0.2})
     np.testing.assert_allclose([t for e in content["exposures"] for t in e["total"]], expected, rtol=1e-12)
     plain = bayesnu_("predict", "dune-on-axis", "--format", "json").json

@@ -9,11 +9,12 @@ from pytensor.gradient import grad
 from bayesnu.errors import UsageError
 from bayesnu.experiment.expectation import PULLS, CountModel, channel_pulls, check_pulls, expected_counts
 from bayesnu.experiment.setup import Experiment
-from bayesnu.physics.couplings import CHANNELS, ELECTROMAGNETIC
-from bayesnu.physics.electron import TERMS
+from bayesnu.physics.couplings import CHANNELS, ELECTROMAGNETIC, TRANSITION
+from bayesnu.physics.electron import FOLDED
 
 COUPLING_VALUES = {
     "mu_nue": 2e-9, "mu_numu": 3e-10, "q_nue": -8e-9, "q_numu": 9e-10, "r2_nue": 1.5e-31, "r2_numu": -2e-33,
+    "d_nue": 1e-9, "d_numu": 2e-10,
 }  # fmt: skip
 PULL_VALUES = {"flux_norm": 0.08, "wrong_sign": -0.02, "electron_flavour": 0.015, "ccqe": -0.2, "pi0": 0.3}
 WRONG_SIGN = {("neutrino", "numubar"), ("neutrino", "nuebar"), ("antineutrino", "numu"), ("antineutrino", "nue")}
@@ -30,7 +31,7 @@ def by_hand(experiment: Experiment, couplings: dict[str, float], pulls: dict[str
             factor = 1 + f["flux_norm"]
             factor *= 1 + f["wrong_sign"] if (exposure.mode, channel) in WRONG_SIGN else 1
             factor *= 1 + f["electron_flavour"] if flavour == "nue" else 1
-            for t, term in enumerate(TERMS.values()):
+            for t, term in enumerate(FOLDED.values()):
                 monomial = np.prod([couplings[f"{family}_{flavour}"] ** power for family, power in term])
                 counts += factor * monomial * experiment.templates.values[k, c, t]
         for b, name in enumerate(("ccqe", "pi0")):
@@ -169,12 +170,12 @@ def test_signal_strengths_are_counts_before_pulls(on_axis: Experiment) -> None:
 
 def test_shapes_and_names(prism: Experiment) -> None:
     model = prism.model
-    assert model.couplings == ELECTROMAGNETIC
+    assert model.couplings == (*ELECTROMAGNETIC, *TRANSITION)
     assert model.pulls == PULLS
     assert len(model.components) == len(set(model.component_names)) == 6
     assert model.arrays.shape == (6, len(model.monomials), 72)
-    # 1, and for either flavour mu², q, q², r2, r2², q·r2
-    assert len(model.monomials) == 13
+    # 1, and for either flavour mu², q, q², r2, r2², q·r2, d²
+    assert len(model.monomials) == 15
 
 
 @pytest.mark.parametrize(

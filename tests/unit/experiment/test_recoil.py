@@ -40,7 +40,7 @@ ATOMS = {
     "CsI": {(55, 132.905): 1, (53, 126.904): 1},
 }
 HIGHEST_REACTOR, HIGHEST_BEAM, LINE = 8.0, 105.6583755 / 2, 29.792
-REACTOR_MASSES, BEAM_MASSES = (0.0, 0.1, 1.0, 3.0, 6.0, 7.5), (1.0, 10.0, 25.0, 40.0, 50.0)
+REACTOR_MASSES, BEAM_MASSES = (0.0, 0.1, 3.0, 7.5), (1.0, 10.0, 25.0, 50.0)
 
 
 def load(model: str, *overrides: str) -> RecoilExperiment:
@@ -73,7 +73,7 @@ def form2(T: float, A: float) -> float:
     q = math.sqrt(2 * A * AMU * T) / HBARC_FM
     radius2 = (1.23 * A ** (1 / 3) - 0.6) ** 2 + 7 / 3 * math.pi**2 * 0.52**2 - 5 * 0.81
     x = q * math.sqrt(radius2)
-    j = 1 - x**2 / 10 if x < 1e-3 else 3 * (math.sin(x) - x * math.cos(x)) / x**3
+    j = 1 - x**2 / 10 + x**4 / 280 if x < 0.05 else 3 * (math.sin(x) - x * math.cos(x)) / x**3
     return (j * math.exp(-(q**2) * 0.81 / 2)) ** 2
 
 
@@ -112,10 +112,9 @@ def window(E: float, m: float, M: float) -> tuple[float, float]:
     before = (s - M**2) / (2 * math.sqrt(s))
     energy = (s + M**2 - m**2) / (2 * math.sqrt(s))  # of the nucleus, afterwards
     after = math.sqrt(max(energy**2 - M**2, 0.0))
-    # t = 2M² - 2(E₁E₂ ∓ p₁p₂) = -2MT; the lower end by the product of both, without cancellation.
-    product = (M**2 * (before - after) ** 2 + m**4 / 4) if m == 0 else m**4 / (4 * M * (M + 2 * E))
+    # t = 2M² - 2(E₁E₂ ± p₁p₂) = -2MT; the lower end by the product of both, which keeps its digits.
     high = (math.sqrt(before**2 + M**2) * energy + before * after - M**2) / M
-    return (0.0 if m == 0 else product / high), high
+    return m**4 / (4 * M * (M + 2 * E)) / high, high
 
 
 def total(
@@ -123,11 +122,15 @@ def total(
     seen: Callable[[float], float],
     density: Callable[[float], float] | float,
     kinks: tuple[float, ...],
+    pieces: tuple[float, ...],
     m: float,
     atoms: dict[tuple[int, float], int],
     kg: float,
 ) -> float:
-    """Counts of a target in all bins; ``density`` per MeV, or the fluence of the line."""
+    """Counts of a target in all bins; ``density`` per MeV, or the fluence of the line.
+
+    Energies (MeV) are integrated between ``kinks``, recoils (GeV, in ln T) from the first of ``pieces`` up.
+    """
     molar = sum(A * n for (_, A), n in atoms.items())
     counts = 0.0
     for (Z, A), n in atoms.items():
@@ -136,18 +139,17 @@ def total(
         def inner(E_mev: float, Z: int = Z, A: float = A, M: float = M) -> float:
             E = E_mev * 1e-3
             low, high = window(E, m * 1e-3, M)
-            low = max(low, 0.3e-9)
+            low = max(low, pieces[0])
             if high <= low:
                 return 0.0
-            # In ln T, cut where the threshold of the detector is.
-            cuts = [low, *(c for c in (8e-9, 20e-9, 40e-9, 5e-6, 1e-5) if low < c < high), high]
+            cuts = [low, *(c for c in pieces if low < c < high), high]
             return math.fsum(
                 quad(
                     lambda x: math.exp(x) * cross_section(E, math.exp(x), Z, A) * seen(math.exp(x) * 1e9),
                     math.log(a),
                     math.log(b),
                     epsabs=0,
-                    epsrel=1e-6,
+                    epsrel=1e-8,
                 )[0]
                 for a, b in pairwise(cuts)
             )
@@ -155,9 +157,10 @@ def total(
         if callable(density):
             start = m + 0.5 * m**2 / (M * 1e3)
             edges = [max(start, kinks[0]), *(k for k in kinks[1:-1] if k > start), kinks[-1]]
-            rate = math.fsum(
-                quad(lambda E: density(E) * inner(E), a, b, epsabs=0, epsrel=1e-6)[0] for a, b in pairwise(edges)
-            )
+            rate = 0.0
+            for a, b in reversed(list(pairwise(edges))):
+                # Low energies, of which hardly any are seen, need not be precise relative to themselves.
+                rate += quad(lambda E: density(E) * inner(E), a, b, epsabs=1e-6 * abs(rate), epsrel=1e-5)[0]
         else:
             rate = density * inner(LINE_EXACT)
         counts += 1000 * AVOGADRO * n / molar * kg * rate
@@ -165,22 +168,34 @@ def total(
 
 
 LINE_EXACT = (139.57039**2 - 105.6583755**2) / (2 * 139.57039)
-REACTOR_KINKS = (0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0)
+REACTOR_KINKS = (0.1, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0)
+"""MeV; the spectrum of Vogel and Engel is linear in between. Below 0.1 MeV no recoil exceeds 1.4 eV."""
+
+
+REACTOR_PIECES = (0.3e-9, 8e-9, 20e-9, 40e-9, 5e-6, 1e-5)
+"""GeV: a recoil of 0.3 eV is seen once in a million; the threshold is at 20 eV, the last edge at 10 keV."""
+BEAM_PIECES = (1e-7, 3e-6, 1e-5, 3e-5)
+"""0.1 keV has 0.12 photoelectrons on average: it is seen once in 10⁹."""
 
 
 def phonons_seen(T_ev: float) -> float:
     """20 eV to 10 keV, σ = 4 eV: the sum over all bins."""
-    return (math.erf((1e4 - T_ev) / (math.sqrt(2) * 4)) - math.erf((20 - T_ev) / (math.sqrt(2) * 4))) / 2
+    # The complement keeps its digits far below the threshold.
+    return (math.erfc((20 - T_ev) / (math.sqrt(2) * 4)) - math.erfc((1e4 - T_ev) / (math.sqrt(2) * 4))) / 2
+
+
+ACCEPTED = [0.6655 / (1 + math.exp(-0.4942 * (pe - 10.8507))) for pe in range(6, 30)]
 
 
 def light_seen(T_ev: float) -> float:
     """6 ≤ PE < 30 of a Poisson number about 13.348 × 0.0878 per keV, times the acceptance."""
     mean = 13.348 * 0.0878 * T_ev * 1e-3
-    log_mean = math.log(mean)
-    return math.fsum(
-        0.6655 / (1 + math.exp(-0.4942 * (pe - 10.8507))) * math.exp(pe * log_mean - mean - math.lgamma(pe + 1))
-        for pe in range(6, 30)
-    )
+    poisson = math.exp(6 * math.log(mean) - mean) / math.factorial(6)
+    seen = 0.0
+    for pe, accepted in enumerate(ACCEPTED, start=6):
+        seen += accepted * poisson
+        poisson *= mean / (pe + 1)
+    return seen
 
 
 def reactor_density(E_mev: float) -> float:
@@ -198,18 +213,22 @@ def template_total(experiment: RecoilExperiment, term: str, target: int, channel
 def test_reactor_totals(
     nuclei: RecoilExperiment, term: str, cross_section: Callable[[float, float, int, float], float]
 ) -> None:
-    """To 1e-4, as the constants of PDG differ by 1e-5 from those of the package."""
+    """To 1e-5, ten times better than needed; below, the precision of the quadrature would show."""
     for k, (compound, kg) in enumerate({"CaWO4": 0.006, "Al2O3": 0.004}.items()):
-        exact = total(cross_section, phonons_seen, reactor_density, REACTOR_KINKS, 0.0, ATOMS[compound], kg)
-        assert template_total(nuclei, term, k, 0) == pytest.approx(exact, rel=1e-4)
+        exact = total(
+            cross_section, phonons_seen, reactor_density, REACTOR_KINKS, REACTOR_PIECES, 0.0, ATOMS[compound], kg
+        )
+        assert template_total(nuclei, term, k, 0) == pytest.approx(exact, rel=1e-5)
 
 
-@pytest.mark.parametrize("m_N", [0.1, 1.0, 4.0, 7.0])
+@pytest.mark.parametrize("m_N", [1.0, 4.0, 7.0])
 def test_reactor_dipole_totals(nuclei: RecoilExperiment, m_N: float) -> None:
     found = nuclei.at(m_N)
     for k, (compound, kg) in enumerate({"CaWO4": 0.006, "Al2O3": 0.004}.items()):
-        exact = total(dipole(m_N * 1e-3), phonons_seen, reactor_density, REACTOR_KINKS, m_N, ATOMS[compound], kg)
-        assert template_total(found, "d^2", k, 0) == pytest.approx(exact, rel=1e-4)
+        exact = total(
+            dipole(m_N * 1e-3), phonons_seen, reactor_density, REACTOR_KINKS, REACTOR_PIECES, m_N, ATOMS[compound], kg
+        )
+        assert template_total(found, "d^2", k, 0) == pytest.approx(exact, rel=1e-5)
 
 
 def beam_density(channel: str) -> Callable[[float], float] | float:
@@ -226,7 +245,7 @@ def beam_density(channel: str) -> Callable[[float], float] | float:
     }[channel]
 
 
-@pytest.mark.parametrize("m_N", [None, 1.0, 25.0, 40.0])
+@pytest.mark.parametrize("m_N", [None, 1.0, 40.0])
 def test_beam_totals(beam: RecoilExperiment, m_N: float | None) -> None:
     """The SM, and upscattering, of each species; ν_μ of 29.8 MeV cannot make 40 MeV."""
     found = beam if m_N is None else beam.at(m_N)
@@ -234,8 +253,8 @@ def test_beam_totals(beam: RecoilExperiment, m_N: float | None) -> None:
         cross_section, m = (standard, 0.0) if m_N is None else (dipole(m_N * 1e-3), m_N)
         density = beam_density(spectrum.channel)
         kinks = (2.0, 20.0, 35.0, 45.0, HIGHEST_BEAM)
-        exact = total(cross_section, light_seen, density, kinks, m, ATOMS["CsI"], 14.57)
-        assert template_total(found, "1" if m_N is None else "d^2", 0, c) == pytest.approx(exact, rel=1e-4)
+        exact = total(cross_section, light_seen, density, kinks, BEAM_PIECES, m, ATOMS["CsI"], 14.57)
+        assert template_total(found, "1" if m_N is None else "d^2", 0, c) == pytest.approx(exact, rel=1e-5)
         assert (exact == 0) == (spectrum.channel == "numu" and m_N == 40.0)
 
 
@@ -282,9 +301,9 @@ def test_cards_are_folded_on_the_usual_grid(nuclei: RecoilExperiment) -> None:
 
 
 def test_finer_bins_add_up(nuclei: RecoilExperiment) -> None:
-    """Counts in 40 bins are those in 160, four by four; edges agree to rounding."""
-    fine = load("nucleus-10g", "detector.bins=160")
-    summed = fine.templates.reshape(*fine.templates.shape[:-1], 40, 4).sum(axis=-1)
+    """Counts in 40 bins are those in 80, two by two."""
+    fine = load("nucleus-10g", "detector.bins=80")
+    summed = fine.templates.reshape(*fine.templates.shape[:-1], 40, 2).sum(axis=-1)
     np.testing.assert_allclose(summed, nuclei.templates, rtol=1e-4, atol=1e-9 * np.abs(nuclei.templates).max())
     first = nuclei.templates[0, :, 0, 0]
     np.testing.assert_allclose(summed[0, :, 0, 0], first, rtol=1e-5, atol=1e-6 * first.max())
@@ -341,7 +360,7 @@ def test_the_mass_changes_nothing_but_the_upscattering(nuclei: RecoilExperiment)
     assert other.digest != nuclei.digest
 
 
-def test_parameters_are_checked(nuclei: RecoilExperiment, on_axis: object) -> None:
+def test_parameters_are_checked(nuclei: RecoilExperiment) -> None:
     assert with_parameters(nuclei, {}) is nuclei
     found = with_parameters(nuclei, {"m_N": 2.5})
     assert isinstance(found, RecoilExperiment)
@@ -368,18 +387,18 @@ def test_a_massless_n_is_the_magnetic_moment(either: RecoilExperiment) -> None:
 
 def test_millicharge_lowers_the_nuclear_rate(either: RecoilExperiment) -> None:
     """q > 0 shifts the charge of protons by +, of electrons by -: nuclei lose rate, as Q_W → Q_W - 2Z δg."""
-    iron = nucleus.ELEMENTS["Ca"]
-    assert float(nucleus.millicharge_shift(1e-7, iron)) > 0 > float(electron.millicharge_shift(1e-3))
+    calcium = nucleus.ELEMENTS["Ca"]
+    assert float(nucleus.millicharge_shift(1e-7, calcium)) > 0 > float(electron.millicharge_shift(1e-3))
     assert nucleus.charge_radius_shift() < 0 < electron.charge_radius_shift(SIN2)
     none = either.signal_sm
     counted = none > 0.01 * none.sum()
     change = {
         name: either.model.expected({name: value})[counted] - either.model.expected()[counted]
-        for name, value in (("q_nue", 1e-9), ("r2_nue", 1e-33))
+        for name, value in (("q_nue", 1e-12), ("r2_nue", 1e-33))
     }
     assert (change["q_nue"] < 0).all()
     assert (change["r2_nue"] > 0).all()
-    opposite = either.model.expected({"q_nue": -1e-9})[counted] - either.model.expected()[counted]
+    opposite = either.model.expected({"q_nue": -1e-12})[counted] - either.model.expected()[counted]
     assert (opposite > 0).all()
 
 

@@ -14,7 +14,7 @@ from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.experiment.templates import Templates, recoil_nodes, response_settings, true_kernel
 from bayesnu.flux.table import FluxTable, Spectrum, read_flux
 from bayesnu.physics.couplings import CHANNELS
-from bayesnu.physics.electron import TERMS
+from bayesnu.physics.electron import FOLDED
 from bayesnu.physics.kinematics import neutrino_energy_from_angle, neutrino_energy_min
 from bayesnu.resources import data_folder, find_card
 
@@ -22,9 +22,9 @@ from bayesnu.resources import data_folder, find_card
 def test_labels(prism: Experiment) -> None:
     array = prism.templates.labelled()
     assert array.dims == ("exposure", "channel", "term", "bin")
-    assert array.shape == (6, 4, 7, 12)
+    assert array.shape == (6, 4, 8, 12)
     assert list(array.channel.values) == list(CHANNELS)
-    assert list(array.term.values) == list(TERMS)
+    assert list(array.term.values) == list(FOLDED)
     np.testing.assert_allclose(array.e_theta2_hi[-1], 6 * 0.51099895)
     assert array.e_theta2_lo.attrs["units"] == "MeV"
     assert "mu_B" in array.attrs["units"]
@@ -57,7 +57,7 @@ def test_table_normalisation_scales_all_terms_of_a_channel_alike(prism: Experime
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:, :, :1, :1], ratio.shape), rtol=1e-12)
     np.testing.assert_allclose(
         prism.templates.per_year / absolute_prism.templates.per_year,
-        np.broadcast_to(ratio[:, :, :1, 0], (6, 4, 7)),
+        np.broadcast_to(ratio[:, :, :1, 0], (6, 4, 8)),
         rtol=1e-12,
     )
 

@@ -1,0 +1,120 @@
+"""Dirac or Majorana N at a reactor card: what a number of photons tells, and how many are needed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesnu.errors import UsageError
+from bayesnu.experiment.base import Experiment
+from bayesnu.experiment.photons import experiment_photons
+from bayesnu.inference.discrimination import (
+    COUNTS,
+    EXPERIMENTS,
+    TRUTHS,
+    EventsNeeded,
+    check_events,
+    check_experiments,
+    check_name,
+    events_needed,
+    log_bayes_factor,
+    simulate,
+)
+from bayesnu.results.limits import DEFAULT_SEED, check_counts
+
+QUANTILES = (0.5, 0.1, 0.9)
+
+
+@dataclass(frozen=True)
+class Discrimination:
+    """How well photons tell Dirac from Majorana N, without background and with m_N known.
+
+    Attributes
+    ----------
+    model : str
+        Name of the card.
+    m_N : float
+        In MeV.
+    events : int
+        Photons of each simulated experiment.
+    truth, counts : str
+        As in `bayesnu.inference.discrimination.simulate`.
+    experiments : int
+        Simulated experiments.
+    median, q10, q90 : float
+        Of log10 B, the true hypothesis over the other.
+    for_median_10, for_90_percent : EventsNeeded
+        Events with which B > 10 in half, and in 90%, of the experiments.
+    """
+
+    model: str
+    m_N: float
+    events: int
+    truth: str
+    counts: str
+    experiments: int
+    median: float
+    q10: float
+    q90: float
+    for_median_10: EventsNeeded
+    for_90_percent: EventsNeeded
+
+
+def discriminate(
+    experiment: Experiment,
+    m_N: float,
+    events: int,
+    truth: str = "majorana",
+    counts: str = "fixed",
+    experiments: int = EXPERIMENTS,
+    seed: int = DEFAULT_SEED,
+) -> Discrimination:
+    """Simulate experiments at a reactor card and return the Bayes factors for the truth.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        A card of nuclear recoils at a reactor.
+    m_N : float
+        In MeV.
+    events : int
+    truth : {"majorana", "dirac"}
+    counts : {"fixed", "poisson"}
+    experiments : int
+    seed : int
+
+    Raises
+    ------
+    UsageError
+        For a value or name that is not allowed, or another kind of card.
+    """
+    check_name("truth", truth, TRUTHS)
+    check_name("counts", counts, COUNTS)
+    check_events(events)
+    check_experiments(experiments)
+    check_counts(draws=None, chains=None, seed=seed)
+    templates = experiment_photons(experiment, m_N)
+    rng = np.random.default_rng(seed)
+    sample = simulate(templates, truth, events, experiments, rng, counts=counts)
+    sign = 1 if truth == "majorana" else -1
+    values = sign * log_bayes_factor(sample, templates) / math.log(10)
+    if not np.isfinite(values).all():
+        raise UsageError(f"m_N = {m_N}: one hypothesis leaves bins empty that the other fills; choose wider bins")
+    median, q10, q90 = (float(q) for q in np.quantile(values, QUANTILES))
+    half, most = (events_needed(templates, truth, p, rng, counts=counts, experiments=experiments) for p in (0.5, 0.9))
+    return Discrimination(experiment.card.name, m_N, events, truth, counts, experiments, median, q10, q90, half, most)
+
+
+def discrimination_json(result: Discrimination) -> dict[str, object]:
+    """Return the result as JSON-able values."""
+    return {
+        "model": result.model,
+        "m_N": result.m_N,
+        "events": result.events,
+        "truth": result.truth,
+        "log10_bayes_factor": {"median": result.median, "q10": result.q10, "q90": result.q90},
+        "events_for_median_10": result.for_median_10.events,
+        "events_for_90_percent": result.for_90_percent.events,
+    }
