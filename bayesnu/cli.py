@@ -31,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+MOST_MASSES = 10_000
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name in models/ or the path of a card.")]
 Override = Annotated[
     list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Override a card key; repeatable.")
@@ -181,18 +182,22 @@ def predict(
 ) -> None:
     """Print the expected counts per exposure, channel and bin."""
     from bayesnu.experiment.electron import ElectronExperiment
+    from bayesnu.experiment.electron_window import ElectronWindowExperiment
     from bayesnu.experiment.prediction import predict as predict_electrons
     from bayesnu.experiment.prediction import prediction_json
     from bayesnu.experiment.recoil import RecoilExperiment
-    from bayesnu.experiment.recoil_prediction import predict_recoils, recoil_prediction_json
+    from bayesnu.experiment.recoil_prediction import predict_recoils, predict_windows, recoil_prediction_json
     from bayesnu.experiment.setup import with_parameters
     from bayesnu.report.tables import prediction_tables, recoil_prediction_tables
 
     values, pulls = name_values("--set", set_), name_values("--pull", pull)
     mass = {"m_N": values.pop("m_N")} if "m_N" in values else {}
     experiment = with_parameters(load(model, override), mass)
-    if isinstance(experiment, RecoilExperiment):
-        recoils = predict_recoils(experiment, values, pulls)
+    if isinstance(experiment, RecoilExperiment | ElectronWindowExperiment):
+        if isinstance(experiment, RecoilExperiment):
+            recoils = predict_recoils(experiment, values, pulls)
+        else:
+            recoils = predict_windows(experiment, values, pulls)
         show(format_, recoil_prediction_json(recoils), lambda: recoil_prediction_tables(recoils))
     elif isinstance(experiment, ElectronExperiment):
         electrons = predict_electrons(experiment, values, pulls)
@@ -225,7 +230,7 @@ def limit(
 
     if at and scan:
         raise UsageError(f"--at {at[0]}: give either --at or --scan")
-    masses = read_scan(scan) if scan else []
+    masses = [] if scan is None else read_scan(scan)
     experiment = with_parameters(load(model, override), name_values("--at", at))
 
     def bound(where: Experiment) -> IntervalSet:
@@ -261,8 +266,8 @@ def read_scan(text: str) -> list[float]:
         raise UsageError(f"--scan {text}: must be m_N=LOW:HIGH:N, or m_N=LOW:HIGH:N:log") from None
     if name != "m_N" or spacing not in ([], ["log"]):
         raise UsageError(f"--scan {text}: must be m_N=LOW:HIGH:N, or m_N=LOW:HIGH:N:log")
-    if not (0 <= start < stop < float("inf") and n >= 2 and (start > 0 or not spacing)):
-        raise UsageError(f"--scan {text}: needs 0 ≤ LOW < HIGH (0 < LOW with log) and at least 2 values")
+    if not (0 <= start < stop < float("inf") and 2 <= n <= MOST_MASSES and (start > 0 or not spacing)):
+        raise UsageError(f"--scan {text}: needs 0 ≤ LOW < HIGH (0 < LOW with log) and 2 to {MOST_MASSES} values")
     ratio = [k / (n - 1) for k in range(n)]
     return [start * (stop / start) ** r if spacing else start + (stop - start) * r for r in ratio]
 

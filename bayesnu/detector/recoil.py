@@ -85,7 +85,9 @@ class Photoelectrons:
 def acceptance(photoelectrons: Array, parameters: Sequence[float]) -> Array:
     """Return the acceptance at integer numbers of photoelectrons."""
     a, k, middle = parameters
-    curve = a / (1 + np.exp(-k * (photoelectrons - middle)))
+    from scipy.special import expit
+
+    curve = a * expit(k * (photoelectrons - middle))
     return np.where(photoelectrons < 5, 0.0, np.where(photoelectrons < 6, curve / 2, curve))
 
 

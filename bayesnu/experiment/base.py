@@ -147,7 +147,7 @@ def finite(counts: Array, couplings: dict[str, float], pulls: dict[str, float]) 
         If a coupling or pull is so large that they overflow.
     """
     if not np.isfinite(counts).all():
-        given = ", ".join(f"{name} = {value:g}" for name, value in {**couplings, **pulls}.items() if value)
+        given = ", ".join(f"{name} = {value:g}" for name, value in {**couplings, **pulls}.items() if value) or "card"
         raise ConvergenceError(f"{given}: the expected counts overflow; choose smaller values")
     return counts
 

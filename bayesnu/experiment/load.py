@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from bayesnu.errors import CardError, nearest
 from bayesnu.experiment.card import Card
+from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.resources import find_card
 
@@ -25,7 +26,12 @@ PATH_KEYS = (
     ("counts", "file"),
     ("comparison", "published"),
 )
-SCHEMAS: dict[str, type[Card] | type[RecoilCard]] = {"electron": Card, "nucleus": RecoilCard}
+AnyCard = Card | RecoilCard | ElectronWindowCard
+SCHEMAS: dict[str, type[AnyCard]] = {
+    "electron": Card,
+    "electron-window": ElectronWindowCard,
+    "nucleus": RecoilCard,
+}
 """The schema of each kind of scattering."""
 KINDS = {
     "prior": ("half-normal", "log-uniform", "normal", "uniform", "uniform-squared"),
@@ -41,7 +47,7 @@ TAGS = {kind for kinds in KINDS.values() for kind in kinds}
 class LoadedCard:
     """A validated card, the file it came from, and where each of its paths is looked up first."""
 
-    card: Card | RecoilCard
+    card: AnyCard
     path: Path
     overrides: tuple[str, ...]
     folders: dict[tuple[str, str], tuple[Path, ...]]
@@ -168,4 +174,6 @@ def describe(error: ValidationError) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     shown = "" if isinstance(value, dict | list | BaseModel) or problem["type"] == "missing" else f" = {value!r}"
+    if not key:
+        return message
     return f"{key}{shown}: {message}{nearest(str(value), allowed)}"

@@ -297,6 +297,9 @@ def experiment_photons(
     energy_edges_mev: ArrayLike | None = None,
     cosine_edges: ArrayLike | None = None,
     energy_resolution: float = ENERGY_RESOLUTION,
+    energy_nodes: int = ENERGY_NODES,
+    recoil_nodes: int = RECOIL_NODES,
+    true_bins: int = TRUE_BINS,
 ) -> PhotonTemplates:
     """Return the photon's shapes at a reactor card: its nuclei, its flux and its recoil threshold.
 
@@ -306,7 +309,7 @@ def experiment_photons(
         A `bayesnu.experiment.recoil.RecoilExperiment` at a reactor. Its threshold cuts the true recoil.
     m_N : float
         Mass of N in MeV.
-    chirality, energy_edges_mev, cosine_edges, energy_resolution
+    chirality, energy_edges_mev, cosine_edges, energy_resolution, energy_nodes, recoil_nodes, true_bins
         As in `photon_templates`.
 
     Raises
@@ -337,4 +340,7 @@ def experiment_photons(
         cosine_edges=cosine_edges,
         energy_resolution=energy_resolution,
         chirality=chirality,
+        energy_nodes=energy_nodes,
+        recoil_nodes=recoil_nodes,
+        true_bins=true_bins,
     )

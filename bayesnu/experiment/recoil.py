@@ -31,6 +31,7 @@ from bayesnu.physics.electron import TERMS
 from bayesnu.resources import number, read_table
 
 Array = NDArray[np.float64]
+MOST_COUNTS = 1e18
 DECAYS = (
     [("d_nue", 4)],
     [("d_nue", 2), ("d_numu", 2)],
@@ -222,9 +223,14 @@ def assemble(loaded: LoadedCard, card: RecoilCard) -> RecoilExperiment:
     anticoincidence, coincidence = np.empty(0), np.empty(0)
     if card.counts is not None:
         coincidence, anticoincidence = read_counts(locate(loaded, files, "counts", "file", card.counts.file), card)
-    electromagnetic = electromagnetic_templates(card, spectra)
-    massive = massive_templates(card, spectra, card.sterile.m_N)
-    model = build_recoil_model(card, spectra, electromagnetic, massive, anticoincidence)
+    with np.errstate(over="ignore", invalid="ignore"):
+        electromagnetic = electromagnetic_templates(card, spectra)
+        massive = massive_templates(card, spectra, card.sterile.m_N)
+        model = build_recoil_model(card, spectra, electromagnetic, massive, anticoincidence)
+    if not (np.isfinite(model.arrays).all() and model.expected().max() < MOST_COUNTS):
+        raise CardError(
+            "targets: the expected counts overflow; check the masses, the exposure and the distance of the source"
+        )
     observed = card.observed_counts is not None or (card.counts is not None and not card.counts.asimov)
     if card.observed_counts is not None:
         data = np.concatenate([np.array(card.observed_counts[target]) for target in card.targets])

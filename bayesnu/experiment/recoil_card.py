@@ -15,6 +15,9 @@ from bayesnu.flux.stopped_pion import arrived
 from bayesnu.physics.couplings import ELECTROMAGNETIC, PRODUCTS, TRANSITION
 from bayesnu.physics.nucleus import COMPOUNDS, SIN2_THETA_W_LOW
 
+LOWEST_RECOIL_EV = 0.3
+"""True recoils below are left out: far below any threshold, where 1/T terms are not to be trusted."""
+
 
 class RecoilPhysics(Table):
     """Choices of the cross section."""
@@ -82,10 +85,17 @@ class PhononDetector(Table):
     threshold_ev: Positive
     resolution_ev: Positive
     highest_ev: Positive
-    bins: Annotated[int, Field(gt=0)]
+    bins: Annotated[int, Field(gt=0, le=1000)]
 
     @model_validator(mode="after")
     def _range(self) -> PhononDetector:
+        least = LOWEST_RECOIL_EV + 4 * self.resolution_ev
+        if self.threshold_ev < least:
+            raise below(
+                "threshold_ev",
+                f"{self.threshold_ev:g} must be at least {least:g}: {LOWEST_RECOIL_EV:g} eV, below which recoils are "
+                "not in the model, and 4 resolutions",
+            )
         if self.highest_ev <= self.threshold_ev:
             raise below("highest_ev", f"{self.highest_ev:g} must be above threshold_ev = {self.threshold_ev:g}")
         return self
@@ -99,7 +109,8 @@ class PhotoelectronDetector(Table):
     quenching: Annotated[float, Field(gt=0, le=1)]
     quenching_error: NotNegative
     """One standard deviation, absolute; it changes the response, as the pull ``quenching``."""
-    acceptance: Annotated[list[float], Field(min_length=3, max_length=3)]
+    acceptance: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    """a, k, x₀ of a/(1 + exp(-k (PE - x₀)))."""
     bin_edges_pe: Annotated[list[int], Field(min_length=2)]
 
     @field_validator("bin_edges_pe")
@@ -111,6 +122,13 @@ class PhotoelectronDetector(Table):
             if high <= low:
                 raise ValueError(f"edges must increase; {high} follows {low}")
         return edges
+
+    @field_validator("acceptance")
+    @classmethod
+    def _probability(cls, acceptance: list[float]) -> list[float]:
+        if acceptance[0] > 1:
+            raise below("0", f"{acceptance[0]:g} must be at most 1")
+        return acceptance
 
     @model_validator(mode="after")
     def _physical_error(self) -> PhotoelectronDetector:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import finite
-from bayesnu.experiment.expectation import check_pulls
+from bayesnu.experiment.electron_window import ElectronWindowExperiment
+from bayesnu.experiment.expectation import CountModel, check_pulls
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.physics.couplings import check_values
 
@@ -46,13 +47,13 @@ class TargetPrediction:
 
 @dataclass(frozen=True)
 class RecoilPrediction:
-    """Expected counts of all compounds, couplings and pulls included everywhere.
+    """Expected counts of all compounds (or of the electrons), couplings and pulls included everywhere.
 
     Attributes
     ----------
     couplings : dict
         Every coupling, and ``m_N``.
-    unit : {"ev", "pe"}
+    unit : {"ev", "pe", "mev"}
         Of the bin edges.
     """
 
@@ -83,12 +84,8 @@ def predict_recoils(
     ConvergenceError
         If the counts overflow.
     """
-    for name, value in {**couplings, **pulls}.items():
-        if not math.isfinite(value):
-            raise UsageError(f"{name} = {value}: must be a finite number")
     model, card = experiment.model, experiment.card
-    theta = check_values(couplings, model.couplings)
-    given = check_pulls(pulls, model)
+    theta, given = _checked(model, couplings, pulls)
     with np.errstate(over="ignore", invalid="ignore"):
         total = finite(model.expected(theta, given), theta, given)
     without = model.expected({}, given)
@@ -109,6 +106,30 @@ def predict_recoils(
             float(sm[own].sum()) / (target.mass_kg * days),
         )
     return RecoilPrediction(card.name, {**theta, "m_N": card.sterile.m_N}, given, experiment.unit, targets)
+
+
+def predict_windows(
+    experiment: ElectronWindowExperiment, couplings: Mapping[str, float], pulls: Mapping[str, float]
+) -> RecoilPrediction:
+    """Return the expected ν-e counts of a card of electron windows; see `predict_recoils`."""
+    model, card = experiment.model, experiment.card
+    theta, given = _checked(model, couplings, pulls)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = finite(model.expected(theta, given), theta, given)
+    sm = model.expected({}, given)
+    edges = np.array(card.detector.bin_edges_mev)
+    target = TargetPrediction(edges, sm, total - sm, np.zeros(sm.size), math.nan)
+    return RecoilPrediction(card.name, theta, given, "mev", {"electrons": target})
+
+
+def _checked(
+    model: CountModel, couplings: Mapping[str, float], pulls: Mapping[str, float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return all couplings and the given pulls, checked."""
+    for name, value in {**couplings, **pulls}.items():
+        if not math.isfinite(value):
+            raise UsageError(f"{name} = {value}: must be a finite number")
+    return check_values(couplings, model.couplings), check_pulls(pulls, model)
 
 
 def recoil_prediction_json(prediction: RecoilPrediction) -> dict[str, object]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bayesnu.detector.recoil import recoil_nodes
 from bayesnu.errors import CardError
-from bayesnu.experiment.recoil_card import Reactor, RecoilCard, StoppedPion
+from bayesnu.experiment.recoil_card import LOWEST_RECOIL_EV, Reactor, RecoilCard, StoppedPion
 from bayesnu.flux.reactor import ENERGY_MAX_MEV, JOIN_MEV, LOW_NODES_MEV, Core, reactor_flux
 from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, line_spectrum
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, arrived, fluence, michel_nue, michel_numubar
@@ -29,8 +29,6 @@ from bayesnu.physics.nucleus import ELEMENTS, Element, cross_section_terms, helm
 
 Array = NDArray[np.float64]
 SECONDS_PER_DAY = 86400.0
-LOWEST_RECOIL_EV = 0.3
-"""True recoils below are left out: far below any threshold, where 1/T terms are not to be trusted."""
 LOWEST_ENERGY_MEV = 0.02
 """Neutrinos below cannot give `LOWEST_RECOIL_EV` to any element of the table."""
 NODES_PER_PANEL = 6
@@ -140,6 +138,8 @@ def fold_dipole(
         for spectrum in spectra:
             own = counts.setdefault(compound, {})
             own.setdefault(spectrum.channel, np.zeros(bins))
+            if mass >= spectrum.energy_max_gev:
+                continue
             low, high = (float(edge) * 1e9 for edge in recoil_window(spectrum.energy_max_gev, mass, element.mass_gev))
             if not high > LOWEST_RECOIL_EV:
                 continue
@@ -173,16 +173,20 @@ def fold_radiative(
     grid = grid or Grid()
     mass, path = mass_mev * 1e-3, card.photon_detector.distance_m
     majorana = card.decay.nature == "majorana"
+    density, top = reactor_density(card.reactor), ENERGY_MAX_MEV * 1e-3
+    if mass >= top:
+        return {compound: np.zeros((2, bins)) for compound in card.targets}
     active = decay_width(mass, [1.0], majorana=majorana)
     sterile = decay_width(mass, [card.decay.d_NNp], majorana=majorana, daughter_gev=card.decay.m_Np * 1e-3)
-    density, top = reactor_density(card.reactor), ENERGY_MAX_MEV * 1e-3
     x, weight_x = np.polynomial.legendre.leggauss(grid.energy_nodes)
     root = (x + 1) / 2
     counts: dict[str, Array] = {}
     for compound, element, nuclei in _elements(card):
         own = counts.setdefault(compound, np.zeros((2, bins)))
+        if mass == 0:
+            continue
         low, high = (float(edge) * 1e9 for edge in recoil_window(top, mass, element.mass_gev))
-        if mass == 0 or not high > LOWEST_RECOIL_EV:
+        if not high > LOWEST_RECOIL_EV:
             continue
         recoil, weight = _panels(response, max(low, LOWEST_RECOIL_EV), high, grid)
         T = recoil[:, None] * 1e-9

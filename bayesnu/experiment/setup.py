@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from bayesnu.errors import CardError, UsageError, silent, unknown_name
-from bayesnu.experiment import electron, recoil
+from bayesnu.experiment import electron, electron_window, recoil
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.load import load_card
 
 
@@ -34,6 +35,8 @@ def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[
     try:
         if isinstance(loaded.card, Card):
             return electron.assemble(loaded, loaded.card, notice)
+        if isinstance(loaded.card, ElectronWindowCard):
+            return electron_window.assemble(loaded, loaded.card)
         return recoil.assemble(loaded, loaded.card)
     except CardError as error:
         raise CardError(f"{loaded.where}: {error}") from error

@@ -35,7 +35,7 @@ BLOCK = 64
 """Events added at once to every simulated experiment."""
 PANEL = 0.5
 """Panels of the integral over s, in √s: one standard deviation of √n for Poisson counts n."""
-PANEL_NODES = 6
+PANEL_NODES = 8
 
 
 @dataclass(frozen=True)

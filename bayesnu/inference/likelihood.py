@@ -79,6 +79,10 @@ class Problem:
 
     def _scanned(self, points: Array) -> tuple[Array, Array]:
         profiled = minimise_pulls(self, points[None, :])
+        if not profiled.converged.any():
+            raise ConvergenceError(
+                f"{', '.join(self.couplings)}: the minimisation over pulls failed at every value; check counts and pulls"
+            )
         return points[profiled.converged], profiled.value[profiled.converged]
 
 

@@ -48,16 +48,17 @@ def _product(values: Any, axis: int) -> Any:
 def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> pm.Model:
     """Return the PyMC model of some couplings and all pulls.
 
-    n_i ~ Poisson(λ_i(θ, f)), f_p = σ_p z_p, z_p ~ N(0, 1), θ from its sampled
-    variable; coordinates obs, coupling and pull. Everything that differs between
-    couplings of one card is ``pm.Data``, so that one compiled model serves them
-    all: the counts, and one vector that holds all the rest (`model_inputs`),
-    because nutpie spends about a second of compilation on each variable it swaps.
+    n_i ~ Poisson(λ_i(θ, f)), or normal about λ_i for data with measured errors;
+    f_p = σ_p z_p, z_p ~ N(0, 1), θ from its sampled variable; coordinates obs,
+    coupling and pull. Everything that differs between couplings of one card is
+    ``pm.Data``, so that one compiled model serves them all: the counts, and one
+    vector that holds all the rest (`model_inputs`), because nutpie spends about a
+    second of compilation on each variable it swaps.
 
     Parameters
     ----------
     problem : Problem
-        Statistic "poisson".
+        Statistic "poisson", or "chi2" with the variances of measured errors.
     variables : sequence of SampledVariable
         One for each coupling of the problem.
 
@@ -119,7 +120,10 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         pulls = pm.Deterministic("pulls", inputs["pull_width"] * z, dims="pull")
         factors = model.pull_factors(pulls, _product)
         expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt), factors)
-        pm.CustomDist("n", expected, logp=poisson_log_density, random=_draw_counts, observed=counts, dims="obs")
+        if problem.statistic == "chi2":
+            pm.Normal("n", expected, np.sqrt(problem.variance), observed=counts, dims="obs")
+        else:
+            pm.CustomDist("n", expected, logp=poisson_log_density, random=_draw_counts, observed=counts, dims="obs")
     return pymc_model
 
 
@@ -170,4 +174,5 @@ def model_structure(problem: Problem, variables: Sequence[SampledVariable]) -> t
     model = problem.model
     bent = len(variables) == 2 and mass_frame(problem, variables) is not None
     kinds = tuple((v.kind, "identity" if v.map == "folded" else v.map) for v in variables)
-    return kinds, model.monomials, model.components, model.arrays.shape, model.free, model.masses, bent
+    errors = problem.variance.tobytes() if problem.statistic == "chi2" else b""
+    return kinds, errors, model.monomials, model.components, model.arrays.shape, model.free, model.masses, bent

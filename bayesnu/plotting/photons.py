@@ -35,7 +35,9 @@ def plot_photons(templates: Sequence[PhotonTemplates]) -> Figure:
     from matplotlib.ticker import AutoMinorLocator
 
     rows = len(templates)
-    figure = Figure(figsize=(12.6, 3.3 * rows + 0.6), layout=ConstrainedLayoutEngine(rect=(0, 0.16 / rows, 1, 1)))
+    height, legend = 3.3 * rows + 0.5, 0.5
+    layout = ConstrainedLayoutEngine(rect=(0.0, legend / height, 1.0, 1 - legend / height))
+    figure = Figure(figsize=(12.6, height), layout=layout)
     for r, item in enumerate(templates):
         shapes = {"Dirac": item.dirac, "Majorana": item.majorana}
         energy, cosine, ratio = (figure.add_subplot(rows, 3, 3 * r + c + 1) for c in range(3))

@@ -153,7 +153,7 @@ def interval_table(model: str, interval: IntervalSet) -> Table:
         interval.method,
         percent(interval.probability),
         interval.kind,
-        f"{bounds} × 10^{exponent} {interval.unit}",
+        bounds if bounds == "none" else f"{bounds} × 10^{exponent} {interval.unit}",
         ", ".join(f"±{e:.2g}" for e in errors) or "deterministic",
     ]
     return _table(
@@ -180,10 +180,10 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
 
 def recoil_prediction_tables(prediction: RecoilPrediction) -> list[Table]:
     """Return a table of counts per bin for each compound."""
-    label = {"ev": "recoil [eV]", "pe": "photoelectrons"}[prediction.unit]
+    label = {"ev": "recoil [eV]", "pe": "photoelectrons", "mev": "electron energy [MeV]"}[prediction.unit]
     tables = []
     for name, target in prediction.targets.items():
-        columns = {"CEvNS": target.sm, "couplings": target.signal, "background": target.background}
+        columns = {"SM": target.sm, "couplings": target.signal, "background": target.background}
         columns["total"] = target.total
         edges = target.bin_edges
         rows = [
@@ -192,8 +192,9 @@ def recoil_prediction_tables(prediction: RecoilPrediction) -> list[Table]:
         ]
         rows.append(["sum", *(f"{c.sum():.4g}" for c in columns.values())])
         rate = target.sm_rate_per_kg_day
-        caption = f"CEvNS per kg and day above threshold: {rate:.4g}" if math.isfinite(rate) else None
-        title = f"{prediction.model}: {name}, m_N = {prediction.couplings['m_N']:g} MeV"
+        caption = f"SM counts per kg and day above threshold: {rate:.4g}" if math.isfinite(rate) else None
+        mass = prediction.couplings.get("m_N")
+        title = f"{prediction.model}: {name}" + ("" if mass is None else f", m_N = {mass:g} MeV")
         tables.append(_table(title, [label, *columns], rows, caption))
     return tables
 

@@ -165,13 +165,13 @@ def limit(
         if value is not None and method not in BAYESIAN:
             raise UsageError(f"{name} = {value}: is for the methods {', '.join(BAYESIAN)}, not {method}")
     check_counts(draws=draws, chains=chains, seed=seed)
+    chosen_kind = check_kind(kind) if kind is not None else default_kind(coupling)
     if not experiment.responds(coupling):
-        notice(f"{coupling}: no count depends on it, so there is no limit (is m_N above the highest neutrino energy?)")
-        chosen = default_kind(coupling) if method in BAYESIAN else "delta_chi2"
+        notice(f"{coupling}: no count depends on it, so there is no limit (is N too heavy to be produced?)")
+        chosen = chosen_kind if method in BAYESIAN else "delta_chi2"
         everything = ((0.0 if COUPLINGS[coupling].squared_only else -math.inf, math.inf),)
         return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, chosen, method, everything, exact(everything))
     chosen_variance = next((v for v in allowed if v == variance), None)
-    chosen_kind = check_kind(kind) if kind is not None else default_kind(coupling)
     with naming(experiment, coupling):
         if method == "chi2":
             return frequentist_interval(make_problem(experiment, [coupling], "chi2", chosen_variance), cl)

@@ -43,6 +43,24 @@ def expected_draws(problem: Problem, theta: Array, pulls: Array) -> Array:
     return np.asarray(np.einsum("gc,gco->go", factors, strengths))
 
 
+def draw_counts(problem: Problem, expected: Array, rng: np.random.Generator) -> Array:
+    """Draw data about expected counts: Poisson, or normal with measured errors."""
+    if problem.statistic == "chi2":
+        return np.asarray(rng.normal(expected, np.sqrt(problem.variance)))
+    # Expectations beyond NumPy's range (priors far wider than data) stay as they are.
+    limit = 1e18
+    return np.where(expected < limit, rng.poisson(np.minimum(expected, limit)).astype(float), expected)
+
+
+def log_likelihood(problem: Problem, expected: Array) -> Array:
+    """Return ln p(data | expected), normal or Poisson; broadcast shape."""
+    if problem.statistic == "chi2":
+        return np.asarray(
+            -((problem.data - expected) ** 2 / problem.variance + np.log(2 * np.pi * problem.variance)) / 2
+        )
+    return poisson_log_likelihood(problem.data, expected)
+
+
 def poisson_log_likelihood(counts: Array, expected: Array) -> Array:
     """Return ln Poisson(n | λ) continued to real n; broadcast shape."""
     from scipy.special import gammaln, xlogy
@@ -100,10 +118,10 @@ def posterior_tree(
     tree = xr.DataTree.from_dict(
         {
             "posterior": parameters(draws.theta, draws.pulls),
-            "posterior_predictive": over_obs("n", rng.poisson(expected).astype(float), counts_attrs),
+            "posterior_predictive": over_obs("n", draw_counts(problem, expected, rng), counts_attrs),
             "prior": parameters(prior_theta, prior_pulls),
-            "prior_predictive": over_obs("n", _capped_poisson(rng, prior_counts), counts_attrs),
-            "log_likelihood": over_obs("n", poisson_log_likelihood(problem.data, expected), {"units": "1"}),
+            "prior_predictive": over_obs("n", draw_counts(problem, prior_counts, rng), counts_attrs),
+            "log_likelihood": over_obs("n", log_likelihood(problem, expected), {"units": "1"}),
             "log_prior": xr.Dataset(
                 {**log_prior, "pulls": (("chain", "draw", "pull"), np.where(constrained, normal, 0.0))},
                 coords={"chain": np.arange(chains), "draw": np.arange(n), "pull": pull_names},
@@ -146,12 +164,6 @@ def _prior_pulls(problem: Problem, theta: Array, rng: np.random.Generator) -> tu
         pulls[bad] = widths * rng.standard_normal((int(bad.sum()), widths.size))
         counts[bad] = expected_draws(problem, theta[:, 0][:, bad], pulls[bad])
     return pulls[None], counts[None]
-
-
-def _capped_poisson(rng: np.random.Generator, expected: Array) -> Array:
-    """Draw Poisson counts; expectations beyond NumPy's range (priors far wider than data) stay as they are."""
-    limit = 1e18
-    return np.where(expected < limit, rng.poisson(np.minimum(expected, limit)).astype(float), expected)
 
 
 def finite_or_none(value: float) -> float | None:

@@ -151,8 +151,8 @@ BAD = [
         ("couplings.q_numu.prior.kind", "squared only"),
     ),
     # the kind of scattering
-    (REACTOR, ["scattering=nuclear"], ("scattering = 'nuclear'", "electron, nucleus", "did you mean 'nucleus'")),
-    (REACTOR, ["scattering=3"], ("scattering = 3", "electron, nucleus")),
+    (REACTOR, ["scattering=nuclear"], ("scattering = 'nuclear'", "allowed are electron, ", "did you mean 'nucleus'")),
+    (REACTOR, ["scattering=3"], ("scattering = 3", "allowed are electron, ", "nucleus")),
     (REACTOR, ["scattering=electron"], ("targets: unknown key", "did you mean 'target'")),
     ("dune-on-axis", ["scattering=nucleus"], ("unknown key", "allowed are")),
 ]

@@ -1,0 +1,127 @@
+"""ν-e events of a decay-at-rest source in windows of electron energy, from the ratio of cross sections to the SM's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import CardError
+from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison
+from bayesnu.experiment.electron_window_card import ElectronWindowCard
+from bayesnu.experiment.expectation import CountModel
+from bayesnu.experiment.load import LoadedCard
+from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, line_spectrum
+from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, michel_nue, michel_numubar
+from bayesnu.physics.constants import ELECTRON_MASS_GEV, FERMI_CONSTANT_GEV2, HBARC2_CM2_GEV2
+from bayesnu.physics.couplings import CHANNELS
+from bayesnu.physics.electron import cross_section_terms
+from bayesnu.physics.kinematics import neutrino_energy_min
+
+Array = NDArray[np.float64]
+LOWEST_ENERGY_MEV = 0.1
+NODES_PER_BIN = 64
+
+
+@dataclass(frozen=True)
+class ElectronWindowExperiment(Experiment):
+    """A card of ν-e events in windows of electron energy."""
+
+    @property
+    def card(self) -> ElectronWindowCard:
+        """The validated card."""
+        if not isinstance(self.loaded.card, ElectronWindowCard):
+            raise CardError("scattering: this needs a card of electron windows")
+        return self.loaded.card
+
+    @property
+    def errors(self) -> Array:
+        """The measured errors of the data, shape (obs,)."""
+        return np.array(self.card.exposures[0].observed_errors)
+
+    @property
+    def variances(self) -> tuple[Variance, ...]:
+        """The squares of the measured errors."""
+        return ("measured",)
+
+    @property
+    def signal_sm(self) -> Array:
+        """The expected SM counts, shape (obs,)."""
+        return self.model.expected()
+
+    @property
+    def background(self) -> Array:
+        """Zero: the data are counts above background."""
+        return np.zeros(self.data.size)
+
+    def observation_coordinates(self) -> Coordinates:
+        """Return exposure, bin and bin edges as coordinates on ``obs``."""
+        edges = self.card.detector.bin_edges_mev
+        bins = len(edges) - 1
+        label = {"units": "MeV", "long_name": "kinetic energy of the electron [MeV]", "scale": "linear"}
+        return {
+            "exposure": ("obs", ["decay at rest"] * bins),
+            "bin": ("obs", list(range(bins))),
+            "bin_lo": ("obs", edges[:-1], label),
+            "bin_hi": ("obs", edges[1:], label),
+        }
+
+    def at(self, m_N: float) -> ElectronWindowExperiment:
+        """Return the experiment itself: it has no transition moments."""
+        return self
+
+
+def decay_at_rest_spectra() -> tuple[Spectrum, ...]:
+    """Return ν_μ, ν̄_μ and ν_e of π⁺ and μ⁺ at rest, one of each."""
+    return (
+        line_spectrum("numu", PROMPT_ENERGY_MEV, 1.0),
+        continuous_spectrum("numubar", michel_numubar, LOWEST_ENERGY_MEV, END_POINT_MEV),
+        continuous_spectrum("nue", michel_nue, LOWEST_ENERGY_MEV, END_POINT_MEV),
+    )
+
+
+def slope_sm(sin2_theta_w: float) -> float:
+    """Return σ/E_ν of ν_e e → ν_e e for E ≫ m_e: 2 G_F² m_e [(1/2 + s²)² + s⁴/3]/π, in cm² per MeV."""
+    norm = 2 * FERMI_CONSTANT_GEV2**2 * ELECTRON_MASS_GEV / math.pi * HBARC2_CM2_GEV2
+    return norm * ((0.5 + sin2_theta_w) ** 2 + sin2_theta_w**2 / 3) * 1e-3
+
+
+def folded(spectrum: Spectrum, edges_mev: list[float], sin2_theta_w: float) -> dict[str, Array]:
+    """Return ∫dT ∫dE Φ dσ/dT over each bin of the kinetic energy, term by term, per electron."""
+    x, weight = np.polynomial.legendre.leggauss(NODES_PER_BIN)
+    edges = np.array(edges_mev) * 1e-3
+    half = np.diff(edges)[:, None] / 2
+    recoil = edges[:-1, None] + half * (x + 1)
+    terms = cross_section_terms(recoil.ravel(), spectrum.channel, sin2_theta_w=sin2_theta_w)
+    above = spectrum.above(neutrino_energy_min(recoil.ravel()))
+    return {
+        name: ((coefficients * above).sum(axis=0).reshape(recoil.shape) * half * weight).sum(axis=1)
+        for name, coefficients in terms.items()
+    }
+
+
+def assemble(loaded: LoadedCard, card: ElectronWindowCard) -> ElectronWindowExperiment:
+    """Return the experiment: N_SM from the measured slope, the magnetic counts from N_SM by the ratio of rates."""
+    files: dict[str, Path] = {"card": loaded.path}
+    check_comparison(loaded, files, card)
+    edges, sin2 = card.detector.bin_edges_mev, card.physics.sin2_theta_w
+    data = np.array(card.exposures[0].observed_counts)
+    rates = {spectrum.channel: folded(spectrum, edges, sin2) for spectrum in decay_at_rest_spectra()}
+    total = data.sum() * slope_sm(sin2) / card.normalisation.slope_cm2_per_mev
+    reference = rates["nue"]["1"]
+    if not (reference > 0).all():
+        raise CardError(f"detector.bin_edges_mev: no electron has more than {END_POINT_MEV:.4g} MeV")
+    # One normalisation for all bins; the other species' SM events are not among the counts.
+    scale = total / reference.sum()
+    couplings = card.known_couplings
+    arrays = np.zeros((1, 1 + len(couplings), data.size))
+    arrays[0, 0] = reference * scale
+    for channel, own in rates.items():
+        arrays[0, 1 + couplings.index(f"mu_{CHANNELS[channel].flavour}")] += own["mu^2"] * scale
+    monomials = ((), *(((j, 2),) for j in range(len(couplings))))
+    widths = np.array([card.pulls.flux_norm])
+    model = CountModel(couplings, monomials, ((0,),), ("nu-e",), ("flux_norm",), widths, arrays)
+    return ElectronWindowExperiment(loaded, model, data, True, files)

@@ -1,0 +1,74 @@
+"""The schema of a card of ν-e events counted in windows of the electron's energy, normalised to the SM."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from bayesnu.experiment.card import AnalysisCard, NotNegative, Positive, Table, Width, below
+from bayesnu.physics.constants import SIN2_THETA_W
+
+
+class WindowPhysics(Table):
+    """Choices of the cross section."""
+
+    sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W
+
+
+class WindowDetector(Table):
+    """Bins of the electron's kinetic energy, without resolution or efficiency: these cancel in the ratio to the SM."""
+
+    bin_edges_mev: Annotated[list[NotNegative], Field(min_length=2)]
+
+    @field_validator("bin_edges_mev")
+    @classmethod
+    def _increasing(cls, edges: list[float]) -> list[float]:
+        for low, high in pairwise(edges):
+            if high <= low:
+                raise ValueError(f"edges must increase; {high:g} follows {low:g}")
+        return edges
+
+
+class Normalisation(Table):
+    """How the SM counts follow from the measured cross section: counts × SM slope/measured slope."""
+
+    slope_cm2_per_mev: Positive
+    """σ/E_ν of ν_e e as measured, for the observed counts."""
+
+
+class WindowPulls(Table):
+    """One-sigma widths of the pulls, as fractions."""
+
+    flux_norm: Width
+
+
+class Measurement(Table):
+    """Observed ν_e e events above other species and backgrounds, with their measured errors."""
+
+    observed_counts: list[Annotated[float, Field(gt=0, le=1e15)]]
+    observed_errors: list[Positive]
+    """The data are then normal; counts without measured errors would be Poisson."""
+
+
+class ElectronWindowCard(AnalysisCard):
+    """A card of ν-e events at a decay-at-rest source."""
+
+    known_couplings: ClassVar[tuple[str, ...]] = ("mu_nue", "mu_numu")
+
+    scattering: Literal["electron-window"]
+    physics: WindowPhysics = WindowPhysics()
+    detector: WindowDetector
+    normalisation: Normalisation
+    pulls: WindowPulls
+    exposures: Annotated[list[Measurement], Field(min_length=1, max_length=1)]
+
+    @model_validator(mode="after")
+    def _lengths(self) -> ElectronWindowCard:
+        bins = len(self.detector.bin_edges_mev) - 1
+        for key in ("observed_counts", "observed_errors"):
+            found = len(getattr(self.exposures[0], key))
+            if found != bins:
+                raise below(f"exposures.0.{key}", f"has {found} values, the detector has {bins} bins")
+        return self
