@@ -50,7 +50,7 @@ class MassSpline:
     @cached_property
     def nodes(self) -> Array:
         """Masses in MeV at which templates are needed; some beyond the range keep the spline's ends out of it."""
-        beyond = 4
+        beyond = 8
         count = math.ceil(self.highest / self.step - 1e-9)
         return np.asarray(self.step * np.arange(-beyond, count + beyond + 1), dtype=float)
 
@@ -65,9 +65,9 @@ class MassSpline:
         return np.asarray(solve_banded((1, 1), band, values.reshape(size, -1)).reshape(values.shape))
 
     def basis(self, mass_mev: Any) -> Any:
-        """Return the B-spline of each node at a mass: (nodes, *shape of the mass)."""
+        """Return the B-spline of each node at a mass, even in it: (nodes, *shape of the mass)."""
         nodes = self.nodes.reshape(-1, *[1] * mass_mev.ndim)
-        distance = abs(mass_mev - nodes) / self.step
+        distance = abs(abs(mass_mev) - nodes) / self.step
         # max(x, 0), with operators that NumPy and PyTensor share.
         outer, inner = (((a - distance) + abs(a - distance)) / 2 for a in (2.0, 1.0))
         return (outer**3 - 4 * inner**3) / 6

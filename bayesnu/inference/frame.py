@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 DEGREE = 10
 FALL = 4.0
 """Δ(-2 ln L) at the knee of `MassFrame`."""
+HIGHEST_KNEE = 0.95
+KNEE_DEGREE = 8
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class MassFrame:
         Places among the couplings.
     low, high : float
         Range of the moment's sampled variable v = low + c (high - low).
-    coefficients : ndarray, shape (DEGREE + 1,)
+    coefficients : ndarray, shape (KNEE_DEGREE + 1,)
         Of ln k/(1 - k) in x = (v_m - ``middle``)/``half``, v_m the sampled variable of the mass.
     middle, half : float
     """
@@ -114,7 +116,7 @@ class MassFrame:
     def value(self, u: Array, v_mass: Array) -> Array:
         """Return v of the moment."""
         x = (v_mass - self.middle) / self.half
-        k = knee(x[..., None] ** np.arange(DEGREE + 1) @ self.coefficients, np)
+        k = knee(x[..., None] ** np.arange(KNEE_DEGREE + 1) @ self.coefficients, np)
         return np.asarray(self.low + share(u, k) * (self.high - self.low))
 
 
@@ -138,7 +140,7 @@ def mass_frame(problem: Problem, variables: Sequence[SampledVariable]) -> MassFr
     if own.kind != "uniform" or heavy.kind != "uniform":
         return None
     low, high = max(own.low, 0.0) if own.map in ("folded", "square-root") else own.low, own.high
-    c = np.linspace(0.01, 0.99, 99)
+    c = 1 / (1 + np.exp(-np.linspace(-12, 6, 145)))
     x = np.cos(np.pi * (np.arange(33) + 0.5) / 33)
     # A mass from 0 is folded: its variable is symmetric about 0.
     middle, half = (heavy.low + heavy.high) / 2, (heavy.high - heavy.low) / 2
@@ -149,7 +151,9 @@ def mass_frame(problem: Problem, variables: Sequence[SampledVariable]) -> MassFr
     value = minimise_pulls(problem, points).value.reshape(x.size, c.size)
     inside = value < value.min() + FALL
     last = np.where(inside.any(axis=1), c[inside.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1)], c[0])
-    fit = np.polynomial.Polynomial.fit(x, np.log(last / (1 - last)), DEGREE, domain=[-1, 1])
+    # Near the upper end, or where nothing falls, no knee is needed; a sharp one in k(m) would only bend the map.
+    last = np.minimum(last, HIGHEST_KNEE)
+    fit = np.polynomial.Polynomial.fit(x, np.log(last / (1 - last)), KNEE_DEGREE, domain=[-1, 1])
     return MassFrame(moment, mass, low, high, np.asarray(fit.coef, dtype=float), middle, half)
 
 

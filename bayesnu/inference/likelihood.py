@@ -81,7 +81,7 @@ class Problem:
         profiled = minimise_pulls(self, points[None, :])
         if not profiled.converged.any():
             raise ConvergenceError(
-                f"{', '.join(self.couplings)}: the minimisation over pulls failed at every value; check counts and pulls"
+                f"{self.couplings[0]}: the minimisation over pulls failed at every value; check counts and pulls"
             )
         return points[profiled.converged], profiled.value[profiled.converged]
 

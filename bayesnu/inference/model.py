@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.experiment.expectation import expected_counts
-from bayesnu.inference.frame import DEGREE, knee, mass_frame, pull_frame, share
+from bayesnu.inference.frame import DEGREE, KNEE_DEGREE, knee, mass_frame, pull_frame, share
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.priors import SampledVariable
 
@@ -94,7 +94,7 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
                 raw.append(pm.HalfNormal(f"v_{j}", bounds[j, 1]))
         if bent is not None:
             middle, half, low, high = (inputs["mass_frame"][k] for k in range(4))
-            powers = ((raw[bent.mass] - middle) / half) ** np.arange(1, DEGREE + 1)
+            powers = ((raw[bent.mass] - middle) / half) ** np.arange(1, KNEE_DEGREE + 1)
             k = knee(inputs["mass_frame"][4] + (inputs["mass_frame"][5:] * powers).sum(), pt)
             u = raw[bent.moment]
             pm.Potential("bend", pt.log(k * (1 - k)) - 2 * pt.log(k * u + (1 - k) * (1 - u)))

@@ -180,14 +180,15 @@ class SampledVariable:
         return (-9 * self.sigma if self.kind == "normal" else 0.0), 9 * self.sigma
 
 
-def sampled_variable(prior: Prior, problem: Problem, *, alone: bool = True) -> SampledVariable:
-    """Return the sampled variable of a prior; ``problem`` is the one-coupling problem.
+def sampled_variable(prior: Prior, problem: Problem) -> SampledVariable:
+    """Return the sampled variable of the prior of one of a problem's couplings.
 
-    If the coupling is sampled ``alone``, bounds of a uniform variable are drawn
-    in to where Δχ² stays below `NEGLIGIBLE`, so that a very wide prior does not
-    leave the sampler lost. With other couplings free no such range is known.
+    If it is the only one, bounds of a uniform variable are drawn in to where Δχ²
+    stays below `NEGLIGIBLE`, so that a very wide prior does not leave the sampler
+    lost. With other couplings free no such range is known.
     """
-    scale = float(problem.scales[0])
+    alone = len(problem.couplings) == 1
+    scale = float(problem.scales[problem.couplings.index(prior.coupling.name)])
     low, high, sigma = prior.low / scale, prior.high / scale, prior.sigma / scale
     if prior.kind == "normal":
         return SampledVariable("normal", low, high, sigma, "identity")

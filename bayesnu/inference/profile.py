@@ -52,9 +52,9 @@ class ProfileCurve:
     best: float
 
 
-def _scan(problem: Problem, threshold: float, points: int) -> tuple[Array, Array]:
+def _scan(problem: Problem, threshold: float, points: int, *, exact: bool) -> tuple[Array, Array]:
     """Return scaled values that cover the range up to ``threshold``, local minima included, and -2 ln L there."""
-    low, high = bounded_range(problem, threshold, exact=False)
+    low, high = bounded_range(problem, threshold, exact=exact)
     grid = np.linspace(low, high, points)
     profiled = minimise_pulls(problem, grid[None, :])
     profiled.require(problem, threshold)
@@ -66,7 +66,7 @@ def _scan(problem: Problem, threshold: float, points: int) -> tuple[Array, Array
 
 def profile_curve(problem: Problem, threshold: float = 10.0, points: int = 401) -> ProfileCurve:
     """Return the Δχ² curve of a one-coupling problem where it is below ``threshold``."""
-    grid, value = _scan(problem, threshold, points)
+    grid, value = _scan(problem, threshold, points, exact=True)
     scale = float(problem.scales[0])
     return ProfileCurve(problem.couplings[0], grid * scale, value - value.min(), float(grid[value.argmin()] * scale))
 
@@ -93,7 +93,8 @@ def delta_chi2_intervals(problem: Problem, cl: float) -> Intervals:
 
     level = delta_chi2_level(cl, 1)
     # Where counts grow with the square alone the curve has one minimum, which fewer points show.
-    grid, value = _scan(problem, max(2 * level, level + 5), 101 if squared_only(problem)[0] else 401)
+    points = 101 if squared_only(problem)[0] else 401
+    grid, value = _scan(problem, max(2 * level, level + 5), points, exact=False)
     lowest = value.min()
     x = np.cos(np.pi * (np.arange(CROSSING_POINTS) + 0.5) / CROSSING_POINTS)
 

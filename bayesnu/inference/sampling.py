@@ -83,7 +83,6 @@ class Sampler:
         self,
         problem: Problem,
         priors: Sequence[Prior],
-        singles: Sequence[Problem],
         *,
         draws: int,
         chains: int,
@@ -98,16 +97,11 @@ class Sampler:
             Statistic "poisson".
         priors : sequence of Prior
             One per coupling.
-        singles : sequence of Problem
-            The one-coupling problem of each, from which ranges are found.
         draws, chains, tune : int
         seed : int
             The same seed gives the same numbers, with a warm or a cold cache.
         """
-        alone = len(priors) == 1
-        variables = [
-            sampled_variable(prior, single, alone=alone) for prior, single in zip(priors, singles, strict=True)
-        ]
+        variables = [sampled_variable(prior, problem) for prior in priors]
         structure = model_structure(problem, variables)
         with warnings.catch_warnings():
             # Deprecations inside PyMC, PyTensor and nutpie are not the user's to act on.

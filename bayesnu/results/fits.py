@@ -91,7 +91,6 @@ def fit_coupling(
     draws = sampler.sample(
         inputs.problem,
         [inputs.prior],
-        [inputs.problem],
         draws=arguments.draws,
         chains=arguments.chains,
         tune=arguments.tune,
@@ -114,21 +113,19 @@ def fit_coupling(
     return tree, False
 
 
-def joint_problem(experiment: Experiment, couplings: Sequence[str]) -> tuple[Problem, list[Prior], list[Problem]]:
-    """Return the problem of several couplings, and the prior and the one-coupling problem of each.
+def joint_problem(experiment: Experiment, couplings: Sequence[str]) -> tuple[Problem, list[Prior]]:
+    """Return the problem of several couplings, and the prior of each.
 
     Raises
     ------
     UsageError
         If a prior is left out.
     """
-    priors, singles = [], []
-    free = experiment
+    priors, free = [], experiment
     for coupling in couplings:
         if coupling == "m_N":
             prior = mass_prior(experiment)
             free = experiment.with_free_mass(prior.high)
-            single = make_problem(free, ["m_N"])
         else:
             card = experiment.card.couplings[experiment.fitted(coupling)].prior
             if len(couplings) > 1 and card is None:
@@ -136,11 +133,9 @@ def joint_problem(experiment: Experiment, couplings: Sequence[str]) -> tuple[Pro
                     f"couplings.{coupling}.prior: a joint fit needs a prior from the card; the range found with the "
                     "other couplings at 0 may cut the joint posterior"
                 )
-            single = make_problem(experiment, [coupling])
-            prior = resolve_prior(card, single)
+            prior = resolve_prior(card, make_problem(experiment, [coupling]))
         priors.append(prior)
-        singles.append(single)
-    return make_problem(free, couplings), priors, singles
+    return make_problem(free, couplings), priors
 
 
 def fit_jointly(
@@ -155,11 +150,10 @@ def fit_jointly(
     UsageError
         If a prior is left out: the range that is found with the other couplings at 0 may cut the joint posterior.
     """
-    problem, priors, singles = joint_problem(experiment, couplings)
+    problem, priors = joint_problem(experiment, couplings)
     draws = sampler.sample(
         problem,
         priors,
-        singles,
         draws=arguments.draws,
         chains=arguments.chains,
         tune=arguments.tune,

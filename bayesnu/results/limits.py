@@ -89,7 +89,7 @@ def sample_single(
     """
     number = draws or DEFAULT_DRAWS
     while True:
-        result = sampler.sample(problem, [prior], [problem], draws=number, chains=chains, tune=TUNE, seed=seed)
+        result = sampler.sample(problem, [prior], draws=number, chains=chains, tune=TUNE, seed=seed)
         interval = nuts_interval(result.theta[0], prior, cl, kind)
         worst = relative_error(interval)
         if draws is not None or worst <= ERROR_GOAL or number >= MOST_DRAWS:
@@ -167,7 +167,7 @@ def limit(
     check_counts(draws=draws, chains=chains, seed=seed)
     chosen_kind = check_kind(kind) if kind is not None else default_kind(coupling)
     if not experiment.responds(coupling):
-        notice(f"{coupling}: no count depends on it, so there is no limit (is N too heavy to be produced?)")
+        notice(f"{coupling}: no count depends on it, so there is no limit (too high an m_N?)")
         chosen = chosen_kind if method in BAYESIAN else "delta_chi2"
         everything = ((0.0 if COUPLINGS[coupling].squared_only else -math.inf, math.inf),)
         return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, chosen, method, everything, exact(everything))

@@ -68,7 +68,6 @@ class FakeSampler:
         self,
         problem: Problem,
         priors: Sequence[Prior],
-        singles: Sequence[Problem],
         *,
         draws: int,
         chains: int,
@@ -81,8 +80,8 @@ class FakeSampler:
             raise KeyboardInterrupt
         rng = np.random.default_rng(seed)
         theta = []
-        for prior, single in zip(priors, singles, strict=True):
-            levels, values = inverse_cdf(single, prior)
+        for prior in priors:
+            levels, values = inverse_cdf(problem, prior)
             theta.append(np.interp(rng.random((chains, draws)), levels, values))
         widths = problem.model.widths
         pulls = 0.1 * widths * rng.standard_normal((chains, draws, widths.size))

@@ -97,8 +97,7 @@ class Case:
 def make_case(experiment: Experiment, *priors: Prior) -> Case:
     names = [prior.coupling.name for prior in priors]
     problem = make_problem(experiment, names)
-    singles = [make_problem(experiment, [name]) for name in names] if len(names) > 1 else [problem]
-    variables = [sampled_variable(prior, single) for prior, single in zip(priors, singles, strict=True)]
+    variables = [sampled_variable(prior, problem) for prior in priors]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frame = pull_frame(problem, variables)
@@ -290,7 +289,12 @@ def test_real_counts_lie_between_and_peak_at_the_expectation(
 
 
 def test_no_density_where_nothing_is_expected(log_density_of_counts: Callable[..., np.ndarray]) -> None:
-    assert log_density_of_counts([3.0, 0.0, 3.0], [0.0, 0.0, -1.5]).tolist() == [-math.inf] * 3
+    assert log_density_of_counts([3.0, 0.0, 3.0], [0.0, -1.0, -1.5]).tolist() == [-math.inf] * 3
+
+
+def test_nothing_seen_where_nothing_is_expected_is_certain(log_density_of_counts: Callable[..., np.ndarray]) -> None:
+    """A signal without background at coupling 0: ln p = 0 and -λ beside it."""
+    assert log_density_of_counts([0.0, 0.0], [0.0, 1.5]).tolist() == [0.0, -1.5]
 
 
 def test_random_draws_are_poisson() -> None:

@@ -41,15 +41,13 @@ class Fit:
 
 
 def sample(sampler: Sampler, problem: Problem, prior: Prior, draws: int, seed: int, chains: int = 2) -> Draws:
-    return sampler.sample(problem, [prior], [problem], draws=draws, chains=chains, tune=300, seed=seed)
+    return sampler.sample(problem, [prior], draws=draws, chains=chains, tune=300, seed=seed)
 
 
 def fit(sampler: Sampler, experiment: Experiment, name: str) -> Fit:
     """One coupling with the default numbers, diagnosed against the Laplace grid."""
     problem, prior = one_coupling(experiment, name)
-    draws = sampler.sample(
-        problem, [prior], [problem], draws=DEFAULT_DRAWS, chains=DEFAULT_CHAINS, tune=TUNE, seed=DEFAULT_SEED
-    )
+    draws = sampler.sample(problem, [prior], draws=DEFAULT_DRAWS, chains=DEFAULT_CHAINS, tune=TUNE, seed=DEFAULT_SEED)
     tree = posterior_tree(experiment, problem, [prior], draws, {})
     kind = default_kind(name)
     grid = laplace_interval(laplace_posterior(problem, prior), 0.90, kind)
@@ -185,7 +183,7 @@ from bayesnu.inference.priors import one_coupling
 from bayesnu.inference.sampling import Sampler
 experiment = load_experiment("dune-on-axis")
 problem, prior = one_coupling(experiment, "q_numu")
-draws = Sampler().sample(problem, [prior], [problem], draws=200, chains=2, tune=300, seed=7)
+draws = Sampler().sample(problem, [prior], draws=200, chains=2, tune=300, seed=7)
 print(hashlib.sha256(draws.theta.tobytes()).hexdigest())
 """
 

@@ -157,7 +157,7 @@ def test_tables(limit_: Limit) -> None:
         (("--scan", "m_N=0:1:3:log"), ("0 < LOW with log",)),
         (("--scan", "m_N=1:inf:3"), ("LOW < HIGH",)),
         (("--scan", "m_N=nan:1:3"), ("LOW < HIGH",)),
-        (("--scan", "m_N=1:2:1"), ("at least 2",)),
+        (("--scan", "m_N=1:2:1"), ("2 to 10000 values",)),
         (("--scan", "m_N=1:2:3", "--at", "m_N=1"), ("--at m_N=1", "either --at or --scan")),
         (("--at", "m_N"), ("--at m_N: must be NAME=VALUE",)),
         (("--at", "m_N=heavy"), ("--at m_N=heavy: must be NAME=VALUE",)),

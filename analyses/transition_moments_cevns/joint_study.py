@@ -1,0 +1,247 @@
+"""Joint posterior of the mass of N and its transition moment at NUCLEUS, by NUTS, on a grid, and as Δ(-2 ln L)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from reach_study import PROBABILITY, at, upper
+from tables import Tables
+
+from bayesnu.experiment.base import Experiment
+from bayesnu.experiment.recoil import RecoilExperiment
+from bayesnu.experiment.setup import load_experiment
+from bayesnu.inference.laplace import laplace_posterior_2d
+from bayesnu.inference.profile import ProfileGrid, delta_chi2_level, profile_grid
+from bayesnu.inference.sampling import Sampler
+from bayesnu.results.fits import RunArguments, fit_jointly, joint_problem
+
+Array = NDArray[np.float64]
+MODEL = "nucleus-10g"
+COUPLINGS = ("m_N", "d_nue")
+MASS_RANGE = (0.1, 7.5)
+MOMENT_HIGH = 1e-8
+"""In μ_B; above the limit at every mass of the range, so that the data and not the prior bound d."""
+MOMENT_LOW = 1e-12
+INJECTED_MASS = 2.0
+INJECTED_TIMES = 3.0
+"""The injected moment, in multiples of its 90% limit at the injected mass."""
+POINTS = 96
+"""Cells of a grid along each axis; its points are their centres."""
+INJECTED_WINDOW = ((0.5, 3.3), (1.2e-10, 4.8e-10))
+"""m_N in MeV and d in μ_B: where the posterior with the injected signal lies."""
+SEED = 20211201
+CHAINS = 4
+TARGET_ACCEPT = 0.97
+DRAWS = {"SM": 2500, "injected": 4500}
+
+
+class PriorChoice(NamedTuple):
+    """Priors of both parameters, as overrides of the card."""
+
+    moment: str
+    mass: str
+    logarithmic: bool
+
+    @property
+    def overrides(self) -> list[str]:
+        """The keys of the card; the scale of d is that at a massless N, as in a fit with the mass free."""
+        return [f"couplings.d_nue.prior={self.moment}", f"sterile.m_N_prior={self.mass}", "sterile.m_N=0.0"]
+
+
+_MASSES = f"low={MASS_RANGE[0]}, high={MASS_RANGE[1]}"
+PRIORS = {
+    "log-uniform": PriorChoice(
+        f"{{kind='log-uniform', low={MOMENT_LOW}, high={MOMENT_HIGH}}}", f"{{kind='log-uniform', {_MASSES}}}", True
+    ),
+    "flat": PriorChoice(f"{{kind='uniform', low=0.0, high={MOMENT_HIGH}}}", f"{{kind='uniform', {_MASSES}}}", False),
+}
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The joint result of one data set under one prior.
+
+    Attributes
+    ----------
+    data, prior : str
+    mass, moment : ndarray, shape (POINTS,)
+        Centres of the cells, MeV and μ_B.
+    density : ndarray, shape (POINTS, POINTS)
+        Posterior density per unit of m_N and d, or of their logarithms where the prior is flat in these.
+    weight : ndarray, shape (POINTS, POINTS)
+        Posterior probability of each cell.
+    profile : ProfileGrid
+    draws : ndarray, shape (2, chains, draws)
+        Empty without NUTS.
+    divergences : int
+    """
+
+    data: str
+    prior: str
+    mass: Array
+    moment: Array
+    density: Array
+    weight: Array
+    profile: ProfileGrid
+    draws: Array
+    divergences: int
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the priors are flat in the logarithms."""
+        return PRIORS[self.prior].logarithmic
+
+    def level(self, probability: float) -> float:
+        """Return the density above which the highest-density region of this probability lies."""
+        order = np.argsort(self.density.ravel())[::-1]
+        last = int(np.searchsorted(np.cumsum(self.weight.ravel()[order]), probability))
+        return float(self.density.ravel()[order[last]])
+
+
+def injected_moment() -> float:
+    """Return the injected d in μ_B."""
+    return INJECTED_TIMES * upper(at(load_experiment(MODEL), INJECTED_MASS))
+
+
+def injected_counts(moment: float) -> str:
+    """Return the override that makes the expectation with an injected signal the data, not rounded."""
+    experiment = at(load_experiment(MODEL), INJECTED_MASS)
+    assert isinstance(experiment, RecoilExperiment)
+    names = list(experiment.card.targets)
+    blocks = experiment.model.expected({"d_nue": moment}).reshape(len(names), -1).tolist()
+    return f"observed_counts={{{', '.join(f'{name}={block}' for name, block in zip(names, blocks, strict=True))}}}"
+
+
+def joint(data: str, prior: str, extra: list[str], sampler: Sampler | None) -> Joint:
+    """Compute the grid posterior and Δ(-2 ln L), and draw by NUTS if there is a sampler."""
+    choice = PRIORS[prior]
+    experiment = load_experiment(MODEL, [*choice.overrides, *extra])
+    problem, priors = joint_problem(experiment, COUPLINGS)
+    low = MOMENT_LOW if choice.logarithmic else 0.0
+    window = (MASS_RANGE, (low, MOMENT_HIGH)) if data == "SM" else INJECTED_WINDOW
+    x, widths = cells(*window[0], "log" if choice.logarithmic else "linear")
+    # Flat in d the limit moves over two decades with the mass: small cells where it is low.
+    y, heights = cells(*window[1], "log" if choice.logarithmic else "square")
+    density = laplace_posterior_2d(problem, (priors[0], priors[1]), x, y).density
+    weight = density * widths[:, None] * heights[None, :]
+    density = density * x[:, None] * y[None, :] if choice.logarithmic else density
+    draws, divergences = np.empty((2, 0, 0)), 0
+    if sampler is not None:
+        draws, divergences = sample(experiment, DRAWS[data], sampler)
+    return Joint(data, prior, x, y, density, weight / weight.sum(), profile_grid(problem, x, y), draws, divergences)
+
+
+_SPACINGS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
+    "linear": (np.asarray, np.asarray),
+    "square": (np.sqrt, np.square),
+    "log": (np.log, np.exp),
+}
+
+
+def cells(low: float, high: float, spacing: Literal["linear", "square", "log"]) -> tuple[Array, Array]:
+    """Return centres and widths of cells equal in a variable, in its square root, or in its logarithm."""
+    to, back = _SPACINGS[spacing]
+    edges = np.linspace(to(low), to(high), POINTS + 1)
+    return np.asarray(back((edges[1:] + edges[:-1]) / 2)), np.diff(back(edges))
+
+
+def sample(experiment: Experiment, number: int, sampler: Sampler) -> tuple[Array, int]:
+    """Return draws of both parameters and the number of divergences."""
+    arguments = RunArguments(COUPLINGS, draws=number, chains=CHAINS, seed=SEED)
+    tree = fit_jointly(experiment, COUPLINGS, arguments, sampler)
+    draws = np.stack([np.asarray(tree["posterior"][name].values) for name in COUPLINGS])
+    return draws, int(tree["sample_stats"]["diverging"].sum())
+
+
+def inside(result: Joint) -> NDArray[np.bool_]:
+    """Return which draws lie in the 90% highest-density region of the grid posterior."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    transform = np.log if result.logarithmic else np.asarray
+    axes = [transform(result.mass), transform(result.moment / MOMENT_HIGH)]
+    # Extrapolated into the outer halves of the outermost cells.
+    log_density = RegularGridInterpolator(
+        axes, np.log(np.maximum(result.density, 1e-300)), bounds_error=False, fill_value=None
+    )
+    points = np.stack([transform(result.draws[0]), transform(result.draws[1] / MOMENT_HIGH)], axis=-1)
+    return np.asarray(log_density(points) > np.log(result.level(PROBABILITY)))
+
+
+def all_joint(sampler: Sampler | None) -> tuple[list[Joint], float]:
+    """Return both data sets under both priors, and the injected moment."""
+    moment = injected_moment()
+    extra = {"SM": list[str](), "injected": [injected_counts(moment)]}
+    return [joint(data, prior, extra[data], sampler) for prior in PRIORS for data in extra], moment
+
+
+def grid_quantiles(result: Joint, axis: int, levels: list[float]) -> list[float]:
+    """Return quantiles of a marginal of the grid posterior."""
+    cumulative = np.append(0.0, np.cumsum(result.weight.sum(axis=1 - axis)))
+    centres = result.moment if axis else result.mass
+    inner = (centres[1:] + centres[:-1]) / 2
+    edges = np.concatenate([[1.5 * centres[0] - centres[1] / 2], inner, [1.5 * centres[-1] - centres[-2] / 2]])
+    return [float(v) for v in np.interp(levels, cumulative, edges)]
+
+
+def write_joint(results: list[Joint], moment: float, tables: Tables) -> None:
+    """Tabulate the marginals of every joint posterior, and the checks of the draws."""
+    rows: list[list[object]] = []
+    for r in results:
+        row: list[object] = [r.data, r.prior]
+        for axis in (0, 1):
+            grid = grid_quantiles(r, axis, [0.05, 0.5, 0.9, 0.95])
+            own = np.quantile(r.draws[axis], [0.05, 0.5, 0.9, 0.95]).tolist() if r.draws.size else [None] * 4
+            row += [text(own), text(grid)]
+        rows.append(row)
+    header = ["data", "prior", "m_N [MeV], NUTS", "m_N [MeV], grid", "d_nue [μ_B], NUTS", "d_nue [μ_B], grid"]
+    title = (
+        "NUCLEUS 10 g, (m_N, d_nue) free: 5%, 50%, 90%, 95% quantiles of the marginal posteriors; "
+        f"injected: m_N = {INJECTED_MASS:g} MeV, d_nue = {moment:.3g} μ_B"
+    )
+    tables.write("joint", title, header, rows)
+    rows = []
+    level = delta_chi2_level(PROBABILITY, 2)
+    for r in results:
+        for kind, mask in (
+            ("Δ(-2 ln L) < 4.61", r.profile.delta < level),
+            ("90% highest density, grid", r.density > r.level(PROBABILITY)),
+        ):
+            x, y = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+            ends = [float(v) for v in (r.profile.x[x[0]], r.profile.x[x[-1]], r.profile.y[y[0]], r.profile.y[y[-1]])]
+            rows.append([r.data, r.prior, kind, *ends])
+    header = ["data", "prior", "region", "least m_N [MeV]", "greatest m_N", "least d_nue [μ_B]", "greatest d_nue"]
+    title = f"Extents of the two-parameter regions, on grids of {POINTS} × {POINTS} cells"
+    tables.write("joint_regions", title, header, rows)
+    checks = [check_row(r) for r in results if r.draws.size]
+    if checks:
+        header = ["data", "prior", "parameter", "draws", "R-hat", "ESS bulk", "ESS tail", "divergences"]
+        header += ["fraction in the grid's 90% region", "MC error"]
+        title = f"Joint NUTS fits: {CHAINS} chains, seed {SEED}, target acceptance {TARGET_ACCEPT}"
+        tables.write("joint_nuts", title, header, [row for rows_ in checks for row in rows_])
+
+
+def text(values: Sequence[float | None]) -> str:
+    """Return quantiles as text."""
+    return ", ".join(f"{v:.3g}" for v in values if v is not None)
+
+
+def check_row(result: Joint) -> list[list[object]]:
+    """Return the diagnostics of both parameters."""
+    from arviz_stats.base import array_stats
+
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    contained = inside(result).astype(float)
+    fraction = float(contained.mean())
+    error = float(np.sqrt(fraction * (1 - fraction) / float(array_stats.ess(contained, **axes))))
+    rows: list[list[object]] = []
+    for name, draws in zip(COUPLINGS, result.draws, strict=True):
+        bulk = float(array_stats.ess(draws, method="bulk", **axes))
+        tail = float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes))
+        rhat = f"{float(array_stats.rhat(draws, **axes)):.4f}"
+        sizes = [draws.size, rhat, f"{bulk:.0f}", f"{tail:.0f}", result.divergences]
+        rows.append([result.data, result.prior, name, *sizes, f"{fraction:.4f}", f"{error:.4f}"])
+    return rows
