@@ -205,7 +205,7 @@ def _statistic(problem: Problem, expected: Array) -> tuple[Array, Array, Array]:
     safe = np.where(expected > 0, expected, 1.0)
     log_ratio = np.log(np.where(n > 0, n, 1.0)) - np.log(safe)
     value = 2 * (expected - n + n * log_ratio).sum(-1)
-    return np.where(possible, value, np.inf), 2 * (1 - n / safe), 2 * n / safe**2
+    return np.where(possible, value, np.inf), 2 * (1 - n / safe), 2 * (n / safe) / safe
 
 
 def _factor_slopes(model: CountModel, z: Array) -> tuple[Array, Array, Array]:

@@ -44,8 +44,9 @@ def test_spline_is_of_fourth_order() -> None:
 def test_spline_goes_through_its_nodes_and_adds_up_to_one() -> None:
     spline = MassSpline(0.25, 3.0)
     values = np.random.default_rng(2).normal(size=(spline.nodes.size, 4))
-    at_nodes = np.einsum("ko,km->mo", spline.coefficients(values), spline.basis(spline.nodes))
-    np.testing.assert_allclose(at_nodes[1:-1], values[1:-1], atol=1e-12)
+    inner = np.flatnonzero((spline.nodes >= 0) & (spline.nodes <= 3.0))
+    at_nodes = np.einsum("ko,km->mo", spline.coefficients(values), spline.basis(spline.nodes[inner]))
+    np.testing.assert_allclose(at_nodes, values[inner], atol=1e-12)
     np.testing.assert_allclose(spline.basis(np.linspace(0, 3, 50)).sum(axis=0), 1, rtol=1e-12)
 
 

@@ -145,6 +145,14 @@ def test_zero_expected_counts_are_allowed(majorana: RecoilExperiment) -> None:
     assert 2 * s - 0.05**2 * s**2 == pytest.approx(2.705543, rel=1e-6)
 
 
+@pytest.mark.parametrize("m_N", [6.0, 7.0])
+def test_limit_where_bins_expect_next_to_nothing(majorana: RecoilExperiment, m_N: float) -> None:
+    experiment = majorana.at(m_N)
+    ((_, high),) = limit(experiment, "d_nue", method="poisson").intervals
+    s = counts(experiment, d_nue=high).sum()
+    assert 2 * s - 0.05**2 * s**2 == pytest.approx(2.705543, rel=1e-6)
+
+
 def test_posterior_without_background_is_the_exponential(majorana: RecoilExperiment) -> None:
     """Flat in d: p ∝ exp(-a d⁴) times the marginal over the norm, exp(σ² s²/2); a quantile by quadrature."""
     interval = limit(majorana, "d_nue", method="laplace")
