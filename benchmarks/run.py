@@ -36,6 +36,15 @@ def tasks(folder: Path) -> dict[str, tuple[list[str], float, int]]:
         "limit --method laplace": (
             [*BAYESNU, "limit", "dune-on-axis", "--coupling", "mu_numu", "--method", "laplace"], 2.0, 5,
         ),
+        "limit --scan, 24 masses, nucleus-10g": (
+            [
+                *BAYESNU, "limit", "nucleus-10g", "--coupling", "d_nue", "--method", "poisson",
+                "--scan", "m_N=0.1:7.5:24:log", "--format", "json",
+            ], 3.0, 5,
+        ),
+        "discriminate nucleus-10g-radiative": (
+            [*BAYESNU, "discriminate", "nucleus-10g-radiative", "--m-N", "1", "--events", "20"], 10.0, 3,
+        ),
         "response at 5e6 events, empty cache": (
             [*BAYESNU, "response", "dune-on-axis", "--samples", "5000000", "--seed", "1"], 10.0, 3,
         ),

@@ -76,12 +76,12 @@ def figure_reach(found: Reach) -> Figure:
         axes.annotate(
             name,
             (0.062, value),
-            xytext=(-4, 3 if name != "GEMMA" else -10),
+            xytext=(0, 3 if name != "GEMMA" else -10),
             textcoords="offset points",
             fontsize=8,
             color=OTHER_COLOUR,
         )
-    axes.set_xlim(0.06, 55)
+    axes.set_xlim(0.055, 55)
     axes.set_ylim(8e-13, top)
     _finish(axes)
     axes.set_ylabel(MOMENT_LABEL)
@@ -130,7 +130,9 @@ def figure_priors(found: Reach, priors: dict[tuple[str, float, str], float]) -> 
             masses = sorted({m for name, m, _ in priors if name == f"{mode} {target}"})
             for label, (colour, marker, _) in shapes.items():
                 values = [priors[f"{mode} {target}", m, label] for m in masses]
-                axes.plot(masses, values, marker, color=colour, ms=6, mfc="none", mew=1.4)
+                axes.plot(
+                    masses, values, marker, color=colour, ms=6, mfc="none" if target == "10 g" else colour, mew=1.4
+                )
             axes.annotate(target, (MASSES[4], line[4]), xytext=(0, 7), textcoords="offset points", fontsize=10)
         _finish(axes)
         _mass_ticks(axes)
@@ -143,7 +145,10 @@ def figure_priors(found: Reach, priors: dict[tuple[str, float, str], float]) -> 
         for label, (c, m, t) in shapes.items()
     ]
     figure.legend(handles=handles, loc="lower center", ncols=3, fontsize=9.5, frameon=False)
-    figure.suptitle("90% upper limits of NUCLEUS, Asimov data: the kind of interval and the prior", fontsize=11)
+    figure.suptitle(
+        "90% upper limits of NUCLEUS, Asimov data: the kind of interval and the prior (open: 10 g, filled: 10 kg)",
+        fontsize=11,
+    )
     return figure
 
 

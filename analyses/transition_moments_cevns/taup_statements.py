@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from joint_study import Joint, grid_quantiles
 from numpy.typing import NDArray
-from reach_study import FEW, MASSES, PATH_M, STERILE_MOMENT, TARGETS, Reach, massless_published, radiative
+from reach_study import FEW, MASSES, PATH_M, STERILE_MOMENT, TARGETS, Reach, massless_published, radiative, span
 from tables import Tables
 
 from bayesnu.experiment.photons import experiment_photons
@@ -111,8 +111,8 @@ def write_statements(f: Findings, tables: Tables) -> None:
     add(
         "1",
         "a transition moment enhances the CEνNS signal",
-        "counts per d² are positive in every bin and no interference term exists",
-        "holds (by construction)",
+        f"counts go as d^({span(f.exponents['Primakoff'])}) with a positive coefficient: no interference",
+        "holds (model)",
     )
     add("1", "dimension-5 operators, UV completions; radiative Majorana mass", "–", CANNOT)
     p = {name: f"{v.min():.3f} to {v.max():.3f}" for name, v in f.exponents.items()}
@@ -142,7 +142,8 @@ def write_statements(f: Findings, tables: Tables) -> None:
         "2",
         "the photon detector stands downstream of the target",
         f"photons within 90° of the beam, Dirac/Majorana: {text}",
-        "a choice of geometry: a light N goes forward, at m_N ≥ 3 MeV many photons do not (not in the limits)",
+        "a choice of geometry: N is not emitted forward, so that a third to a half of the photons go upstream; "
+        "the limits count all",
     )
     add(
         "2",

@@ -37,7 +37,7 @@ PRIORS = {
 Joint = tuple[Problem, list[Prior], list[SampledVariable], MassFrame]
 
 
-@pytest.fixture(scope="module", params=list(PRIORS))
+@pytest.fixture(scope="module", params=["logarithmic", "squared"])
 def joint(request: pytest.FixtureRequest) -> Joint:
     problem, priors = joint_problem(load_experiment("nucleus-10g", PRIORS[request.param]), NAMES)
     variables = [sampled_variable(prior, problem) for prior in priors]
