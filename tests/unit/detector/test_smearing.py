@@ -90,6 +90,7 @@ def test_plain_errors_are_binomial(small: ResponseSettings) -> None:
     np.testing.assert_allclose(response.error, np.sqrt(p * (1 - p) / 1000), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_five_million_events_give_a_one_percent_bin_to_0_45_percent(small: ResponseSettings) -> None:
     """The paper's recipe: the spread over seeds is binomial in every bin, 0.45% where 1% of the events fall."""
     n, edges = 5_000_000, small.bin_edges_gev

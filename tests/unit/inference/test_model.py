@@ -154,6 +154,7 @@ def test_density_equals_numpy_up_to_a_constant(case: Case) -> None:
     np.testing.assert_allclose(found - found[0], written - written[0], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_gradient_equals_finite_differences(case: Case) -> None:
     log_density, gradient = compiled(case.model.compile_logp), compiled(case.model.compile_dlogp)
     h = 1e-5
