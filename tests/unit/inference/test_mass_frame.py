@@ -137,7 +137,9 @@ def test_nuts_equals_the_grid(kind: str) -> None:
     """Marginal quantiles of both parameters within four Monte Carlo errors of a two-dimensional grid; R-hat and ESS."""
     experiment = load_experiment("nucleus-10g", PRIORS[kind])
     problem, priors = joint_problem(experiment, NAMES)
-    tree = fit_jointly(experiment, NAMES, RunArguments(NAMES, draws=3000, chains=4, seed=8), Sampler())
+    tree = fit_jointly(
+        experiment, NAMES, RunArguments(NAMES, draws=3000, chains=4, seed=8), Sampler(target_accept=0.98)
+    )
     assert int(tree["sample_stats"]["diverging"].values.sum()) == 0
     spaced = np.geomspace if kind == "logarithmic" else np.linspace
     low = 1e-12 if kind == "logarithmic" else 1e-14
