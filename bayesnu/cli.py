@@ -6,19 +6,17 @@ is one line on stderr and exit status 2.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from bayesnu import __version__
 from bayesnu.errors import BayesnuError, DataError, UsageError
+from bayesnu.report.terminal import Format, notice, print_tables, progress_bar, show
 
 if TYPE_CHECKING:
     from bayesnu.experiment.base import Experiment
@@ -41,63 +39,7 @@ Chains = Annotated[int | None, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the sampler.")]
 
 
-class Format(StrEnum):
-    """How results are printed."""
-
-    table = "table"
-    json = "json"
-
-
 FormatOption = Annotated[Format, typer.Option("--format", help="Print a table or JSON.")]
-
-
-def notice(text: str) -> None:
-    """Print a one-line notice on stderr."""
-    print(f"bayesnu: {text}", file=sys.stderr)
-
-
-def print_tables(*tables: Any) -> None:
-    """Print rich tables on stdout, wide enough when it is not a terminal."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    for table in tables:
-        console.print(table)
-
-
-def show(format_: Format, content: dict[str, Any], tables: Callable[[], Sequence[Any]]) -> None:
-    """Print a result as JSON or as tables."""
-    if format_ is Format.json:
-        print(json.dumps(content, allow_nan=False))
-    else:
-        print_tables(*tables())
-
-
-@contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a progress bar on stderr; the yielded function names the next step."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("starting", total=total)
-        steps = -1
-
-        def step(text: str) -> None:
-            nonlocal steps
-            steps += 1
-            progress.update(task, description=text, completed=max(0, steps))
-            if not console.is_terminal:
-                notice(text)
-
-        yield step
 
 
 def load(model: str, overrides: Sequence[str] | None) -> Experiment:
@@ -127,6 +69,9 @@ def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, float]:
 def run(
     model: ModelArgument,
     coupling: Annotated[list[str] | None, typer.Option(help="Fit this coupling; repeatable. All by default.")] = None,
+    joint: Annotated[
+        list[str] | None, typer.Option(metavar="A,B", help="Fit these together, as in d_nue,m_N; repeatable.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL-<hash> by default.")] = None,
     draws: Draws = None,
     chains: Chains = None,
@@ -136,14 +81,15 @@ def run(
 ) -> None:
     """Fit the couplings of a card and write posteriors, limits, figures and the report."""
     from bayesnu.report.build import drawing, report_page, write_report
-    from bayesnu.report.tables import limits_table
+    from bayesnu.report.tables import joint_tables, limits_table
     from bayesnu.results.runs import make_arguments, run_fits, run_hash
 
     experiment = load(model, override)
-    arguments = make_arguments(experiment, coupling or (), draws, chains, seed)
+    together = [[name.strip() for name in names.split(",")] for names in joint or ()]
+    arguments = make_arguments(experiment, coupling or (), draws, chains, seed, together)
     folder = out or Path("runs") / f"{experiment.card.name}-{run_hash(experiment, arguments)}"
     try:
-        with progress_bar(len(arguments.couplings) + 1) as step, drawing() as figures:
+        with progress_bar(len(arguments.couplings) + len(arguments.joint) + 1) as step, drawing() as figures:
 
             def begin(text: str) -> None:
                 figures.prepare()
@@ -166,7 +112,7 @@ def run(
     except KeyboardInterrupt:
         notice(f"interrupted; finished fits are kept in {folder}: run the same command to go on")
         raise typer.Exit(130) from None
-    print_tables(limits_table(finished.limits))
+    print_tables(limits_table(finished.limits), *joint_tables(finished.limits))
     print(f"report: {page}")
 
 
@@ -275,11 +221,11 @@ def read_scan(text: str) -> list[float]:
 @app.command()
 def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]) -> None:
     """Print the limits of finished runs beside each other and beside the published ones."""
-    from bayesnu.report.tables import limits_table, runs_table
+    from bayesnu.report.tables import joint_tables, limits_table, runs_table
     from bayesnu.results.runs import load_run
 
     loaded = [load_run(folder) for folder in runs]
-    tables = [limits_table(item.limits) for item in loaded]
+    tables = [table for item in loaded for table in (limits_table(item.limits), *joint_tables(item.limits))]
     if len(loaded) > 1:
         tables.append(runs_table([(item.folder.name, item.limits) for item in loaded]))
     print_tables(*tables)

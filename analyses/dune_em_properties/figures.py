@@ -194,7 +194,14 @@ def figure_regions(
             second_axes[axis] = SecondAxis(*proportional(factor), label)
         note = r"bottom, left: units of $+e$; top, right: as published, $-\sqrt{\alpha}$ times as large (sign reversed)"
     return plot_regions(
-        panels, axis_label(first), axis_label(second), marks=marks, boxes=boxes, note=note, **second_axes
+        panels,
+        axis_label(first),
+        axis_label(second),
+        marks=marks,
+        boxes=boxes,
+        note=note,
+        second_x=second_axes.get("second_x"),
+        second_y=second_axes.get("second_y"),
     )
 
 

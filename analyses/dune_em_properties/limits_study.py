@@ -20,7 +20,7 @@ from bayesnu.physics.constants import GAUSSIAN_CHARGE
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.physics.electron import TERMS
 from bayesnu.results.comparison import PublishedLimit, compare, own_row, read_published
-from bayesnu.results.fits import coupling_seed
+from bayesnu.results.fits import seed_of
 from bayesnu.results.intervals import IntervalSet
 from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_SEED, default_kind, limit, sample_single
 
@@ -67,7 +67,7 @@ def all_limits(experiments: dict[str, ElectronExperiment], sampler: Sampler) -> 
                 0.90,
                 default_kind(name),
                 DEFAULT_CHAINS,
-                coupling_seed(DEFAULT_SEED, name),
+                seed_of(DEFAULT_SEED, name),
                 None,
                 print,
             )

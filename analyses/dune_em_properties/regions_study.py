@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from tables import Tables
 
 from bayesnu.experiment.setup import load_electron_experiment
-from bayesnu.inference.laplace import GridPosterior2D, laplace_posterior_2d
+from bayesnu.inference.laplace import Cells, GridPosterior2D, laplace_posterior_2d
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.priors import Prior
 from bayesnu.inference.profile import ProfileGrid, delta_chi2_level, profile_grid
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
-from bayesnu.results.fits import RunArguments, fit_jointly
+from bayesnu.results.fits import RunArguments
+from bayesnu.results.joint import fit_jointly
 from bayesnu.results.limits import DEFAULT_CHAINS
 
 PROBABILITY = 0.90
@@ -75,14 +76,15 @@ def joint_result(scenario: str, model: str, plane: Plane, sampler: Sampler, seed
         If the posterior reaches an edge of the grid that is no physical boundary.
     """
     from arviz_stats.base import array_stats
-    from scipy.interpolate import RegularGridInterpolator
 
     experiment = load_electron_experiment(model, joint_overrides(plane))
     x, y = (np.linspace(*reach, plane.points) for reach in (plane.x, plane.y))
     profile = profile_grid(make_problem(experiment, plane.couplings, "chi2"), x, y)
     first, second = (COUPLINGS[name] for name in plane.couplings)
     priors = Prior(first, "uniform", *plane.x), Prior(second, "uniform", *plane.y)
-    posterior = laplace_posterior_2d(make_problem(experiment, plane.couplings), priors, x, y)
+    posterior = laplace_posterior_2d(
+        make_problem(experiment, plane.couplings), priors, Cells(x, np.gradient(x)), Cells(y, np.gradient(y))
+    )
     density = posterior.density / posterior.density.max()
     edges = [density[-1], density[:, -1]]
     edges += [edge for edge, low in ((density[0], plane.x[0]), (density[:, 0], plane.y[0])) if low != 0]
@@ -92,10 +94,7 @@ def joint_result(scenario: str, model: str, plane: Plane, sampler: Sampler, seed
     arguments = RunArguments(plane.couplings, draws=plane.draws, chains=DEFAULT_CHAINS, seed=seed)
     tree = fit_jointly(experiment, plane.couplings, arguments, sampler)
     draws = np.stack([np.asarray(tree["posterior"][name].values) for name in plane.couplings])
-    log_density = RegularGridInterpolator(
-        (x / x[-1], y / y[-1]), np.log(np.maximum(posterior.density, 1e-300)), bounds_error=False, fill_value=-np.inf
-    )
-    inside = log_density(np.stack([draws[0] / x[-1], draws[1] / y[-1]], axis=-1)) > np.log(level)
+    inside = posterior.contains(draws[0], draws[1], PROBABILITY)
     fraction = float(inside.mean())
     options = {"chain_axis": 0, "draw_axis": 1}
     ess = float(array_stats.ess(inside.astype(float), **options))

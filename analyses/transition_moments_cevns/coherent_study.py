@@ -20,8 +20,9 @@ from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.plotting.limits import DensityPanel
 from bayesnu.results.comparison import read_published
 from bayesnu.results.diagnostics import diagnose
-from bayesnu.results.fits import RunArguments, coupling_seed, fit_jointly
+from bayesnu.results.fits import RunArguments, seed_of
 from bayesnu.results.intervals import IntervalSet
+from bayesnu.results.joint import fit_jointly
 from bayesnu.results.limits import laplace_interval, limit, nuts_interval
 from bayesnu.results.posterior import expected_draws
 
@@ -152,7 +153,7 @@ def fits(sampler: Sampler) -> dict[str, xr.DataTree]:
     experiment = load_experiment(MODEL)
     result = {}
     for name in MOMENTS:
-        arguments = RunArguments((name,), draws=DRAWS, seed=coupling_seed(SEED, name))
+        arguments = RunArguments((name,), draws=DRAWS, seed=seed_of(SEED, name))
         result[name] = fit_jointly(experiment, [name], arguments, sampler)
     return result
 

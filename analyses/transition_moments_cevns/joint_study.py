@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,12 @@ from tables import Tables
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.experiment.setup import load_experiment
-from bayesnu.inference.laplace import laplace_posterior_2d
+from bayesnu.inference.laplace import GridPosterior2D, cells, laplace_posterior_2d
 from bayesnu.inference.profile import ProfileGrid, delta_chi2_level, profile_grid
 from bayesnu.inference.sampling import Sampler
-from bayesnu.results.fits import RunArguments, fit_jointly, joint_problem
+from bayesnu.results.fits import RunArguments
 from bayesnu.results.intervals import quantile_error
+from bayesnu.results.joint import fit_jointly, joint_problem
 
 Array = NDArray[np.float64]
 MODEL = "nucleus-10g"
@@ -70,12 +71,8 @@ class Joint:
     Attributes
     ----------
     data, prior : str
-    mass, moment : ndarray, shape (POINTS,)
-        Centres of the cells, MeV and μ_B.
-    density : ndarray, shape (POINTS, POINTS)
-        Posterior density per unit of m_N and d, or of their logarithms where the prior is flat in these.
-    weight : ndarray, shape (POINTS, POINTS)
-        Posterior probability of each cell.
+    posterior : GridPosterior2D
+        Of m_N in MeV and d in μ_B, on POINTS × POINTS cells.
     profile : ProfileGrid
     draws : ndarray, shape (2, chains, draws)
         Empty without NUTS.
@@ -84,10 +81,7 @@ class Joint:
 
     data: str
     prior: str
-    mass: Array
-    moment: Array
-    density: Array
-    weight: Array
+    posterior: GridPosterior2D
     profile: ProfileGrid
     draws: Array
     divergences: int
@@ -96,12 +90,6 @@ class Joint:
     def logarithmic(self) -> bool:
         """Whether the priors are flat in the logarithms."""
         return PRIORS[self.prior].logarithmic
-
-    def level(self, probability: float) -> float:
-        """Return the density above which the highest-density region of this probability lies."""
-        order = np.argsort(self.density.ravel())[::-1]
-        last = int(np.searchsorted(np.cumsum(self.weight.ravel()[order]), probability))
-        return float(self.density.ravel()[order[last]])
 
 
 def injected_moment() -> float:
@@ -125,30 +113,15 @@ def joint(data: str, prior: str, extra: list[str], sampler: Sampler | None) -> J
     problem, priors = joint_problem(experiment, COUPLINGS)
     low = MOMENT_LOW if choice.logarithmic else 0.0
     window = (MASS_RANGE, (low, MOMENT_HIGH)) if data == "SM" else INJECTED_WINDOW
-    x, widths = cells(*window[0], "log" if choice.logarithmic else "linear")
+    x = cells(*window[0], POINTS, "log" if choice.logarithmic else "linear")
     # Flat in d the limit moves over two decades with the mass: small cells where it is low.
-    y, heights = cells(*window[1], "log" if choice.logarithmic else "square")
-    density = laplace_posterior_2d(problem, (priors[0], priors[1]), x, y).density
-    weight = density * widths[:, None] * heights[None, :]
-    density = density * x[:, None] * y[None, :] if choice.logarithmic else density
+    y = cells(*window[1], POINTS, "log" if choice.logarithmic else "square")
+    posterior = laplace_posterior_2d(problem, (priors[0], priors[1]), x, y)
     draws, divergences = np.empty((2, 0, 0)), 0
     if sampler is not None:
         draws, divergences = sample(experiment, DRAWS[data], sampler)
-    return Joint(data, prior, x, y, density, weight / weight.sum(), profile_grid(problem, x, y), draws, divergences)
-
-
-_SPACINGS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
-    "linear": (np.asarray, np.asarray),
-    "square": (np.sqrt, np.square),
-    "log": (np.log, np.exp),
-}
-
-
-def cells(low: float, high: float, spacing: Literal["linear", "square", "log"]) -> tuple[Array, Array]:
-    """Return centres and widths of cells equal in a variable, in its square root, or in its logarithm."""
-    to, back = _SPACINGS[spacing]
-    edges = np.linspace(to(low), to(high), POINTS + 1)
-    return np.asarray(back((edges[1:] + edges[:-1]) / 2)), np.diff(back(edges))
+    profile = profile_grid(problem, x.centres, y.centres)
+    return Joint(data, prior, posterior, profile, draws, divergences)
 
 
 def sample(experiment: Experiment, number: int, sampler: Sampler) -> tuple[Array, int]:
@@ -157,20 +130,6 @@ def sample(experiment: Experiment, number: int, sampler: Sampler) -> tuple[Array
     tree = fit_jointly(experiment, COUPLINGS, arguments, sampler)
     draws = np.stack([np.asarray(tree["posterior"][name].values) for name in COUPLINGS])
     return draws, int(tree["sample_stats"]["diverging"].sum())
-
-
-def inside(result: Joint) -> NDArray[np.bool_]:
-    """Return which draws lie in the 90% highest-density region of the grid posterior."""
-    from scipy.interpolate import RegularGridInterpolator
-
-    transform = np.log if result.logarithmic else np.asarray
-    axes = [transform(result.mass), transform(result.moment / MOMENT_HIGH)]
-    # Extrapolated into the outer halves of the outermost cells.
-    log_density = RegularGridInterpolator(
-        axes, np.log(np.maximum(result.density, 1e-300)), bounds_error=False, fill_value=None
-    )
-    points = np.stack([transform(result.draws[0]), transform(result.draws[1] / MOMENT_HIGH)], axis=-1)
-    return np.asarray(log_density(points) > np.log(result.level(PROBABILITY)))
 
 
 def all_joint(sampler: Sampler | None) -> tuple[list[Joint], float]:
@@ -182,8 +141,8 @@ def all_joint(sampler: Sampler | None) -> tuple[list[Joint], float]:
 
 def grid_quantiles(result: Joint, axis: int, levels: list[float]) -> list[float]:
     """Return quantiles of a marginal of the grid posterior."""
-    cumulative = np.append(0.0, np.cumsum(result.weight.sum(axis=1 - axis)))
-    centres = result.moment if axis else result.mass
+    cumulative = np.append(0.0, np.cumsum(result.posterior.weight.sum(axis=1 - axis)))
+    centres = (result.posterior.y if axis else result.posterior.x).centres
     inner = (centres[1:] + centres[:-1]) / 2
     edges = np.concatenate([[1.5 * centres[0] - centres[1] / 2], inner, [1.5 * centres[-1] - centres[-2] / 2]])
     return [float(v) for v in np.interp(levels, cumulative, edges)]
@@ -212,7 +171,7 @@ def write_joint(results: list[Joint], moment: float, tables: Tables) -> None:
     for r in results:
         for kind, mask in (
             ("Δ(-2 ln L) < 4.61", r.profile.delta < level),
-            ("90% highest density, grid", r.density > r.level(PROBABILITY)),
+            ("90% highest density, grid", r.posterior.density > r.posterior.level(PROBABILITY)),
         ):
             x, y = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
             ends = [float(v) for v in (r.profile.x[x[0]], r.profile.x[x[-1]], r.profile.y[y[0]], r.profile.y[y[-1]])]
@@ -248,7 +207,7 @@ def check_row(result: Joint) -> list[list[object]]:
     from arviz_stats.base import array_stats
 
     axes = {"chain_axis": 0, "draw_axis": 1}
-    contained = inside(result).astype(float)
+    contained = result.posterior.contains(result.draws[0], result.draws[1], PROBABILITY).astype(float)
     fraction = float(contained.mean())
     error = float(np.sqrt(fraction * (1 - fraction) / float(array_stats.ess(contained, **axes))))
     rows: list[list[object]] = []

@@ -188,13 +188,13 @@ def figure_joint(results: list[Joint], moment: float) -> Figure:
     for axes, result in zip(grid.ravel(), results, strict=True):
         narrow = result.data == "injected"
         power = -10 if narrow else 0 if result.logarithmic else -9
-        mass, d = result.mass, result.moment / 10.0**power
+        mass, d = result.posterior.x.centres, result.posterior.y.centres / 10.0**power
         if result.draws.size:
             flat = result.draws.reshape(2, -1)
             shown = flat[:, :: max(1, flat.shape[1] // 2500)]
             axes.plot(shown[0], shown[1] / 10.0**power, ".", ms=1.7, color="#0072B2", alpha=0.45, rasterized=True)
-        level = result.level(PROBABILITY)
-        axes.contour(mass, d, result.density.T, levels=[level], colors="k", linewidths=1.8)
+        level = result.posterior.level(PROBABILITY)
+        axes.contour(mass, d, result.posterior.density.T, levels=[level], colors="k", linewidths=1.8)
         level, line = delta_chi2_level(PROBABILITY, 2), "-."
         delta = result.profile.delta.T
         axes.contour(mass, d, delta, levels=[level], colors="#D55E00", linestyles=[line], linewidths=1.8)

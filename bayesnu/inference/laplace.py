@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,30 +89,82 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
 
 
 @dataclass(frozen=True)
+class Cells:
+    """Cells of a grid along one coupling, in its own unit.
+
+    Attributes
+    ----------
+    centres, widths : ndarray, shape (cells,)
+    logarithmic : bool
+        Whether densities are shown per unit of the logarithm.
+    """
+
+    centres: Array
+    widths: Array
+    logarithmic: bool = False
+
+
+_SPACINGS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "linear": (np.asarray, np.asarray),
+    "square": (np.sqrt, np.square),
+    "log": (np.log, np.exp),
+}
+
+
+def cells(low: float, high: float, number: int, spacing: Literal["linear", "square", "log"]) -> Cells:
+    """Return cells equal in a coupling, in its square root (smaller where it is small), or in its logarithm."""
+    to, back = _SPACINGS[spacing]
+    edges = np.linspace(to(low), to(high), number + 1)
+    return Cells(back((edges[1:] + edges[:-1]) / 2), np.diff(back(edges)), spacing == "log")
+
+
+@dataclass(frozen=True)
 class GridPosterior2D:
-    """A joint posterior density of two couplings on a grid.
+    """A joint posterior of two couplings on a grid.
 
     Attributes
     ----------
     couplings : (str, str)
-    x, y : ndarray
-        Values of the first and the second coupling, in their own units, equally spaced.
+    x, y : Cells
+        Of the first and the second coupling.
     density : ndarray, shape (x, y)
-        Sums to one over the grid's cells.
+        Per unit of each coupling, or of its logarithm where the cells are logarithmic.
+    weight : ndarray, shape (x, y)
+        Probability of each cell; the grid holds all of it.
     """
 
     couplings: tuple[str, str]
-    x: Array
-    y: Array
+    x: Cells
+    y: Cells
     density: Array
+    weight: Array
 
     def level(self, probability: float) -> float:
         """Return the density above which the highest-density region of this probability lies."""
-        flat = np.sort(self.density.ravel())[::-1]
-        return float(flat[np.searchsorted(np.cumsum(flat), probability)])
+        order = np.argsort(self.density.ravel())[::-1]
+        last = int(np.searchsorted(np.cumsum(self.weight.ravel()[order]), probability))
+        return float(self.density.ravel()[order[min(last, order.size - 1)]])
+
+    def contains(self, x: Array, y: Array, probability: float) -> NDArray[np.bool_]:
+        """Return which points (in the couplings' own units, any shape) lie in the highest-density region."""
+        from scipy.interpolate import RegularGridInterpolator
+
+        def place(axis: Cells, values: Array) -> Array:
+            scale = axis.centres[-1]
+            return np.asarray(np.log(values / scale) if axis.logarithmic else values / scale)
+
+        # Extrapolated into the outer halves of the outermost cells.
+        log_density = RegularGridInterpolator(
+            (place(self.x, self.x.centres), place(self.y, self.y.centres)),
+            np.log(np.maximum(self.density, 1e-300)),
+            bounds_error=False,
+            fill_value=None,
+        )
+        points = np.stack([place(self.x, x), place(self.y, y)], axis=-1)
+        return np.asarray(log_density(points) > np.log(self.level(probability)))
 
 
-def laplace_posterior_2d(problem: Problem, priors: tuple[Prior, Prior], x: Array, y: Array) -> GridPosterior2D:
+def laplace_posterior_2d(problem: Problem, priors: tuple[Prior, Prior], x: Cells, y: Cells) -> GridPosterior2D:
     """Return the joint posterior of a two-coupling problem on a grid; see `laplace_posterior`.
 
     Parameters
@@ -118,19 +172,21 @@ def laplace_posterior_2d(problem: Problem, priors: tuple[Prior, Prior], x: Array
     problem : Problem
         Two couplings, statistic "poisson".
     priors : (Prior, Prior)
-    x, y : ndarray
-        Grid values in the couplings' own units.
+    x, y : Cells
 
     Raises
     ------
     ConvergenceError
         If the minimisation fails at a grid point.
     """
-    first, second = np.meshgrid(x, y, indexing="ij")
+    first, second = np.meshgrid(x.centres, y.centres, indexing="ij")
     scaled = np.stack([first.ravel() / problem.scales[0], second.ravel() / problem.scales[1]])
     profiled = minimise_pulls(problem, scaled)
     profiled.require(problem, 60.0)
     log_density = -profiled.value / 2 - np.linalg.slogdet(profiled.hessian)[1] / 2
     log_density = log_density.reshape(first.shape) + priors[0].log_density(first) + priors[1].log_density(second)
     density = np.exp(log_density - log_density.max())
-    return GridPosterior2D((problem.couplings[0], problem.couplings[1]), x, y, density / density.sum())
+    weight = density * x.widths[:, None] * y.widths[None, :]
+    density *= (x.centres[:, None] if x.logarithmic else 1.0) * (y.centres[None, :] if y.logarithmic else 1.0)
+    names = problem.couplings[0], problem.couplings[1]
+    return GridPosterior2D(names, x, y, density / weight.sum(), weight / weight.sum())

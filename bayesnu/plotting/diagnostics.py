@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,8 @@ def import_libraries() -> None:
     del arviz, pyplot
 
 
-def readable(tree: xr.DataTree, coupling: str, most_draws: int) -> xr.DataTree:
-    """Return a fit for plotting: the coupling in a power of ten of its unit, pulls by name, thinned.
+def readable(tree: xr.DataTree, couplings: Sequence[str], most_draws: int) -> xr.DataTree:
+    """Return a fit for plotting: the couplings first, in powers of ten of their units, pulls by name, thinned.
 
     Pulls that do not move (width 0) are left out.
     """
@@ -32,9 +33,11 @@ def readable(tree: xr.DataTree, coupling: str, most_draws: int) -> xr.DataTree:
     posterior = tree["posterior"].to_dataset()
     step = max(1, posterior.sizes["draw"] // most_draws)
     posterior = posterior.isel(draw=slice(None, None, step))
-    exponent = exponent_of([float(v) for v in posterior[coupling].quantile([0.01, 0.99])])
-    label = f"{coupling}\n[1e{exponent} {COUPLINGS[coupling].unit}]"
-    variables = {label: posterior[coupling] / 10.0**exponent}
+    variables = {}
+    for coupling in couplings:
+        exponent = exponent_of([float(v) for v in posterior[coupling].quantile([0.01, 0.99])])
+        power = f"1e{exponent} " if exponent else ""
+        variables[f"{coupling}\n[{power}{COUPLINGS[coupling].unit}]"] = posterior[coupling] / 10.0**exponent
     for name in posterior["pull"].values:
         values = posterior["pulls"].sel(pull=name, drop=True)
         if float(np.ptp(values.values)) > 0:
@@ -51,12 +54,12 @@ def _figure(collection: Any, title: str) -> Figure:
     return figure
 
 
-def plot_trace(shown: xr.DataTree, title: str) -> Figure:
-    """Plot the draws of the coupling of `readable` against the step, with their density, by chain."""
+def plot_trace(shown: xr.DataTree, couplings: int, title: str) -> Figure:
+    """Plot the draws of the couplings of `readable` against the step, with their density, by chain."""
     import arviz as az
 
-    name = next(iter(shown["posterior"].data_vars))
-    collection = az.plot_trace_dist(shown, var_names=[name], figure_kwargs={"figsize": (11, 3.2)})
+    names = list(shown["posterior"].data_vars)[:couplings]
+    collection = az.plot_trace_dist(shown, var_names=names, figure_kwargs={"figsize": (11, 3.2 * couplings)})
     return _figure(collection, f"{title}: density and trace by chain")
 
 
@@ -77,7 +80,7 @@ def plot_energy(tree: xr.DataTree, title: str) -> Figure:
 
 
 def plot_pairs(shown: xr.DataTree, title: str) -> Figure:
-    """Plot the coupling of `readable` against each pull."""
+    """Plot the first coupling of `readable` against the others and each pull."""
     import arviz as az
 
     names = list(shown["posterior"].data_vars)
@@ -90,4 +93,4 @@ def plot_pairs(shown: xr.DataTree, title: str) -> Figure:
         col_wrap=3,
         figure_kwargs={"figsize": (11, 3.2 * rows + 0.6)},
     )
-    return _figure(collection, f"{title}: against the pulls")
+    return _figure(collection, f"{title}: against the rest")

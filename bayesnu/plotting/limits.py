@@ -52,7 +52,8 @@ class DensityPanel:
 def axis_label(coupling: str, exponent: int) -> str:
     """Return the axis label of a coupling in units of 10^exponent."""
     item = COUPLINGS[coupling]
-    return rf"${item.symbol}$  [$10^{{{exponent}}}\,{UNIT_SYMBOLS[item.unit]}$]"
+    power = rf"10^{{{exponent}}}\," if exponent else ""
+    return rf"${item.symbol}$  [${power}{UNIT_SYMBOLS[item.unit]}$]"
 
 
 def exponent_of(values: Sequence[float]) -> int:

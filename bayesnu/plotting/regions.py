@@ -102,6 +102,7 @@ def plot_regions(
     second_x: SecondAxis | None = None,
     second_y: SecondAxis | None = None,
     note: str = "",
+    logarithmic: tuple[bool, bool] = (False, False),
 ) -> Figure:
     """Return two-coupling regions, one panel for each kind, on common axes.
 
@@ -118,15 +119,17 @@ def plot_regions(
         Other units at the top and at the right.
     note : str
         One line on top.
+    logarithmic : (bool, bool)
+        Whether the axes are.
 
     Returns
     -------
     Figure
     """
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import AutoMinorLocator
+    from matplotlib.ticker import AutoMinorLocator, LogLocator, NullFormatter, StrMethodFormatter
 
-    limits = _limits([region for panel in panels for region in panel.regions], marks, boxes)
+    limits = _limits([region for panel in panels for region in panel.regions], marks, boxes, logarithmic)
     layout = ConstrainedLayoutEngine(rect=(0.0, 0.11, 1.0, 0.89))
     figure = Figure(figsize=(5.6 * len(panels), 6.0), layout=layout)
     handles: dict[str, Any] = {}
@@ -155,13 +158,22 @@ def plot_regions(
             style: dict[str, Any] = {"linestyle": "", "marker": mark.marker, "color": mark.color, "markersize": 8}
             axes.plot(mark.x, mark.y, zorder=5, clip_on=False, **style)
             handles.setdefault(mark.label, Line2D([], [], **style))
+        if logarithmic[0]:
+            axes.set_xscale("log")
+        if logarithmic[1]:
+            axes.set_yscale("log")
         axes.set_xlim(*limits[0])
         axes.set_ylim(*limits[1])
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label if k == 0 else "")
         axes.set_title(panel.title, fontsize=10)
-        axes.xaxis.set_minor_locator(AutoMinorLocator())
-        axes.yaxis.set_minor_locator(AutoMinorLocator())
+        for axis, is_logarithmic in zip((axes.xaxis, axes.yaxis), logarithmic, strict=True):
+            if not is_logarithmic:
+                axis.set_minor_locator(AutoMinorLocator())
+            elif min(axis.get_view_interval()) > 1e-3 and max(axis.get_view_interval()) < 1e4:
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axis.set_minor_formatter(NullFormatter())
         axes.tick_params(which="both", direction="in", top=second_x is None, right=second_y is None)
         if second_x is not None:
             _second(axes.secondary_xaxis("top", functions=second_x[:2]), "x", second_x.label)
@@ -193,7 +205,7 @@ def _draw_box(axes: Any, box: Box) -> None:
 
 
 def _limits(
-    regions: Sequence[Region], marks: Sequence[Mark], boxes: Sequence[Box]
+    regions: Sequence[Region], marks: Sequence[Mark], boxes: Sequence[Box], logarithmic: tuple[bool, bool]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return axis limits that hold every region, mark and box with a margin, within the grids."""
     extents = np.array([region.extent for region in regions])
@@ -202,8 +214,12 @@ def _limits(
         points = [extents[:, 2 * k].min(), extents[:, 2 * k + 1].max()]
         points += [mark[k] for mark in marks] + [value for box in boxes for value in box[k] if np.isfinite(value)]
         grids = [region.x if k == 0 else region.y for region in regions]
-        margin = 0.08 * (max(points) - min(points))
-        low = max(min(points) - margin, min(grid[0] for grid in grids))
-        high = min(max(points) + margin, max(grid[-1] for grid in grids))
+        if logarithmic[k]:
+            margin = (max(points) / min(points)) ** 0.08
+            low, high = min(points) / margin, max(points) * margin
+        else:
+            margin = 0.08 * (max(points) - min(points))
+            low, high = min(points) - margin, max(points) + margin
+        low, high = max(low, min(grid[0] for grid in grids)), min(high, max(grid[-1] for grid in grids))
         result.append((low, high))
     return result[0], result[1]

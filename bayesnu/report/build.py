@@ -15,13 +15,13 @@ from typing import Any
 from bayesnu.errors import RunError
 from bayesnu.report.figures import (
     KINDS,
-    PER_COUPLING,
-    coupling_figures,
+    figure_names,
+    fit_figures,
     forest_figure,
     import_plotting,
     posterior_figure,
 )
-from bayesnu.report.tables import describe_chi2, limits_rows
+from bayesnu.report.tables import describe_chi2, describe_region, joint_rows, limits_rows
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import percent
@@ -32,7 +32,8 @@ CAPTIONS = {
     "trace": "Densities and traces",
     "ranks": "Rank plots: difference from uniform ranks, by chain",
     "energy": "Energy: marginal and transition, and E-BFMI by chain",
-    "pairs": "The coupling against each pull",
+    "pairs": "The (first) coupling against the others and each pull",
+    "region": "Highest-density region of both couplings (pulls marginalised) and profile contour",
 }
 
 
@@ -42,7 +43,7 @@ def report_page(run: Run) -> Path:
 
 
 class Drawing:
-    """Draws the figures of couplings in other processes, while the caller goes on fitting."""
+    """Draws the figures of fits in other processes, while the caller goes on fitting."""
 
     def __init__(self, pool: Executor, workers: int = 2) -> None:
         self._pool, self._workers = pool, workers
@@ -62,10 +63,10 @@ class Drawing:
         # In a thread: the first worker starts only when its server has imported, and the caller need not wait.
         threading.Thread(target=submit, daemon=True).start()
 
-    def start(self, folder: Path, coupling: str, observed: bool) -> None:
-        """Start to draw the figures of one coupling whose fit is stored."""
-        if (folder, coupling) not in self._jobs:
-            self._jobs[folder, coupling] = self._pool.submit(coupling_figures, folder, coupling, observed)
+    def start(self, folder: Path, fit: str, observed: bool) -> None:
+        """Start to draw the figures of one stored fit."""
+        if (folder, fit) not in self._jobs:
+            self._jobs[folder, fit] = self._pool.submit(fit_figures, folder, fit, observed)
 
     def start_forest(self, folder: Path, limits: dict[str, Any]) -> None:
         """Start to draw the forest plot of a finished run."""
@@ -118,7 +119,7 @@ def write_report(run: Run, background: Drawing | None = None) -> Path:
     ----------
     run : Run
     background : Drawing, optional
-        Draws the figures of the couplings that it has not drawn yet; without it they are drawn here.
+        Draws the figures of the fits that it has not drawn yet; without it they are drawn here.
 
     Raises
     ------
@@ -127,10 +128,12 @@ def write_report(run: Run, background: Drawing | None = None) -> Path:
     """
     folder, limits, observed = run.folder, run.limits, bool(run.limits["observed"])
     draw, draw_forest = (
-        (coupling_figures, forest_figure) if background is None else (background.start, background.start_forest)
+        (fit_figures, forest_figure) if background is None else (background.start, background.start_forest)
     )
     for entry in limits["limits"]:
         draw(folder, entry["coupling"], observed)
+    for entry in limits["joint"]:
+        draw(folder, entry["name"], observed)
     draw_forest(folder, limits)
     posterior_figure(folder, limits)
     if background is not None:
@@ -149,6 +152,7 @@ def render(run: Run) -> str:
     header, rows = limits_rows(run.limits)
     information = run.information
     entries = [entry_page(run.folder, entry) for entry in run.limits["limits"]]
+    joint = [joint_page(run.folder, entry) for entry in run.limits["joint"]]
     return environment.from_string(text).render(
         title=run.limits["title"],
         model=run.limits["model"],
@@ -161,6 +165,7 @@ def render(run: Run) -> str:
         forest=image(run.folder, "limits"),
         posteriors=image(run.folder, "posteriors"),
         entries=entries,
+        joint=joint,
         information=information,
         paper=information["card"]["source"]["paper"],
         card=json.dumps(information["card"], indent=1, ensure_ascii=False),
@@ -217,8 +222,29 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
             ("largest Monte Carlo error of a bound, as a fraction of it", number(diagnostics["error_relative"], ".2%")),
             ("NUTS against the Laplace grid, in Monte Carlo errors", number(diagnostics["laplace_sigma"], ".1f")),
         ],
-        "figures": [(CAPTIONS[kind], image(folder, f"{name}-{kind}")) for kind in PER_COUPLING],
+        "figures": fit_images(folder, name),
     }
+
+
+def joint_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what the template shows of one joint fit."""
+    header, rows = joint_rows(entry)
+    return {
+        "name": entry["name"],
+        "title": " and ".join(entry["couplings"]),
+        "verdict": entry["verdict"],
+        "reasons": entry["reasons"],
+        "header": header,
+        "rows": rows,
+        "region": describe_region(entry),
+        "figures": fit_images(folder, entry["name"]),
+    }
+
+
+def fit_images(folder: Path, fit: str) -> list[tuple[str, str]]:
+    """Return captions and data URIs of the figures of a fit, its region first."""
+    names = sorted(figure_names(fit), key=lambda kind: kind != "region")
+    return [(CAPTIONS[kind], image(folder, f"{fit}-{kind}")) for kind in names]
 
 
 def exponential(intervals: list[list[float | None]]) -> str:

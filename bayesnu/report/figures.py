@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesnu.errors import RunError
-from bayesnu.plotting.limits import DensityPanel, ForestRow, plot_forest, plot_posteriors
+from bayesnu.inference.profile import delta_chi2_level
+from bayesnu.plotting.limits import (
+    DensityPanel,
+    ForestRow,
+    axis_label,
+    exponent_of,
+    plot_forest,
+    plot_posteriors,
+)
 from bayesnu.plotting.predictive import PredictivePanel, plot_predictive
+from bayesnu.plotting.regions import Region, RegionPanel, plot_regions
 from bayesnu.report.tables import describe_chi2
 from bayesnu.resources import write_atomically
-from bayesnu.results.fits import posterior_path
+from bayesnu.results.fits import CREDIBILITY, posterior_path
 from bayesnu.results.intervals import percent
+from bayesnu.results.joint import stored_region
 from bayesnu.results.posterior import load_posterior
 
 if TYPE_CHECKING:
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = {"hdi": "highest density", "eti": "equal-tailed", "upper": "upper limit"}
-PER_COUPLING = ("predictive", "trace", "ranks", "energy", "pairs")
+PER_FIT = ("predictive", "trace", "ranks", "energy", "pairs")
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
@@ -43,7 +53,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
 
 
 def import_plotting() -> None:
-    """Import what `coupling_figures` needs."""
+    """Import what `fit_figures` needs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from bayesnu.plotting import diagnostics
@@ -51,8 +61,8 @@ def import_plotting() -> None:
         diagnostics.import_libraries()
 
 
-def coupling_figures(run_folder: Path, coupling: str, observed: bool) -> None:
-    """Draw and save the predictive and the ArviZ figures of one coupling."""
+def fit_figures(run_folder: Path, fit: str, observed: bool) -> None:
+    """Draw and save the predictive and the ArviZ figures of one fit, and the region of a fit of two couplings."""
     import matplotlib
 
     with warnings.catch_warnings(), matplotlib.rc_context({"backend": "Agg"}):
@@ -62,20 +72,67 @@ def coupling_figures(run_folder: Path, coupling: str, observed: bool) -> None:
 
         from bayesnu.plotting import diagnostics
 
-        groups = ("posterior", "sample_stats", "posterior_predictive", "observed_data", "constant_data")
-        tree = load_posterior(posterior_path(run_folder, coupling), groups)
-        shown = diagnostics.readable(tree, coupling, 250)
+        couplings = fit.split("+")
+        groups = ["posterior", "sample_stats", "posterior_predictive", "observed_data", "constant_data"]
+        groups += ["region"] if len(couplings) == 2 else []
+        tree = load_posterior(posterior_path(run_folder, fit), groups)
+        shown = diagnostics.readable(tree, couplings, 250)
+        title = " and ".join(couplings)
         label = "observed counts" if observed else "Asimov data"
-        figures = (
+        figures = [
             plot_predictive(predictive_panels(tree), label),
-            diagnostics.plot_trace(diagnostics.readable(tree, coupling, 1000), coupling),
-            diagnostics.plot_ranks(shown, coupling),
-            diagnostics.plot_energy(tree, coupling),
-            diagnostics.plot_pairs(shown, coupling),
-        )
-        for name, figure in zip(PER_COUPLING, figures, strict=True):
-            save_figure(figure, run_folder / "figures", f"{coupling}-{name}")
+            diagnostics.plot_trace(diagnostics.readable(tree, couplings, 1000), len(couplings), title),
+            diagnostics.plot_ranks(shown, title),
+            diagnostics.plot_energy(tree, title),
+            diagnostics.plot_pairs(shown, title),
+        ]
+        figures += [region_figure(tree, couplings)] if len(couplings) == 2 else []
+        for name, figure in zip(figure_names(fit), figures, strict=True):
+            save_figure(figure, run_folder / "figures", f"{fit}-{name}")
         pyplot.close("all")
+
+
+def figure_names(fit: str) -> tuple[str, ...]:
+    """Return which figures there are of a fit."""
+    return (*PER_FIT, "region") if fit.count("+") == 1 else PER_FIT
+
+
+def region_figure(tree: xr.DataTree, couplings: Sequence[str]) -> Figure:
+    """Return the two-coupling regions of a stored joint fit."""
+    # The mass of N is what others are drawn against.
+    couplings = sorted(couplings, key=lambda name: name != "m_N")
+    stored = tree["region"].to_dataset().transpose(*couplings, ...)
+    grid = stored_region(tree, couplings)
+    scales, logarithmic = [], (grid.x.logarithmic, grid.y.logarithmic)
+    for axis in (grid.x, grid.y):
+        # On a logarithmic axis the ticks carry the power.
+        scales.append(1.0 if axis.logarithmic else 10.0 ** exponent_of([float(v) for v in axis.centres[[0, -1]]]))
+    x, y = grid.x.centres / scales[0], grid.y.centres / scales[1]
+    draws = np.stack([np.asarray(tree["posterior"][name].values).ravel() for name in couplings])
+    thinned = draws[:, :: max(1, draws.shape[1] // 2500)] / np.array(scales)[:, None]
+    dense = Region(
+        f"{percent(CREDIBILITY)} highest posterior density, dots: NUTS",
+        x,
+        y,
+        grid.density,
+        grid.level(CREDIBILITY),
+        "#0072B2",
+        below=False,
+        draws=thinned,
+    )
+    level = delta_chi2_level(CREDIBILITY, 2)
+    profile = Region(
+        rf"$\Delta(-2\ln L)<{level:.3g}$ ({percent(CREDIBILITY)} C.L., two parameters)",
+        x,
+        y,
+        stored["delta_chi2"].values,
+        level,
+        "#D55E00",
+        "-.",
+    )
+    labels = [axis_label(name, round(np.log10(scale))) for name, scale in zip(couplings, scales, strict=True)]
+    panel = RegionPanel("density per unit of the logarithm where an axis is logarithmic", (dense, profile))
+    return plot_regions([panel], labels[0], labels[1], logarithmic=logarithmic)
 
 
 def predictive_panels(tree: xr.DataTree) -> list[PredictivePanel]:

@@ -126,6 +126,53 @@ def limits_table(limits: dict[str, Any]) -> Table:
     return _table(f"{limits['title']}: limits", header, rows, " ".join(footnotes))
 
 
+def joint_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the marginal posteriors of a joint fit."""
+    first = entry["parameters"][0]["credible"]
+    header = ["parameter", "prior", f"{percent(first['cl'])} credible (NUTS)", "MC error", "R-hat", "ESS bulk, tail"]
+    header += ["divergences", *(f"correlation with {name}" for name in entry["couplings"]), "diagnostics"]
+    rows = []
+    for k, parameter in enumerate(entry["parameters"]):
+        credible, found = parameter["credible"], parameter["diagnostics"]
+        exponent = power_of_ten(flat(credible["intervals"]))
+        kind = {"upper": "", "hdi": " HDI", "eti": " ETI"}[credible["kind"]]
+        rows.append(
+            [
+                f"{parameter['coupling']} [10^{exponent} {parameter['unit']}]",
+                parameter["prior"],
+                write_set(credible["intervals"], exponent, credible["kind"] == "upper") + kind,
+                ", ".join(f"±{v / 10.0**exponent:.2g}" for v in flat(credible["mc_error"])) or "–",
+                f"{found['rhat']:.4f}",
+                f"{found['ess_bulk']:.0f}, {found['ess_tail']:.0f}",
+                str(found["divergences"]),
+                *(f"{value:.2f}" for value in entry["correlation"][k]),
+                found["verdict"],
+            ]
+        )
+    return header, rows
+
+
+def describe_region(entry: dict[str, Any]) -> str:
+    """Return how the draws of a fit of two couplings lie in the region of the grid; empty for more couplings."""
+    region = entry["region"]
+    if region is None:
+        return ""
+    return (
+        f"The {percent(region['probability'])} highest-density region of the Laplace grid holds "
+        f"{region['fraction']:.2%} ± {region['error']:.2%} of the draws of NUTS."
+    )
+
+
+def joint_tables(limits: dict[str, Any]) -> list[Table]:
+    """Return a table of each joint fit of a run."""
+    tables = []
+    for entry in limits["joint"]:
+        header, rows = joint_rows(entry)
+        title = f"{limits['title']}: {' and '.join(entry['couplings'])}, free together"
+        tables.append(_table(title, header, rows, "; ".join([*entry["reasons"], describe_region(entry)])))
+    return tables
+
+
 def runs_table(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     """Return one table of several runs: a row per coupling, a column per run and method."""
     header = ["coupling"] + [f"{name}: {method}" for name, _ in runs for method in ("credible", "χ²")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,11 @@ class Diagnostics:
     laplace_sigma: float
     verdict: str
     reasons: tuple[str, ...]
+
+
+def worst_verdict(verdicts: Sequence[str]) -> str:
+    """Return the worst of "pass", "warn" and "fail"."""
+    return max(verdicts, key=["pass", "warn", "fail"].index)
 
 
 def _chain_stats(draws: NDArray[np.float64]) -> tuple[float, float, float]:

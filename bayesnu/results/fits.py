@@ -1,19 +1,19 @@
-"""Fit couplings: deterministically, by NUTS one at a time, and jointly."""
+"""Fit couplings one at a time: deterministically, and by NUTS."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesnu.errors import RunError, UsageError
+from bayesnu.errors import RunError
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
-from bayesnu.inference.priors import Prior, mass_prior, one_coupling, resolve_prior
+from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.profile import ProfileCurve, profile_curve
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
@@ -36,11 +36,13 @@ class RunArguments:
     seed: int = DEFAULT_SEED
     tune: int = TUNE
     credibility: float = CREDIBILITY
+    joint: tuple[tuple[str, ...], ...] = ()
+    """Couplings that are fitted together, ``m_N`` among them."""
 
 
-def posterior_path(folder: Path, coupling: str) -> Path:
-    """Return where the fit of a coupling is kept."""
-    return folder / "posteriors" / f"{coupling}.nc"
+def posterior_path(folder: Path, fit: str) -> Path:
+    """Return where the fit of a coupling, or a joint fit, is kept."""
+    return folder / "posteriors" / f"{fit}.nc"
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,25 @@ def deterministic(experiment: Experiment, coupling: str) -> Deterministic:
     return Deterministic(problem, chi2, prior, laplace_posterior(problem, prior), profile_curve(chi2))
 
 
-def coupling_seed(seed: int, coupling: str) -> int:
-    """Return the seed of one coupling's fit, so that a run of fewer couplings gives the same numbers."""
-    return int(np.random.SeedSequence([seed, list(COUPLINGS).index(coupling)]).generate_state(1)[0])
+def seed_of(seed: int, *couplings: str) -> int:
+    """Return the seed of one fit, so that a run of fewer fits gives the same numbers."""
+    places = [list(COUPLINGS).index(coupling) for coupling in couplings]
+    return int(np.random.SeedSequence([seed, *places]).generate_state(1)[0])
+
+
+def kept_fit(path: Path, run: str, notice: Callable[[str], None]) -> xr.DataTree | None:
+    """Return the fit that an earlier start of the same run stored, or None; one that is not whole is said."""
+    if not path.exists():
+        return None
+    try:
+        tree = load_posterior(path)
+    except RunError as problem:
+        notice(f"{problem}; fitting again")
+        return None
+    if tree.attrs.get("run_hash") == run:
+        return tree
+    notice(f"{path}: belongs to another run; fitting again")
+    return None
 
 
 def fit_coupling(
@@ -80,21 +98,16 @@ def fit_coupling(
 
     coupling = inputs.prior.coupling.name
     path = posterior_path(folder, coupling)
-    if path.exists():
-        try:
-            tree = load_posterior(path)
-            if tree.attrs.get("run_hash") == name:
-                return tree, True
-            notice(f"{path}: belongs to another run; fitting again")
-        except RunError as problem:
-            notice(f"{problem}; fitting again")
+    kept = kept_fit(path, name, notice)
+    if kept is not None:
+        return kept, True
     draws = sampler.sample(
         inputs.problem,
         [inputs.prior],
         draws=arguments.draws,
         chains=arguments.chains,
         tune=arguments.tune,
-        seed=coupling_seed(arguments.seed, coupling),
+        seed=seed_of(arguments.seed, coupling),
     )
     attributes = {"run_hash": name, "model": experiment.card.name}
     tree = posterior_tree(experiment, inputs.problem, [inputs.prior], draws, attributes)
@@ -111,52 +124,3 @@ def fit_coupling(
     )
     save_posterior(tree, path)
     return tree, False
-
-
-def joint_problem(experiment: Experiment, couplings: Sequence[str]) -> tuple[Problem, list[Prior]]:
-    """Return the problem of several couplings, and the prior of each.
-
-    Raises
-    ------
-    UsageError
-        If a prior is left out.
-    """
-    priors, free = [], experiment
-    for coupling in couplings:
-        if coupling == "m_N":
-            prior = mass_prior(experiment)
-            free = experiment.with_free_mass(prior.high)
-        else:
-            card = experiment.card.couplings[experiment.fitted(coupling)].prior
-            if len(couplings) > 1 and card is None:
-                raise UsageError(
-                    f"couplings.{coupling}.prior: a joint fit needs a prior from the card; the range found with the "
-                    "other couplings at 0 may cut the joint posterior"
-                )
-            prior = resolve_prior(card, make_problem(experiment, [coupling]))
-        priors.append(prior)
-    return make_problem(free, couplings), priors
-
-
-def fit_jointly(
-    experiment: Experiment, couplings: Sequence[str], arguments: RunArguments, sampler: Sampler
-) -> xr.DataTree:
-    """Sample several couplings at once, each with its card's prior; returns the same groups as a single fit.
-
-    ``m_N`` among the couplings is the mass of N, with its prior ``sterile.m_N_prior``.
-
-    Raises
-    ------
-    UsageError
-        If a prior is left out: the range that is found with the other couplings at 0 may cut the joint posterior.
-    """
-    problem, priors = joint_problem(experiment, couplings)
-    draws = sampler.sample(
-        problem,
-        priors,
-        draws=arguments.draws,
-        chains=arguments.chains,
-        tune=arguments.tune,
-        seed=arguments.seed,
-    )
-    return posterior_tree(experiment, problem, priors, draws, {"model": experiment.card.name})

@@ -44,7 +44,12 @@ MOST_DRAWS = 64_000
 
 
 def default_kind(coupling: str) -> Kind:
-    """Return the kind quoted by default: an upper limit if the coupling enters squared only, else the densest set."""
+    """Return the kind quoted by default.
+
+    Equal-tailed for the mass of N, an upper limit if the coupling enters squared only, else the densest set.
+    """
+    if coupling == "m_N":
+        return "eti"
     return "upper" if COUPLINGS[coupling].squared_only else "hdi"
 
 

@@ -20,12 +20,15 @@ from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import read_published
+from bayesnu.results.diagnostics import worst_verdict
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
+from bayesnu.results.joint import TARGET_ACCEPT as JOINT_ACCEPT
+from bayesnu.results.joint import check_joint, fit_joint, joint_json, joint_name, joint_priors, summarise_joint
 from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, check_counts, naming
 from bayesnu.results.posterior import load_posterior
-from bayesnu.results.summary import limits_csv, result_json, summarise, worst_verdict
+from bayesnu.results.summary import limits_csv, result_json, summarise
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 PACKAGES = ("numpy", "scipy", "xarray", "pymc", "pytensor", "nutpie", "arviz", "numba")
 
 
@@ -51,16 +54,27 @@ class Run:
 
 
 def make_arguments(
-    experiment: Experiment, couplings: Sequence[str], draws: int | None, chains: int | None, seed: int | None
+    experiment: Experiment,
+    couplings: Sequence[str],
+    draws: int | None,
+    chains: int | None,
+    seed: int | None,
+    joint: Sequence[Sequence[str]] = (),
 ) -> RunArguments:
-    """Check a run's arguments and fill in the defaults: all the card's couplings, in its order."""
+    """Check a run's arguments and fill in the defaults.
+
+    Without ``couplings`` all of the card's are fitted, in its order; with ``joint`` fits only those of these.
+    """
     check_counts(draws=draws, chains=chains, seed=seed)
-    names = [experiment.fitted(name) for name in couplings] or list(experiment.card.couplings)
+    together = tuple(dict.fromkeys(check_joint(experiment, names) for names in joint))
+    alone = [name for names in together for name in names if name != "m_N"]
+    names = [experiment.fitted(name) for name in couplings] or alone or list(experiment.card.couplings)
     return RunArguments(
         tuple(dict.fromkeys(names)),
         DEFAULT_DRAWS if draws is None else draws,
         DEFAULT_CHAINS if chains is None else chains,
         DEFAULT_SEED if seed is None else seed,
+        joint=together,
     )
 
 
@@ -75,12 +89,16 @@ def run_hash(experiment: Experiment, arguments: RunArguments) -> str:
 def own_files(folder: Path) -> list[Path]:
     """Return the files in a folder whose names are those that a run writes; the user's own are not among them."""
     mine = [folder / name for name in ("run.json", "limits.json", "limits.csv", "report.html")]
-    mine += [posterior_path(folder, coupling) for coupling in COUPLINGS]
+    mine += [path for path in sorted((folder / "posteriors").glob("*.nc")) if _is_fit(path.stem)]
     for path in sorted((folder / "figures").glob("*")):
-        known = path.stem in ("limits", "posteriors") or path.stem.rpartition("-")[0] in COUPLINGS
+        known = path.stem in ("limits", "posteriors") or _is_fit(path.stem.rpartition("-")[0])
         if known and path.suffix in (".png", ".pdf"):
             mine.append(path)
     return [path for path in mine if path.is_file()]
+
+
+def _is_fit(name: str) -> bool:
+    return all(coupling in COUPLINGS for coupling in name.split("+"))
 
 
 def open_folder(folder: Path, name: str, force: bool) -> bool:
@@ -161,8 +179,8 @@ def load_run(folder: Path) -> Run:
     if limits.get("format_version") != FORMAT_VERSION:
         found = limits.get("format_version")
         raise RunError(f"{folder / 'limits.json'}: format version {found}; this bayesnu reads {FORMAT_VERSION}")
-    for key in ("model", "title", "scenario", "observed", "verdict", "hash", "limits"):
-        if key not in limits or limits[key] == []:
+    for key in ("model", "title", "scenario", "observed", "verdict", "hash", "limits", "joint"):
+        if key not in limits or (key == "limits" and not limits[key]):
             raise RunError(f"{folder / 'limits.json'}: the key '{key}' is missing or empty; the file is incomplete")
     if limits["hash"] != information["hash"]:
         raise RunError(f"{folder / 'limits.json'}: belongs to another run ({limits['hash']})")
@@ -179,7 +197,7 @@ def run_fits(
     progress: Callable[[str], None],
     stored: Callable[[str], None] = silent,
 ) -> Run:
-    """Fit every coupling by NUTS, by the Laplace grid and by profile, and store what came out.
+    """Fit every coupling by NUTS, by the Laplace grid and by profile, then jointly what is asked for, and store it.
 
     Each fit is written as soon as it is done, so that an interrupted run keeps
     it. A finished run is returned as it is.
@@ -194,14 +212,14 @@ def run_fits(
     notice, progress : callable
         Receive one-line notices, and the name of each step as it starts.
     stored : callable, optional
-        Receives the name of each coupling as soon as its fit is in the folder.
+        Receives the name of each fit as soon as it is in the folder.
     """
     name = run_hash(experiment, arguments)
     if open_folder(folder, name, force) and read_record(folder).get("finished") is not None:
         try:
             finished = load_run(folder)
-            for coupling in arguments.couplings:
-                load_posterior(posterior_path(folder, coupling), ("posterior",))
+            for fit in (*arguments.couplings, *map(joint_name, arguments.joint)):
+                load_posterior(posterior_path(folder, fit), ("posterior",))
         except RunError as problem:
             notice(f"{problem}; the run goes on from what is whole")
             (folder / "report.html").unlink(missing_ok=True)
@@ -232,6 +250,19 @@ def run_fits(
         result = summarise(experiment, inputs, tree, arguments.credibility, published)
         results.append(result)
         limits.append(result_json(experiment.card.name, result))
+    together, sampler = [], Sampler(JOINT_ACCEPT)
+    for couplings in arguments.joint:
+        fit = joint_name(couplings)
+        progress(f"fitting {fit}")
+        start = time.perf_counter()
+        tree, kept = fit_joint(experiment, arguments, couplings, folder, name, sampler, notice)
+        stored(fit)
+        if kept:
+            resumed.append(fit)
+        else:
+            seconds[fit] = round(time.perf_counter() - start, 3)
+            _write_json(folder / "run.json", information)
+        together.append(summarise_joint(tree, joint_priors(experiment, couplings), arguments.credibility))
     scenario = experiment.card.comparison.scenario if experiment.card.comparison else None
     content = {
         "format_version": FORMAT_VERSION,
@@ -240,11 +271,12 @@ def run_fits(
         "scenario": scenario,
         "observed": experiment.observed,
         "hash": name,
-        "verdict": worst_verdict([result.diagnostics.verdict for result in results]),
+        "verdict": worst_verdict([*(r.diagnostics.verdict for r in results), *(r.verdict for r in together)]),
         "limits": limits,
+        "joint": [joint_json(experiment.card.name, result) for result in together],
     }
     _write_json(folder / "limits.json", content)
-    write_text(folder / "limits.csv", limits_csv(results, scenario), RunError)
+    write_text(folder / "limits.csv", limits_csv(results, scenario, together), RunError)
     information |= {"finished": _now(), "resumed": resumed}
     _write_json(folder / "run.json", information)
     return Run(folder, information, content, tuple(resumed))

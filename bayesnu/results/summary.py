@@ -17,6 +17,7 @@ from bayesnu.results.comparison import Comparison, PublishedLimit, compare, own_
 from bayesnu.results.diagnostics import Diagnostics, diagnose
 from bayesnu.results.fits import Deterministic
 from bayesnu.results.intervals import IntervalSet
+from bayesnu.results.joint import JointResult
 from bayesnu.results.limits import (
     default_kind,
     frequentist_interval,
@@ -74,11 +75,6 @@ def summarise(
     )
 
 
-def worst_verdict(verdicts: Sequence[str]) -> str:
-    """Return the worst of "pass", "warn" and "fail"."""
-    return max(verdicts, key=["pass", "warn", "fail"].index)
-
-
 def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
     """Return one coupling's entry of limits.json."""
     comparisons = [
@@ -115,13 +111,14 @@ def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
     }
 
 
-def limits_csv(results: Sequence[CouplingResult], scenario: str | None) -> str:
-    """Return the limits as CSV: one row per coupling, method and piece of the set."""
+def limits_csv(results: Sequence[CouplingResult], scenario: str | None, joint: Sequence[JointResult] = ()) -> str:
+    """Return the limits as CSV: one row per coupling, method and piece of the set; ``free`` names what was fitted."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
         [
             "coupling",
+            "free",
             "unit",
             "method",
             "variance",
@@ -142,6 +139,12 @@ def limits_csv(results: Sequence[CouplingResult], scenario: str | None) -> str:
     def text(value: float) -> str:
         return f"{value:.6g}" if math.isfinite(value) else ""
 
+    def write(free: Sequence[str], interval: IntervalSet, variance: str, published: Sequence[float]) -> None:
+        for piece, (bounds, errors) in enumerate(zip(interval.intervals, interval.mc_error, strict=True)):
+            names = [interval.coupling, " ".join(free), interval.unit, interval.method, variance, interval.kind]
+            numbers = [text(v) for v in (*bounds, *errors, *published)]
+            writer.writerow([*names, f"{interval.probability:g}", piece, *numbers])
+
     for result in results:
         own = own_row(result.comparisons, scenario)
         published = (*own.published.printed, *own.published.true_units) if own else (math.nan,) * 4
@@ -153,17 +156,8 @@ def limits_csv(results: Sequence[CouplingResult], scenario: str | None) -> str:
             (result.poisson, ""),
         ]
         for interval, variance in rows:
-            for piece, (bounds, errors) in enumerate(zip(interval.intervals, interval.mc_error, strict=True)):
-                writer.writerow(
-                    [
-                        result.coupling,
-                        interval.unit,
-                        interval.method,
-                        variance,
-                        interval.kind,
-                        f"{interval.probability:g}",
-                        piece,
-                        *(text(v) for v in (*bounds, *errors, *published)),
-                    ]
-                )
+            write([result.coupling], interval, variance, published)
+    for fit in joint:
+        for interval in fit.intervals:
+            write(fit.couplings, interval, "", (math.nan,) * 4)
     return buffer.getvalue()

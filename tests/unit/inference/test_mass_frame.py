@@ -11,12 +11,13 @@ from pytensor.compile.mode import Mode
 from bayesnu.errors import CardError, UsageError
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference.frame import MassFrame, mass_frame, pull_frame, share
-from bayesnu.inference.laplace import laplace_posterior_2d
+from bayesnu.inference.laplace import Cells, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
 from bayesnu.inference.model import build_pymc_model
 from bayesnu.inference.priors import Prior, SampledVariable, sampled_variable
 from bayesnu.inference.sampling import Sampler
-from bayesnu.results.fits import RunArguments, fit_jointly, joint_problem
+from bayesnu.results.fits import RunArguments
+from bayesnu.results.joint import fit_jointly, joint_problem
 from bayesnu.results.posterior import expected_draws, poisson_log_likelihood
 
 NAMES = ("d_nue", "m_N")
@@ -144,11 +145,9 @@ def test_nuts_equals_the_grid(kind: str) -> None:
     spaced = np.geomspace if kind == "logarithmic" else np.linspace
     low = 1e-12 if kind == "logarithmic" else 1e-14
     d, m = spaced(low, 1e-9, 801), spaced(max(priors[1].low, 1e-3), 7.5, 301)
-    grid = laplace_posterior_2d(problem, (priors[0], priors[1]), d, m)
-    weight = np.ones(grid.density.shape)
-    if kind == "logarithmic":
-        weight = d[:, None] * m[None, :]
-    mass = grid.density * weight
+    mass = laplace_posterior_2d(
+        problem, (priors[0], priors[1]), Cells(d, np.gradient(d)), Cells(m, np.gradient(m))
+    ).weight
     for name, x, axis in (("d_nue", d, 1), ("m_N", m, 0)):
         draws = tree["posterior"][name].values
         cumulative = np.cumsum(mass.sum(axis=axis))

@@ -13,13 +13,14 @@ import pytest
 from arviz_stats.base import array_stats
 
 from bayesnu.experiment.setup import Experiment, load_experiment
-from bayesnu.inference.laplace import laplace_posterior, laplace_posterior_2d
+from bayesnu.inference.laplace import Cells, laplace_posterior, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.sampling import SAMPLE_STATS, Draws, Sampler
 from bayesnu.physics.couplings import ELECTROMAGNETIC
 from bayesnu.results.diagnostics import Diagnostics, diagnose
-from bayesnu.results.fits import RunArguments, fit_jointly
+from bayesnu.results.fits import RunArguments
+from bayesnu.results.joint import fit_jointly
 from bayesnu.results.limits import (
     DEFAULT_CHAINS,
     DEFAULT_DRAWS,
@@ -163,10 +164,12 @@ def test_joint_fit_of_two_couplings() -> None:
 
     priors = [one_coupling(on_axis, name)[1] for name in names]
     x, y = (np.linspace(-edge, edge, 161) for edge in (1e-7, 1.2e-30))
-    grid = laplace_posterior_2d(make_problem(on_axis, names), (priors[0], priors[1]), x, y)
+    grid = laplace_posterior_2d(
+        make_problem(on_axis, names), (priors[0], priors[1]), Cells(x, np.gradient(x)), Cells(y, np.gradient(y))
+    )
     assert max(grid.density[[0, -1]].max(), grid.density[:, [0, -1]].max()) < 1e-6 * grid.density.max()
     for axis, name in enumerate(names):
-        values, weight = grid.x if axis == 0 else grid.y, grid.density.sum(axis=1 - axis)
+        values, weight = (x, y)[axis], grid.weight.sum(axis=1 - axis)
         mean = float(values @ weight)
         deviation = math.sqrt((values - mean) ** 2 @ weight)
         draws = tree["posterior"][name].values

@@ -113,14 +113,14 @@ def test_arviz_figures_of_a_fit(finished_run: Run) -> None:
         from bayesnu.plotting import diagnostics
 
         tree = load_posterior(finished_run.folder / "posteriors" / "q_numu.nc")
-        shown = diagnostics.readable(tree, "q_numu", 250)
+        shown = diagnostics.readable(tree, ["q_numu"], 250)
         names = list(shown["posterior"].data_vars)
         assert re.fullmatch(r"q_numu\s+\[1e-\d+ e\]", names[0])
         assert names[1:] == ["flux_norm", "wrong_sign", "electron_flavour", "ccqe", "pi0"]
         assert shown["posterior"].sizes["draw"] == 250
         assert 0.1 < float(np.abs(shown["posterior"][names[0]]).max()) < 100
         figures = {
-            "trace": diagnostics.plot_trace(shown, "q_numu"),
+            "trace": diagnostics.plot_trace(shown, 1, "q_numu"),
             "ranks": diagnostics.plot_ranks(shown, "q_numu"),
             "energy": diagnostics.plot_energy(tree, "q_numu"),
             "pairs": diagnostics.plot_pairs(shown, "q_numu"),
@@ -139,7 +139,7 @@ def test_pull_of_width_zero_is_left_out(finished_run: Run) -> None:
 
     tree = load_posterior(finished_run.folder / "posteriors" / "q_numu.nc")
     tree["posterior"]["pulls"].loc[{"pull": "pi0"}] = 0.0
-    assert "pi0" not in readable(tree, "q_numu", 250)["posterior"]
+    assert "pi0" not in readable(tree, ["q_numu"], 250)["posterior"]
 
 
 def test_fluxes(prism: Experiment) -> None:

@@ -18,7 +18,7 @@ from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
 from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, exponents, image, write_report
-from bayesnu.report.figures import PER_COUPLING, coupling_figures, density_panels, forest_panels, predictive_panels
+from bayesnu.report.figures import PER_FIT, density_panels, fit_figures, forest_panels, predictive_panels
 from bayesnu.report.tables import (
     data_table,
     interval_table,
@@ -49,13 +49,13 @@ def reported(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run
     def draw_once(run_folder: Path, coupling: str, observed: bool) -> None:
         """The figures of one coupling, under the names of the others too: drawing takes seconds."""
         if not (run_folder / "figures" / "mu_numu-trace.png").exists():
-            coupling_figures(run_folder, "mu_numu", observed)
+            fit_figures(run_folder, "mu_numu", observed)
         for path in list((run_folder / "figures").glob("mu_numu-*")):
             if coupling != "mu_numu":
                 shutil.copy(path, path.with_name(path.name.replace("mu_numu", coupling)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "coupling_figures", draw_once)
+        patch.setattr(build, "fit_figures", draw_once)
         assert write_report(run) == folder / "report.html"
     return run
 
@@ -66,7 +66,7 @@ def page(reported: Run) -> str:
 
 
 def test_every_figure_is_written_as_png_and_pdf(reported: Run) -> None:
-    names = {"limits", "posteriors"} | {f"{name}-{kind}" for name in COUPLINGS for kind in PER_COUPLING}
+    names = {"limits", "posteriors"} | {f"{name}-{kind}" for name in COUPLINGS for kind in PER_FIT}
     files = list((reported.folder / "figures").iterdir())
     assert {file.name for file in files} == {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
     assert all(f.read_bytes().startswith(b"\x89PNG" if f.suffix == ".png" else b"%PDF") for f in files)
@@ -76,7 +76,7 @@ def test_every_figure_is_written_as_png_and_pdf(reported: Run) -> None:
 def test_page_is_self_contained(page: str) -> None:
     assert re.findall(r"<(?:script|link|iframe)\b", page) == []
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert len(sources) == 2 + len(COUPLINGS) * len(PER_COUPLING)
+    assert len(sources) == 2 + len(COUPLINGS) * len(PER_FIT)
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert all(base64.b64decode(s.partition(",")[2]).startswith(b"\x89PNG") for s in sources)
     assert "url(" not in page
@@ -98,7 +98,7 @@ def test_page_shows_every_result(page: str, reported: Run) -> None:
         assert f"{diagnostics['ess_bulk']:.0f}, {diagnostics['ess_tail']:.0f}" in text
     header, rows = limits_rows(reported.limits)
     assert all(cell in text for cell in (*header, *(c for row in rows for c in row)))
-    assert all(caption in text for caption in CAPTIONS.values())
+    assert all(CAPTIONS[kind] in text for kind in PER_FIT)
 
 
 def test_page_shows_the_provenance(page: str, reported: Run) -> None:
@@ -122,7 +122,7 @@ def test_figures_are_drawn_once_behind_the_fits(tmp_path: Path, monkeypatch: pyt
         if coupling == "q_nue":
             raise RunError(f"{folder.name}: no fit of {coupling}")
 
-    monkeypatch.setattr(build, "coupling_figures", draw)
+    monkeypatch.setattr(build, "fit_figures", draw)
     with ThreadPoolExecutor(1) as pool:
         figures = Drawing(pool)
         figures.prepare()

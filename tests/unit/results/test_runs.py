@@ -14,7 +14,7 @@ import pytest
 from bayesnu.errors import RunError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.results import runs
-from bayesnu.results.fits import coupling_seed
+from bayesnu.results.fits import seed_of
 from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.runs import Run, load_run, make_arguments, read_record, run_hash
@@ -235,15 +235,15 @@ def test_folder_that_cannot_be_written(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("run.json", '{"format_version": 3, "ha', r"run\.json: not JSON, or truncated"),
+        ("run.json", '{"format_version": 4, "ha', r"run\.json: not JSON, or truncated"),
         ("run.json", "", r"run\.json: not JSON, or truncated"),
         ("run.json", "[]", r"run\.json: not a record of a run"),
         ("run.json", '{"format_version": 99, "hash": "x", "finished": "now"}', r"run\.json: format version 99"),
         ("run.json", '{"hash": "x", "finished": "now"}', r"run\.json: format version None"),
-        ("run.json", '{"format_version": 3, "finished": "now"}', r"the key 'hash' is missing"),
-        ("limits.json", '{"format_version": 3, "lim', r"limits\.json: not JSON, or truncated"),
+        ("run.json", '{"format_version": 4, "finished": "now"}', r"the key 'hash' is missing"),
+        ("limits.json", '{"format_version": 4, "lim', r"limits\.json: not JSON, or truncated"),
         ("limits.json", '{"format_version": 99, "limits": []}', r"limits\.json: format version 99"),
-        ("limits.json", '{"format_version": 3}', r"limits\.json: the key 'model' is missing or empty"),
+        ("limits.json", '{"format_version": 4}', r"limits\.json: the key 'model' is missing or empty"),
         ("limits.json", "ANOTHER HASH", r"limits\.json: belongs to another run \(0123\)"),
         ("limits.json", "NO LIMITS", r"limits\.json: the key 'limits' is missing or empty"),
         ("limits.json", None, r"limits\.json: cannot be read"),
@@ -283,9 +283,9 @@ def test_fewer_couplings_give_the_same_numbers(finished_run: Run, fit: Start, tm
 
 def test_each_coupling_has_a_seed_of_its_own() -> None:
     names = ("mu_nue", "mu_numu", "q_nue", "q_numu", "r2_nue", "r2_numu")
-    seeds = {coupling_seed(seed, name) for seed in (0, 1) for name in names}
+    seeds = {seed_of(seed, name) for seed in (0, 1) for name in names}
     assert len(seeds) == 12
-    assert coupling_seed(5, "q_numu") == coupling_seed(5, "q_numu")
+    assert seed_of(5, "q_numu") == seed_of(5, "q_numu")
 
 
 def test_hash_depends_on_card_and_arguments(on_axis: Experiment) -> None:
@@ -315,3 +315,34 @@ def test_card_without_comparison(fit: Start, edited_card: Callable[..., Path], t
     assert run.limits["limits"][0]["comparisons"] == []
     assert math.isfinite(run.limits["limits"][0]["chi2"]["intervals"][0][1])
     assert runs.load_run(run.folder).limits == run.limits
+
+
+MASS_PRIORS = (
+    "couplings.d_nue.prior={kind='log-uniform',low=1e-12,high=1e-9}",
+    "sterile.m_N_prior={kind='log-uniform',low=0.1,high=7.5}",
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "overrides", "message"),
+    [
+        (("d_nue",), (), "joint = d_nue: needs two different couplings"),
+        (("d_nue", "d_nue"), (), "joint = d_nue,d_nue: needs two different"),
+        (("mu_nue", "m_N"), (), "joint = mu_nue,m_N: m_N needs a transition moment"),
+        (("d_nu", "m_N"), (), "unknown coupling 'd_nu'.*did you mean 'd_nue'"),
+        (("d_nue", "m_N"), MASS_PRIORS[:1], r"sterile\.m_N_prior: missing"),
+        (("d_nue", "m_N"), MASS_PRIORS[1:], r"couplings\.d_nue\.prior: a joint fit needs"),
+        (("d_nue", "q_nue"), MASS_PRIORS, r"couplings\.q_nue\.prior: a joint fit needs"),
+    ],
+)
+def test_what_cannot_be_fitted_together(names: tuple[str, ...], overrides: tuple[str, ...], message: str) -> None:
+    experiment = load_experiment("nucleus-10g", overrides)
+    with pytest.raises(UsageError, match=message):
+        make_arguments(experiment, (), None, None, None, [names])
+
+
+def test_a_joint_run_fits_its_couplings_alone_too() -> None:
+    experiment = load_experiment("nucleus-10g", MASS_PRIORS)
+    arguments = make_arguments(experiment, (), None, None, None, [("d_nue", "m_N")])
+    assert (arguments.couplings, arguments.joint) == (("d_nue",), (("d_nue", "m_N"),))
+    assert make_arguments(experiment, ("mu_nue",), None, None, None, [("d_nue", "m_N")]).couplings == ("mu_nue",)

@@ -1,0 +1,66 @@
+"""What the command line prints: notices and progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+
+
+def notice(text: str) -> None:
+    """Print a one-line notice on stderr."""
+    print(f"bayesnu: {text}", file=sys.stderr)
+
+
+def print_tables(*tables: Any) -> None:
+    """Print rich tables on stdout, wide enough when it is not a terminal."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for table in tables:
+        console.print(table)
+
+
+def show(format_: Format, content: dict[str, Any], tables: Callable[[], Sequence[Any]]) -> None:
+    """Print a result as JSON or as tables."""
+    if format_ is Format.json:
+        print(json.dumps(content, allow_nan=False))
+    else:
+        print_tables(*tables())
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
+    """Show a progress bar on stderr; the yielded function names the next step."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("starting", total=total)
+        steps = -1
+
+        def step(text: str) -> None:
+            nonlocal steps
+            steps += 1
+            progress.update(task, description=text, completed=max(0, steps))
+            if not console.is_terminal:
+                notice(text)
+
+        yield step
