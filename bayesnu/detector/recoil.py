@@ -30,7 +30,13 @@ class Phonons:
     resolution_ev: float
 
     def probabilities(self, recoil_ev: Array) -> Array:
-        """Return [erf((x_{i+1} - T)/√2σ) - erf((x_i - T)/√2σ)]/2, shape (bins, recoils)."""
+        """Return [erf((x_{i+1} - T)/√2σ) - erf((x_i - T)/√2σ)]/2, shape (bins, recoils).
+
+        Parameters
+        ----------
+        recoil_ev : ndarray, shape (recoils,)
+            True recoils.
+        """
         from scipy.special import ndtr
 
         edges = np.array(self.bin_edges_ev)[:, None]
@@ -66,7 +72,13 @@ class Photoelectrons:
     acceptance: tuple[float, float, float]
 
     def probabilities(self, recoil_ev: Array) -> Array:
-        """Return Σ_{PE in i} acceptance(PE) Poisson(PE | T), shape (bins, recoils)."""
+        """Return Σ_{PE in i} acceptance(PE) Poisson(PE | T), shape (bins, recoils).
+
+        Parameters
+        ----------
+        recoil_ev : ndarray, shape (recoils,)
+            True recoils.
+        """
         from scipy.special import gammaln
 
         mean = np.asarray(recoil_ev) * 1e-3 * self.light_yield_pe_per_kev * self.quenching
@@ -83,7 +95,15 @@ class Photoelectrons:
 
 
 def acceptance(photoelectrons: Array, parameters: Sequence[float]) -> Array:
-    """Return the acceptance at integer numbers of photoelectrons."""
+    """Return the acceptance at integer numbers of photoelectrons; see `Photoelectrons`.
+
+    Parameters
+    ----------
+    photoelectrons : ndarray
+        Any shape, which the result has too.
+    parameters : (float, float, float)
+        a, k, x₀.
+    """
     a, k, middle = parameters
     from scipy.special import expit
 

@@ -1,4 +1,7 @@
-"""Neutrinos of pions and muons that decay at rest. Energies in MeV, spectra of unit area per flavour."""
+"""Neutrinos of pions and muons that decay at rest. Energies in MeV, spectra of unit area per flavour.
+
+π⁺ → μ⁺ ν_μ is a line; μ⁺ → e⁺ ν_e ν̄_μ has the spectra of V-A theory with the electron's mass neglected.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,25 @@ DELAYED_TIMING = (0.0014, 0.1192, 0.1796, 0.1435, 0.1144, 0.0911, 0.0726, 0.0578
 
 
 def michel_nue(energy_mev: ArrayLike) -> Array:
-    """Return the ν_e spectrum (12/E_m) x² (1 - x), x = E/E_m, per MeV; 0 outside [0, E_m]."""
+    """Return the ν_e spectrum (12/E_m) x² (1 - x), x = E/E_m, per MeV; 0 outside [0, E_m].
+
+    Parameters
+    ----------
+    energy_mev : array_like
+        Any shape, which the result has too.
+    """
     x = np.asarray(energy_mev, dtype=float) / END_POINT_MEV
     return np.where((x >= 0) & (x <= 1), 12 / END_POINT_MEV * x**2 * (1 - x), 0.0)
 
 
 def michel_numubar(energy_mev: ArrayLike) -> Array:
-    """Return the ν̄_μ spectrum (2/E_m) x² (3 - 2x), x = E/E_m, per MeV; 0 outside [0, E_m]."""
+    """Return the ν̄_μ spectrum (2/E_m) x² (3 - 2x), x = E/E_m, per MeV; 0 outside [0, E_m].
+
+    Parameters
+    ----------
+    energy_mev : array_like
+        Any shape, which the result has too.
+    """
     x = np.asarray(energy_mev, dtype=float) / END_POINT_MEV
     return np.where((x >= 0) & (x <= 1), 2 / END_POINT_MEV * x**2 * (3 - 2 * x), 0.0)
 

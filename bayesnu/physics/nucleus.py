@@ -1,7 +1,8 @@
 """Coherent elastic neutrino-nucleus scattering, in the Standard Model and with electromagnetic couplings of neutrinos.
 
 As in `bayesnu.physics.electron`, cross sections are Σ_n c_n(T) E⁻ⁿ and polynomial in the couplings.
-Energies in GeV.
+Energies in GeV. The Standard Model's cross section is that of Freedman, Phys. Rev. D 9 (1974) 1389, with the term in
+T/E kept; the electromagnetic terms are those of arXiv:2111.14884 for electrons, with the nucleus in their place.
 """
 
 from __future__ import annotations
@@ -72,7 +73,12 @@ COMPOUNDS = MappingProxyType(
 
 
 def nuclei_per_kg(compound: str) -> dict[str, float]:
-    """Return the number of nuclei of each element in a kilogram of a compound.
+    """Return the number of nuclei of each element in a kilogram of a compound: 1000 N_A n/M_mol.
+
+    Parameters
+    ----------
+    compound : str
+        A name of `COMPOUNDS`.
 
     Raises
     ------
@@ -87,13 +93,30 @@ def nuclei_per_kg(compound: str) -> dict[str, float]:
 
 
 def recoil_max(energy_gev: ArrayLike, target_gev: float) -> Array:
-    """Return the largest recoil 2E²/(M + 2E) of a nucleus."""
+    """Return the largest recoil 2E²/(M + 2E) of a nucleus, GeV.
+
+    Parameters
+    ----------
+    energy_gev : array_like
+        Of the neutrino; any shape, which the result has too.
+    target_gev : float
+        M.
+    """
     E = np.asarray(energy_gev, dtype=float)
     return np.asarray(2 * E**2 / (target_gev + 2 * E))
 
 
 def helm_form_factor(recoil_gev: ArrayLike, element: Element) -> Array:
-    """Return F(q) = 3 j₁(qR)/(qR) exp(-q²s²/2) with q = √(2MT), R² = c² + 7π²a²/3 - 5s², c = 1.23 A^(1/3) - 0.60 fm."""
+    """Return F(q) = 3 j₁(qR)/(qR) exp(-q²s²/2) with q = √(2MT), R² = c² + 7π²a²/3 - 5s², c = 1.23 A^(1/3) - 0.60 fm.
+
+    Lewin and Smith, Astropart. Phys. 6 (1996) 87; the same for weak and electric charge.
+
+    Parameters
+    ----------
+    recoil_gev : array_like
+        T; any shape, which the result has too.
+    element : Element
+    """
     T = np.asarray(recoil_gev, dtype=float)
     q = np.sqrt(2 * element.mass_gev * T) / constants.HBARC_GEV_FM
     c = 1.23 * element.atomic_weight ** (1 / 3) - 0.60
@@ -107,19 +130,38 @@ def helm_form_factor(recoil_gev: ArrayLike, element: Element) -> Array:
 
 
 def weak_charge(element: Element, sin2_theta_w: float = SIN2_THETA_W_LOW) -> float:
-    """Return Q_W = N - (1 - 4 sin²θ_W) Z."""
+    """Return Q_W = N - (1 - 4 sin²θ_W) Z, at tree level.
+
+    Parameters
+    ----------
+    element : Element
+        N is the average number of neutrons.
+    sin2_theta_w : float
+    """
     return element.neutrons - (1 - 4 * sin2_theta_w) * element.protons
 
 
 def millicharge_shift(recoil_gev: ArrayLike, element: Element) -> Array:
-    """Return δg per unit q, +√2 π α/(G_F M T); q in +e. The weak charge becomes Q_W - 2Z δg."""
+    """Return δg per unit q, +√2 π α/(G_F M T); q in +e. The weak charge becomes Q_W - 2Z δg.
+
+    Photon exchange beside that of the Z: as (4.8) of arXiv:2111.14884 for electrons, with the other sign of the charge.
+
+    Parameters
+    ----------
+    recoil_gev : array_like
+        T > 0; any shape, which the result has too.
+    element : Element
+    """
     T = np.asarray(recoil_gev, dtype=float)
     scale = constants.FERMI_CONSTANT_GEV2 * element.mass_gev
     return np.asarray(math.sqrt(2) * math.pi * constants.FINE_STRUCTURE / (scale * T))
 
 
 def charge_radius_shift(sin2_theta_w: float = SIN2_THETA_W_LOW) -> float:
-    """Return δg per cm² of ⟨r²⟩, -(2/3) m_W² sin²θ_W/(ħc)²: protons carry the opposite charge of electrons."""
+    """Return δg per cm² of ⟨r²⟩, -(2/3) m_W² sin²θ_W/(ħc)²: protons carry the opposite charge of electrons.
+
+    As (4.16) of arXiv:2111.14884 for electrons.
+    """
     return -2 / 3 * constants.W_MASS_GEV**2 * sin2_theta_w / constants.HBARC2_CM2_GEV2
 
 
@@ -130,6 +172,13 @@ def cross_section_terms(
 
     G_F² M/(4π) (Q_W - 2Z δg)² [1 - T/E - MT/(2E²)] F² and π α² Z² μ²/m_e² (1/T - 1/E) F²; the
     same for ν and ν̄. Labels as in `bayesnu.physics.electron.TERMS`.
+
+    Parameters
+    ----------
+    recoil_gev : array_like
+        T > 0; any shape.
+    element : Element
+    sin2_theta_w : float
 
     Returns
     -------
