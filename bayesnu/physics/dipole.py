@@ -3,8 +3,8 @@
 The Lagrangian is d ν̄ σ_ab P_R N F^ab + h.c., eq. (1) of the proceedings of Bolton et al. (TAUP 2021, EPS-HEP 2021);
 the conventional moment, (μ/2) ν̄ σ N F, is μ = 2 d. All energies and masses in GeV, moments in μ_B.
 
-The proceedings number eq. (1) alone; what follows from it here was derived for this package. Tests compare it with Dirac
-traces (cross section, polarisation), four-momenta (kinematics) and boosted decays (photons).
+The proceedings number eq. (1) alone; what follows from it here was derived for this package. Tests compare it with
+Dirac traces (cross section, polarisation), four-momenta (kinematics) and boosted decays (photons).
 """
 
 from __future__ import annotations
