@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -278,6 +278,10 @@ def discriminate(
     counts: Annotated[str, typer.Option(help="fixed, or poisson about --events.")] = "fixed",
     experiments: Annotated[int | None, typer.Option(help="Simulated experiments; 10000 by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the simulation.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A moment of the decay beside d_NNp of the card; repeatable."),
+    ] = None,
     format_: FormatOption = Format.table,
     override: Override = None,
 ) -> None:
@@ -286,8 +290,11 @@ def discriminate(
     from bayesnu.results.discrimination import discriminate as compute
     from bayesnu.results.discrimination import discrimination_json
 
-    given = {name: value for name, value in (("experiments", experiments), ("seed", seed)) if value is not None}
-    result = compute(load(model, override), m_N, events, truth, counts, **given)
+    given: dict[str, Any] = {
+        name: value for name, value in (("experiments", experiments), ("seed", seed)) if value is not None
+    }
+    moments = name_values("--set", set_)
+    result = compute(load(model, override), m_N, events, truth, counts, **given, moments=moments)
     show(format_, discrimination_json(result), lambda: [discrimination_table(result)])
 
 

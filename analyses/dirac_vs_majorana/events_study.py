@@ -113,15 +113,14 @@ def bayes_factors(
     return values
 
 
-def write_chirality(
-    experiment: RecoilExperiment, masses: Sequence[float], tables: Tables
-) -> dict[float, list[tuple[float, float]]]:
+def write_chirality(masses: Sequence[float], tables: Tables) -> dict[float, list[tuple[float, float]]]:
     """Write and return the events needed (median, Majorana) against the chirality of the moment to N′."""
     curves: dict[float, list[tuple[float, float]]] = {}
     rows: list[list[object]] = []
     for mass in masses:
         for chirality in CHIRALITIES:
-            item = experiment_photons(experiment, mass, chirality=chirality, **QUICK)
+            own = load_recoils(MODEL, ["decay.d_NNp=1e-6", f"decay.chirality={chirality}"])
+            item = experiment_photons(own, mass, **QUICK)
             try:
                 numbers = [needed(item, "majorana", p).events for p in PROBABILITIES.values()]
                 curves.setdefault(mass, []).append((chirality, float(numbers[0])))

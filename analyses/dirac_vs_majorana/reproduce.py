@@ -68,7 +68,7 @@ def main() -> None:
     save(figure_events(needs), "fig5_events_needed")
     save(figure_bayes_factors(bayes_factors(templates, SHOWN, tables)), "fig6_bayes_factors")
     step("chirality of the moment to N′")
-    save(figure_chirality(write_chirality(experiment, SHOWN, tables)), "fig8_chirality")
+    save(figure_chirality(write_chirality(SHOWN, tables)), "fig8_chirality")
     step("assumptions")
     write_assumptions(SHOWN, tables)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -25,6 +26,8 @@ Coordinates = dict[str, tuple[Any, ...]]
 Variance = Literal["sm", "sm+background", "measured"]
 MASS_STEPS = 120
 """Steps between the masses at which counts are folded where m_N is free."""
+LEAST_STEPS = 30
+"""Steps between two thresholds."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,23 @@ class Experiment(ABC):
         """Return whether the expected counts depend on a coupling at all."""
         return self.model.depends_on(coupling)
 
+    @property
+    def mass_reaches(self) -> tuple[float, ...]:
+        """Masses of N in MeV beyond which one of the source's spectra produces none, increasing."""
+        return ()
+
     def with_free_mass(self, highest_mev: float, steps: int = MASS_STEPS) -> Self:
         """Return the experiment with ``m_N`` among the couplings of its model, from 0 to a highest mass.
 
-        Counts are folded at equal steps of the mass and interpolated by `MassSpline`.
+        Counts are folded at about ``steps`` masses and interpolated by `MassSpline`.
         """
-        masses = MassSpline(highest_mev / steps, highest_mev)
-        # The counts are even in m_N.
-        models = {mass: self.at(mass).model for mass in np.unique(np.abs(masses.nodes)).tolist()}
-        model = free_mass([models[abs(mass)] for mass in masses.nodes.tolist()], masses)
+        reaches = self.mass_reaches
+        highest = min(highest_mev, reaches[-1]) if reaches else highest_mev
+        breaks = (0.0, *(mass for mass in reaches if mass < highest), highest)
+        cells = [max(LEAST_STEPS, round(steps * (b - a) / highest)) for a, b in pairwise(breaks)]
+        masses = MassSpline(breaks, tuple(cells))
+        models = {mass: self.at(mass).model for mass in np.unique(masses.nodes).tolist()}
+        model = free_mass([models[mass] for mass in masses.nodes.tolist()], masses)
         return replace(self, model=model)
 
     @property

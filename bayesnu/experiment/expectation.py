@@ -2,7 +2,7 @@
 
 λ_i = Σ_component Π_p (1 + f_p)^k Σ_monomial Π_j θ_j^n · A[component, monomial, i]
 
-with k = 0 or 1 where a pull scales counts, and 0, 1, 2 for the parts of a quadratic morph.
+with k = 0 or 1 where a pull scales counts, and 0, 1, 2, … for the parts of a polynomial morph.
 The functions use operators that NumPy and PyTensor share, so that the
 frequentist and the Bayesian answer come from one likelihood.
 """
@@ -32,45 +32,62 @@ PULLS = ("flux_norm", "wrong_sign", "electron_flavour", "ccqe", "pi0")
 
 @dataclass(frozen=True)
 class MassSpline:
-    """Interpolation of templates in the mass of N: a cubic spline through them at equal steps from 0.
+    """Interpolation of templates in the mass of N: cubic splines between masses where the counts have a threshold.
 
-    Counts depend on m_N² alone, so that they continue to negative masses as an even function.
+    Between two such masses a and b the variable is t = arccos(1 - 2 (m - a)/(b - a))/π: its equal steps are small in m
+    near both ends, and what goes as √(b - m) there is smooth in it. Counts depend on m_N² alone: at m < 0 they are
+    those of |m|; beyond the last mass there are none.
 
     Attributes
     ----------
-    step : float
-        MeV.
-    highest : float
-        MeV; up to it the spline holds.
+    breaks : tuple of float
+        MeV, from 0; the last one is the highest mass.
+    cells : tuple of int
+        Steps of t between each break and the next; at least 4.
     """
 
-    step: float
-    highest: float
+    breaks: tuple[float, ...]
+    cells: tuple[int, ...]
 
     @cached_property
     def nodes(self) -> Array:
-        """Masses in MeV at which templates are needed; some beyond the range keep the spline's ends out of it."""
-        beyond = 8
-        count = math.ceil(self.highest / self.step - 1e-9)
-        return np.asarray(self.step * np.arange(-beyond, count + beyond + 1), dtype=float)
+        """Masses in MeV at which templates are needed; breaks inside come twice, once for either side."""
+        pieces = zip(self.breaks, self.breaks[1:], self.cells, strict=False)
+        return np.concatenate([a + (b - a) * np.sin(np.pi * np.arange(n + 1) / n / 2) ** 2 for a, b, n in pieces])
+
+    @property
+    def size(self) -> int:
+        """Number of B-splines."""
+        return sum(n + 3 for n in self.cells)
 
     def coefficients(self, values: Array) -> Array:
-        """Return the B-spline coefficients of a natural spline: values at `nodes` along the first axis."""
-        from scipy.linalg import solve_banded
+        """Return the B-spline coefficients, (size, …), of not-a-knot splines; values at `nodes` first."""
+        result, start = [], 0
+        for n in self.cells:
+            matrix = np.zeros((n + 3, n + 3))
+            for k, weight in enumerate((1 / 6, 4 / 6, 1 / 6)):
+                matrix[np.arange(n + 1), np.arange(n + 1) + k] = weight
+            # No jump of the third derivative at the first and the last inner node.
+            matrix[n + 1, :5] = matrix[n + 2, -5:] = (1, -4, 6, -4, 1)
+            own = values[start : start + n + 1].reshape(n + 1, -1)
+            result.append(np.linalg.solve(matrix, np.concatenate([own, np.zeros((2, own.shape[1]))])))
+            start += n + 1
+        return np.concatenate(result).reshape(self.size, *values.shape[1:])
 
-        size = self.nodes.size
-        band = np.array([[1.0], [4.0], [1.0]]) / 6 * np.ones(size)
-        # With no curvature at the ends, the coefficient there is the value.
-        band[1, [0, -1]], band[0, 1], band[2, -2] = 1.0, 0.0, 0.0
-        return np.asarray(solve_banded((1, 1), band, values.reshape(size, -1)).reshape(values.shape))
-
-    def basis(self, mass_mev: Any) -> Any:
-        """Return the B-spline of each node at a mass, even in it: (nodes, *shape of the mass)."""
-        nodes = self.nodes.reshape(-1, *[1] * mass_mev.ndim)
-        distance = abs(abs(mass_mev) - nodes) / self.step
-        # max(x, 0), with operators that NumPy and PyTensor share.
-        outer, inner = (((a - distance) + abs(a - distance)) / 2 for a in (2.0, 1.0))
-        return (outer**3 - 4 * inner**3) / 6
+    def basis(self, mass_mev: Any, library: Any = np) -> Any:
+        """Return the B-splines at a mass, (size, *shape of the mass); ``library`` is NumPy or ``pytensor.tensor``."""
+        m = abs(mass_mev)
+        parts = []
+        for a, b, n in zip(self.breaks, self.breaks[1:], self.cells, strict=False):
+            inside = (m >= a) * (m < b) if b < self.breaks[-1] else (m >= a) * (m <= b)
+            # At the very ends the slope of t in m is infinite, and that of an even function in t is 0.
+            x = library.clip(1 - 2 * (m - a) / (b - a), -1 + 1e-12, 1 - 1e-12)
+            place = np.arange(-1, n + 2).reshape(-1, *[1] * mass_mev.ndim)
+            distance = abs(library.arccos(x) * (n / math.pi) - place)
+            # max(x, 0), with operators that NumPy and PyTensor share.
+            outer, inner = (((c - distance) + abs(c - distance)) / 2 for c in (2.0, 1.0))
+            parts.append(inside * ((outer**3 - 4 * inner**3) / 6))
+        return library.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -97,8 +114,8 @@ class CountModel:
     arrays : ndarray, shape (components, monomials, obs)
         Counts per unit of the monomial.
     masses : MassSpline, optional
-        If m_N is among the couplings. A monomial then contains (index of m_N, k) for the B-spline of the k-th node;
-        all nodes follow each other, after the monomials without m_N.
+        If m_N is among the couplings. A monomial then contains (index of m_N, k) for the k-th B-spline;
+        all of them follow each other, after the monomials without m_N.
     """
 
     couplings: tuple[str, ...]
@@ -116,6 +133,14 @@ class CountModel:
         """The power of each pull's factor in each component; shape (components, pulls)."""
         indices = range(len(self.pulls))
         return np.array([[float(members.count(p)) for p in indices] for members in self.components])
+
+    @property
+    def floored(self) -> bool:
+        """Whether counts of a component are cut off at 0: where a spline in m_N may ring by a trifle about none.
+
+        Parts of a morph may be negative; where there is one, every bin has a background.
+        """
+        return self.masses is not None and bool(self.membership.max() <= 1)
 
     @cached_property
     def constraint(self) -> Array:
@@ -141,14 +166,15 @@ class CountModel:
         if self.masses is None:
             return values
         # One monomial of the moments for all nodes.
-        massive = self.monomials[len(plain) :: self.masses.nodes.size]
-        basis = self.masses.basis(couplings[mass])
+        massive = self.monomials[len(plain) :: self.masses.size]
+        basis = self.masses.basis(couplings[mass], library)
         return library.concatenate([values, *(value(monomial) * basis for monomial in massive)])
 
     def signal_strengths(self, couplings: Array) -> Array:
         """Return the counts of each component before pulls: (couplings, points) → (points, components, obs)."""
         values = self.monomial_values(couplings)
-        return np.asarray(np.einsum("mg,cmo->gco", values, self.arrays))
+        counts = np.asarray(np.einsum("mg,cmo->gco", values, self.arrays))
+        return np.maximum(counts, 0.0) if self.floored else counts
 
     def expected(self, couplings: Mapping[str, float] | None = None, pulls: Mapping[str, float] | None = None) -> Array:
         """Return the expected counts, shape (obs,), at given couplings (others 0) and pulls (others 0).
@@ -165,14 +191,18 @@ class CountModel:
         theta = np.array([(couplings or {}).get(name, 0.0) for name in self.couplings])
         given = pulls or {}
         f = np.array([given.get(name, 0.0) for name in self.pulls])
-        return np.asarray(expected_counts(self.arrays, self.monomial_values(theta), self.pull_factors(f)))
+        values = self.monomial_values(theta)
+        return np.asarray(expected_counts(self.arrays, values, self.pull_factors(f), self.floored))
 
-    def change(self, j: int, power: int) -> Array:
-        """Return what a power of one coupling alone adds to the counts, per unit of it, shape (obs,); at m_N = 0."""
+    def change(self, j: int, power: int, m_N: float = 0.0) -> Array:
+        """Return what a power of one coupling alone adds to the counts, per unit of it, shape (obs,).
+
+        ``m_N`` in MeV, where it is free.
+        """
         if self.masses is None:
             weights: dict[Monomial, float] = {((j, power),): 1.0}
         else:
-            mass, basis = self.couplings.index("m_N"), self.masses.basis(np.zeros(()))
+            mass, basis = self.couplings.index("m_N"), self.masses.basis(np.array(m_N))
             weights = {((j, power),): 1.0}
             for k, value in enumerate(basis):
                 weights[tuple(sorted([(j, power), (mass, k)]))] = float(value)
@@ -225,7 +255,7 @@ class CountModel:
 def free_mass(models: Sequence[CountModel], masses: MassSpline) -> CountModel:
     """Return the model with m_N free from the models at the spline's nodes.
 
-    Monomials with a transition moment get a B-spline for each node; the others are those of the first model.
+    Monomials with a transition moment get one for each B-spline; the others are those of the first model.
     """
     first = models[0]
     mass = len(first.couplings)
@@ -237,21 +267,26 @@ def free_mass(models: Sequence[CountModel], masses: MassSpline) -> CountModel:
     massive = [m for m, monomial in enumerate(first.monomials) if depends(monomial)]
     splines = [masses.coefficients(np.array([model.arrays[:, m] for model in models])) for m in massive]
     monomials = [first.monomials[m] for m in plain]
-    monomials += [(*first.monomials[m], (mass, k)) for m in massive for k in range(masses.nodes.size)]
+    monomials += [(*first.monomials[m], (mass, k)) for m in massive for k in range(masses.size)]
     arrays = np.concatenate([first.arrays[:, plain], *(spline.swapaxes(0, 1) for spline in splines)], axis=1)
     couplings = (*first.couplings, "m_N")
     return replace(first, couplings=couplings, monomials=tuple(monomials), arrays=arrays, masses=masses)
 
 
-def expected_counts(arrays: Any, monomials: Any, factors: Any) -> Any:
-    """Return Σ_c Σ_m factor_c monomial_m A[c, m, i], written as broadcast, multiply and sum.
+def expected_counts(arrays: Any, monomials: Any, factors: Any, floored: bool = False) -> Any:
+    """Return Σ_c factor_c Σ_m monomial_m A[c, m, i], written as broadcast, multiply and sum.
 
     Parameters
     ----------
     arrays : shape (components, monomials, obs)
     monomials : shape (monomials,)
     factors : shape (components,)
+    floored : bool
+        Whether the sum over m is cut off at 0; see `CountModel.floored`.
     """
+    if floored:
+        counts = (monomials[None, :, None] * arrays).sum(1)
+        return (factors[:, None] * (counts + abs(counts)) / 2).sum(0)
     weights = factors[:, None] * monomials[None, :]
     return (weights[:, :, None] * arrays).sum((0, 1))
 

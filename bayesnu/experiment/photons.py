@@ -7,8 +7,10 @@ recoil thresholds in eV; `bayesnu.physics.dipole` works in GeV.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,10 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 from bayesnu.errors import UsageError, unknown_name
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.recoil import RecoilExperiment
-from bayesnu.experiment.recoil_card import PhononDetector
+from bayesnu.experiment.recoil_card import PhononDetector, RecoilCard
 from bayesnu.flux.reactor import ENERGY_MAX_MEV, Core, reactor_flux
+from bayesnu.physics.constants import HBARC_GEV_M
 from bayesnu.physics.dipole import (
     Emission,
+    check_photon,
+    decay_width,
     emission,
     energy_min,
     photon_distribution,
@@ -46,6 +51,27 @@ TRUE_BINS = 240
 NODES_PER_TRUE_BIN = 2
 """With these numbers bins of more than 1% are precise to 1e-3 for m_N ≥ 0.5 MeV; to 1% at 0.1 MeV, where
 the photon follows N and a node in T is a step in the angle."""
+
+
+class DecayMode(NamedTuple):
+    """One daughter of N → daughter + γ.
+
+    Attributes
+    ----------
+    weight : float
+        Its share of the decays; only ratios matter.
+    energy_fraction : float
+        1 - m'²/m_N² for a daughter of mass m'.
+    chirality : float
+        (|c_R|² - |c_L|²)/(|c_R|² + |c_L|²) of its dipole, for Dirac N; 1 for an active neutrino.
+    """
+
+    weight: float
+    energy_fraction: float = 1.0
+    chirality: float = 1.0
+
+
+TO_ACTIVE = DecayMode(1.0)
 
 
 @dataclass(frozen=True)
@@ -106,13 +132,14 @@ def weighted_emissions(
     threshold_ev: float,
     mass_mev: float,
     *,
+    path_width: float = 0.0,
     energy_nodes: int = ENERGY_NODES,
     recoil_nodes: int = RECOIL_NODES,
 ) -> tuple[Array, Emission]:
-    """Return N from upscattering on one element, weighted as the decays of a long-lived N are.
+    """Return N from upscattering on one element, weighted as its decays within a path are.
 
-    The weights integrate Φ(E) Z² F² dσ/dT m/p over E and over T above the threshold: the probability
-    of decay within a path l, 1 - exp(-l/λ), goes as 1/λ ∝ m/p for λ ≫ l.
+    The weights integrate Φ(E) Z² F² dσ/dT (1 - e⁻ˣ)/a over E and over T above the threshold, where x = a m/p = l/λ is
+    the path over the decay length and a = l Γ/ħc; for a long-lived N, m/p.
 
     Parameters
     ----------
@@ -124,6 +151,8 @@ def weighted_emissions(
     threshold_ev : float
         Least recoil, in eV.
     mass_mev : float
+    path_width : float
+        a = l Γ/ħc; 0 for N that live long.
     energy_nodes, recoil_nodes : int
         Gauss-Legendre nodes in √(E - E_start) and in ln T.
 
@@ -150,7 +179,10 @@ def weighted_emissions(
     emitted = emission(T, E, m, M)
     cross_section = primakoff_cross_section(T, E, m, M) * (element.protons * helm_form_factor(T, element)) ** 2
     area = (weight * root)[:, None] * (stop - start) * T * (high - low) / 2 * recoil_weight
-    return flux(1e3 * E) * cross_section * area * m / emitted.momentum_gev, emitted
+    decays = m / emitted.momentum_gev
+    if path_width > 0:
+        decays = -np.expm1(-path_width * decays) / path_width
+    return flux(1e3 * E) * cross_section * area * decays, emitted
 
 
 def smearing_matrix(true_edges: ArrayLike, edges: ArrayLike, resolution: float) -> Array:
@@ -183,15 +215,16 @@ def photon_templates(
     energy_edges_mev: ArrayLike | None = None,
     cosine_edges: ArrayLike | None = None,
     energy_resolution: float = ENERGY_RESOLUTION,
-    chirality: float = 1.0,
+    modes: Sequence[DecayMode] = (TO_ACTIVE,),
+    path_width: float = 0.0,
     energy_nodes: int = ENERGY_NODES,
     recoil_nodes: int = RECOIL_NODES,
     true_bins: int = TRUE_BINS,
 ) -> PhotonTemplates:
     """Return the photon's shapes for Dirac and Majorana N, in reconstructed energy and angle to the beam.
 
-    f = Σ_A N_A ∫dE Φ ∫_{T > threshold} dT Z² F² dσ/dT (m/p) d²N/dE_γ dcos θ_γ, normalised, with the photon law
-    [1 - s P·n̂]/(4π) of N's rest frame (`photon_distribution`): s = chirality for Dirac, 0 for Majorana.
+    f = Σ_A N_A ∫dE Φ ∫_{T > threshold} dT Z² F² dσ/dT (m/p) Σ_modes w d²N/dE_γ dcos θ_γ, normalised, with the photon
+    law [1 - s P·n̂]/(4π) of N's rest frame (`photon_distribution`): s = the mode's chirality for Dirac, 0 for Majorana.
     An antineutrino beam gives the same shapes, since P and s both flip.
 
     Parameters
@@ -211,8 +244,10 @@ def photon_templates(
         Both as in `default_edges` if not given.
     energy_resolution : float
         σ/E_γ of the reconstructed energy.
-    chirality : float
-        (|c_R|² - |c_L|²)/(|c_R|² + |c_L|²) of the decay's dipole; 1 for an active daughter.
+    modes : sequence of DecayMode
+        How N decays; to an active neutrino by default.
+    path_width : float
+        l Γ/ħc of a Dirac N, see `weighted_emissions`; twice that for a Majorana N. 0 for N that live long.
     energy_nodes, recoil_nodes, true_bins : int
         Nodes in E and T, and bins of the true photon energy.
 
@@ -239,8 +274,12 @@ def photon_templates(
             raise UsageError(f"{name} = {value}: must be greater than 0")
     if not (math.isfinite(threshold_ev) and threshold_ev >= 0):
         raise UsageError(f"threshold_ev = {threshold_ev}: must be at least 0")
-    if not -1 <= chirality <= 1:
-        raise UsageError(f"chirality = {chirality}: must be between -1 and 1")
+    for mode in modes:
+        check_photon(mode.chirality, mode.energy_fraction)
+    if not sum(mode.weight for mode in modes) > 0 or any(mode.weight < 0 for mode in modes):
+        raise UsageError(f"modes = {list(modes)}: weights must be at least 0, and one above it")
+    if not (math.isfinite(path_width) and path_width >= 0):
+        raise UsageError(f"path_width = {path_width}: must be at least 0")
     for name, edges, least, most in (
         ("energy_edges_mev", energies, 0.0, math.inf),
         ("cosine_edges", cosines, -1.0, 1.0),
@@ -258,30 +297,39 @@ def photon_templates(
     true_edges = energy_max_mev * np.linspace(0.0, 1.0, true_bins + 1) ** 2
     smearing = smearing_matrix(true_edges, energies, energy_resolution)
     true = np.zeros((2, true_bins, cosines.size - 1))
+    used = [mode for mode in modes if mode.weight > 0]
     for symbol, number in nuclei.items():
-        weights, emitted = weighted_emissions(
-            ELEMENTS[symbol],
-            flux,
-            energy_max_mev,
-            threshold_ev,
-            mass_mev,
-            energy_nodes=energy_nodes,
-            recoil_nodes=recoil_nodes,
+        dirac_n, majorana_n = (
+            weighted_emissions(
+                ELEMENTS[symbol],
+                flux,
+                energy_max_mev,
+                threshold_ev,
+                mass_mev,
+                path_width=path,
+                energy_nodes=energy_nodes,
+                recoil_nodes=recoil_nodes,
+            )
+            for path in (path_width, 2 * path_width)
         )
-        # One neutrino energy at a time, and only the true bins between (E_N - p)/2 and (E_N + p)/2, to keep the
+        emitted = dirac_n[1]
+        weights = np.stack([dirac_n[0], majorana_n[0]], axis=1)
+        # One neutrino energy at a time, and only the true bins between κ(E_N - p)/2 and κ(E_N + p)/2, to keep the
         # arrays small. An asymmetry s acts as a polarisation s P: both hypotheses share the geometry of one call.
-        for k, weight in enumerate(weights):
+        for (k, weight), mode in product(enumerate(weights), used):
             row = Emission(*(part[k] for part in emitted))
             both = row._replace(
-                longitudinal=np.multiply.outer([chirality, 0.0], row.longitudinal),
-                transverse=np.multiply.outer([chirality, 0.0], row.transverse),
+                longitudinal=np.multiply.outer([mode.chirality, 0.0], row.longitudinal),
+                transverse=np.multiply.outer([mode.chirality, 0.0], row.transverse),
             )
-            low = 1e3 * float((row.energy_gev - row.momentum_gev).min()) / 2
-            high = 1e3 * float((row.energy_gev + row.momentum_gev).max()) / 2
+            low = 1e3 * mode.energy_fraction * float((row.energy_gev - row.momentum_gev).min()) / 2
+            high = 1e3 * mode.energy_fraction * float((row.energy_gev + row.momentum_gev).max()) / 2
             first = int(np.searchsorted(true_edges, low, side="right")) - 1
             last = int(np.searchsorted(true_edges, high))
-            shape = photon_distribution(1e-3 * true_edges[first : last + 1], cosines, both, 1.0, NODES_PER_TRUE_BIN)
-            true[:, first:last] += number * np.einsum("t,htec->hec", weight, shape)
+            shape = photon_distribution(
+                1e-3 * true_edges[first : last + 1], cosines, both, 1.0, NODES_PER_TRUE_BIN, mode.energy_fraction
+            )
+            true[:, first:last] += mode.weight * number * np.einsum("ht,htec->hec", weight, shape)
     # Rounding may leave -1e-17 far from every photon.
     dirac, majorana = np.maximum(smearing @ true, 0.0)
     if not (dirac.sum() > 0 and majorana.sum() > 0):
@@ -293,7 +341,7 @@ def experiment_photons(
     experiment: Experiment,
     m_N: float,
     *,
-    chirality: float = 1.0,
+    moment_mu_b: float = 0.0,
     energy_edges_mev: ArrayLike | None = None,
     cosine_edges: ArrayLike | None = None,
     energy_resolution: float = ENERGY_RESOLUTION,
@@ -301,7 +349,7 @@ def experiment_photons(
     recoil_nodes: int = RECOIL_NODES,
     true_bins: int = TRUE_BINS,
 ) -> PhotonTemplates:
-    """Return the photon's shapes at a reactor card: its nuclei, its flux and its recoil threshold.
+    """Return the photon's shapes at a reactor card: its nuclei, flux, recoil threshold, and how its N decays.
 
     Parameters
     ----------
@@ -309,7 +357,10 @@ def experiment_photons(
         A `bayesnu.experiment.recoil.RecoilExperiment` at a reactor. Its threshold cuts the true recoil.
     m_N : float
         Mass of N in MeV.
-    chirality, energy_edges_mev, cosine_edges, energy_resolution, energy_nodes, recoil_nodes, true_bins
+    moment_mu_b : float
+        √(d_e² + d_μ² + d_τ²) of the decay to active neutrinos, in μ_B. Where the card has a lighter N′, the shapes
+        depend on it: with 0, all decays are to N′.
+    energy_edges_mev, cosine_edges, energy_resolution, energy_nodes, recoil_nodes, true_bins
         As in `photon_templates`.
 
     Raises
@@ -339,8 +390,34 @@ def experiment_photons(
         energy_edges_mev=energy_edges_mev,
         cosine_edges=cosine_edges,
         energy_resolution=energy_resolution,
-        chirality=chirality,
+        modes=decay_modes(card, m_N, moment_mu_b),
+        path_width=path_width(card, m_N, moment_mu_b),
         energy_nodes=energy_nodes,
         recoil_nodes=recoil_nodes,
         true_bins=true_bins,
     )
+
+
+def decay_modes(card: RecoilCard, m_N: float, moment_mu_b: float) -> tuple[DecayMode, ...]:
+    """Return the decays of a card's N: to N′ if it has a moment to a lighter one, and to active neutrinos.
+
+    Weights are squared moments times (1 - m'²/m_N²)³; without N′, active neutrinos alone.
+    """
+    decay = card.decay
+    if not 0 <= moment_mu_b < math.inf:
+        raise UsageError(f"moment_mu_b = {moment_mu_b}: must be at least 0")
+    if decay.d_NNp == 0 or decay.m_Np >= m_N:
+        return (TO_ACTIVE,)
+    fraction = 1 - (decay.m_Np / m_N) ** 2
+    ratio = (moment_mu_b / decay.d_NNp) ** 2
+    return DecayMode(ratio), DecayMode(fraction**3, fraction, decay.chirality)
+
+
+def path_width(card: RecoilCard, m_N: float, moment_mu_b: float) -> float:
+    """Return l₀ Γ/ħc of a Dirac N at a card with a photon detector, else 0."""
+    if card.photon_detector is None:
+        return 0.0
+    mass, decay = 1e-3 * m_N, card.decay
+    width = decay_width(mass, [moment_mu_b], majorana=False)
+    width += decay_width(mass, [decay.d_NNp], majorana=False, daughter_gev=1e-3 * decay.m_Np)
+    return card.photon_detector.distance_m * width / HBARC_GEV_M

@@ -24,6 +24,7 @@ from bayesnu.experiment.recoil_templates import (
     fold_electromagnetic,
     fold_radiative,
     morph,
+    morph_shifts,
 )
 from bayesnu.flux.spectrum import Spectrum
 from bayesnu.physics.couplings import CHANNELS, COUPLINGS, ELECTROMAGNETIC, RADIATIVE, TRANSITION
@@ -67,8 +68,8 @@ class RecoilExperiment(Experiment):
     spectra : tuple of Spectrum
         Fluence per species, over the days or the protons of the card.
     electromagnetic : ndarray, shape (responses, targets, channels, terms, bins)
-        Counts per unit of the term of `bayesnu.physics.electron.TERMS`; responses are the nominal one, or quenching
-        down, nominal and up.
+        Counts per unit of the term of `bayesnu.physics.electron.TERMS`; responses are the nominal one, or those at
+        `morph_shifts` of the quenching, the nominal one in the middle.
     massive : MassiveTemplates
         Counts that depend on the mass of N.
     anticoincidence : ndarray, shape (bins,)
@@ -134,6 +135,11 @@ class RecoilExperiment(Experiment):
             "bin_hi": ("obs", [float(edges[b + 1]) for _, b in rows], label),
         }
 
+    @property
+    def mass_reaches(self) -> tuple[float, ...]:
+        """The highest neutrino energies in MeV; a nucleus at rest takes 1e-4 of them."""
+        return tuple(sorted({1e3 * spectrum.energy_max_gev for spectrum in self.spectra}))
+
     def at(self, m_N: float) -> RecoilExperiment:
         """Return the experiment with N of another mass (MeV); only what depends on it is folded again."""
         massive = massive_templates(self.card, self.spectra, m_N)
@@ -162,20 +168,20 @@ def bin_edges(card: RecoilCard) -> Array:
 
 
 def responses(card: RecoilCard) -> list[RecoilResponse]:
-    """Return the nominal response, or those with the quenching down, nominal and up."""
+    """Return the nominal response, or those at `morph_shifts` of the quenching."""
     detector = card.detector
     if isinstance(detector, PhononDetector):
         return [Phonons(tuple(bin_edges(card).tolist()), detector.resolution_ev)]
-    shifts = (-1, 0, 1) if detector.quenching_error > 0 else (0,)
+    shifts = morph_shifts(quenching_width(card)) if detector.quenching_error > 0 else np.zeros(1)
     a, k, middle = detector.acceptance
     return [
         Photoelectrons(
             tuple(detector.bin_edges_pe),
             detector.light_yield_pe_per_kev,
-            detector.quenching + shift * detector.quenching_error,
+            detector.quenching * (1 + shift),
             (a, k, middle),
         )
-        for shift in shifts
+        for shift in shifts.tolist()
     ]
 
 
@@ -290,7 +296,7 @@ def build_recoil_model(
 
     Without a beam's timing the observations are the bins of every compound: signal (1 + f) and a flat
     background (1 + f_b) each. With it they are C_i ~ Poisson(signal + neutrons + b_i) and
-    AC_i ~ Poisson(b_i), b_i free; the quenching is the parabola of `morph` in the signal.
+    AC_i ~ Poisson(b_i), b_i free; the quenching is the polynomial of `morph` in the signal.
     """
     n_responses, n_targets, _, _, n_bins = electromagnetic.shape
     couplings = model_couplings(card, spectra)
@@ -323,9 +329,9 @@ def build_recoil_model(
         components.append((("flux_norm",), "CEvNS", per_response[0]))
     else:
         pulls["quenching"] = quenching_width(card)
-        down, nominal, up = per_response
-        parts = {m: morph({"down": down[m], "nominal": nominal[m], "up": up[m]}, pulls["quenching"]) for m in nominal}
-        for power in range(3):
+        shifts = morph_shifts(pulls["quenching"])
+        parts = {m: morph(np.stack([own[m] for own in per_response]), shifts) for m in per_response[0]}
+        for power in range(shifts.size):
             members = ("flux_norm", *["quenching"] * power)
             components.append((members, f"CEvNS, quenching^{power}", {m: part[power] for m, part in parts.items()}))
     free: list[str] = []

@@ -174,7 +174,7 @@ class Decay(Table):
     m_Np: NotNegative = 0.0
     """Mass of N′ in MeV."""
     chirality: Annotated[float, Field(ge=-1, le=1)] = 1.0
-    """(|c_R|² - |c_L|²)/(|c_R|² + |c_L|²) of the moment to N′; photon angles alone depend on it."""
+    """(|c_R|² - |c_L|²)/(|c_R|² + |c_L|²) of the moment to N′; photons, not rates, depend on it."""
 
 
 class Counts(Table):

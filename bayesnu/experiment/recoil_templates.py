@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,9 @@ Array = NDArray[np.float64]
 SECONDS_PER_DAY = 86400.0
 LOWEST_ENERGY_MEV = 0.02
 """Neutrinos below cannot give `LOWEST_RECOIL_EV` to any element of the table."""
+MORPH_DEGREE = 6
+"""Of the polynomial that follows a response: COHERENT's to 2e-4 of all counts within three standard deviations."""
+MORPH_REACH = 3.0
 NODES_PER_PANEL = 6
 PANELS_PER_DECADE = 24
 
@@ -220,19 +223,32 @@ def _panels(response: RecoilResponse, low_ev: float, high_ev: float, grid: Grid)
     return recoil_nodes(np.concatenate([[low_ev], inner, [high_ev]]), grid.nodes, grid.panels_per_decade)
 
 
-def morph(counts: Mapping[str, Array], relative_error: float) -> tuple[Array, Array, Array]:
-    """Return the coefficients of 1, u and u², u = 1 + f, of the parabola through counts at f = -s, 0 and +s.
+def morph_shifts(relative_error: float) -> Array:
+    """Return the fractions f at which a response is folded for `morph`: Chebyshev's extremes, 0 in the middle.
+
+    They reach to `MORPH_REACH` standard deviations, or to -80% where that is nearer.
+    """
+    reach = min(MORPH_REACH * relative_error, 0.8)
+    shifts = reach * np.cos(np.pi * np.arange(MORPH_DEGREE + 1) / MORPH_DEGREE)[::-1]
+    shifts[MORPH_DEGREE // 2] = 0.0
+    return np.asarray(shifts)
+
+
+def morph(counts: Array, shifts: Array) -> Array:
+    """Return the coefficients of 1, u, u², …, u = 1 + f, of the polynomial through counts at some f.
 
     Parameters
     ----------
-    counts : mapping
-        "down", "nominal" and "up": arrays of one shape.
-    relative_error : float
-        s.
+    counts : ndarray, shape (shifts, …)
+    shifts : ndarray, shape (shifts,)
+
+    Returns
+    -------
+    ndarray
+        Of the shape of ``counts``.
     """
-    slope = (counts["up"] - counts["down"]) / (2 * relative_error)
-    curve = (counts["up"] + counts["down"] - 2 * counts["nominal"]) / (2 * relative_error**2)
-    return counts["nominal"] - slope + curve, slope - 2 * curve, curve
+    powers = (1 + shifts)[:, None] ** np.arange(shifts.size)
+    return np.asarray(np.linalg.solve(powers, counts.reshape(shifts.size, -1)).reshape(counts.shape))
 
 
 def channel_flavours(spectra: Sequence[Spectrum]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ enters; adding the nominal B to both leaves n - λ as it is.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,7 +126,7 @@ class Profiled:
 def coupling_scale(model: CountModel, coupling: str) -> float:
     """Return the value of a coupling that changes χ² by about 1 with pulls fixed: the unit used inside.
 
-    1 MeV for m_N; with m_N free, that of another coupling is taken at mass 0.
+    1 MeV for m_N; with m_N free, that of another coupling is the least over the masses.
 
     Raises
     ------
@@ -137,8 +138,9 @@ def coupling_scale(model: CountModel, coupling: str) -> float:
     j = model.couplings.index(coupling)
     reference = model.expected()
     unit = []
-    for power in (1, 2, 4):
-        change = model.change(j, power)
+    masses = [0.0] if model.masses is None else model.masses.nodes[::8].tolist()
+    for power, mass in itertools.product((1, 2, 4), masses):
+        change = model.change(j, power, mass)
         if change.any():
             size = float((change**2 / np.maximum(reference, LEAST_COUNTS)).sum())
             if size > 0:

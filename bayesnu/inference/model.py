@@ -119,7 +119,7 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         pm.Potential("pull_prior", ((w**2).sum() - (model.constraint * z**2).sum()) / 2)
         pulls = pm.Deterministic("pulls", inputs["pull_width"] * z, dims="pull")
         factors = model.pull_factors(pulls, _product)
-        expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt), factors)
+        expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt), factors, model.floored)
         if problem.statistic == "chi2":
             pm.Normal("n", expected, np.sqrt(problem.variance), observed=counts, dims="obs")
         else:

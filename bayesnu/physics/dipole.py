@@ -341,10 +341,20 @@ def decay_probability(path_m: float, momentum_gev: ArrayLike, mass_gev: float, w
         return np.asarray(-np.expm1(-path_m / decay_length(momentum_gev, mass_gev, width_gev)))
 
 
-def photon_energy_fractions(edges_gev: ArrayLike, emitted: Emission, asymmetry: float) -> Array:
+def check_photon(asymmetry: float, energy_fraction: float) -> None:
+    """Raise `UsageError` unless -1 ≤ s ≤ 1 and 0 < κ ≤ 1."""
+    if not -1 <= asymmetry <= 1:
+        raise UsageError(f"asymmetry = {asymmetry}: must be between -1 and 1")
+    if not 0 < energy_fraction <= 1:
+        raise UsageError(f"energy_fraction = {energy_fraction}: must be above 0 and at most 1")
+
+
+def photon_energy_fractions(
+    edges_gev: ArrayLike, emitted: Emission, asymmetry: float, energy_fraction: float = 1.0
+) -> Array:
     """Return the probability of each photon energy bin; exact, shape (*emission shape, bins).
 
-    dN/dE_γ = (1/p)(1 - s P_∥ c) with c = (2E_γ - E_N)/p in [-1, 1]; each bin is the
+    dN/dE_γ = (1/κp)(1 - s P_∥ c) with c = (2E_γ/κ - E_N)/p in [-1, 1]; each bin is the
     difference of c/2 - s P_∥ c²/4 at its clipped edges. From N → ν γ at rest,
     dN/dcos = (1 - s P_∥ cos)/2, boosted along N.
 
@@ -354,15 +364,28 @@ def photon_energy_fractions(edges_gev: ArrayLike, emitted: Emission, asymmetry: 
     emitted : Emission
     asymmetry : float
         s: 1 for Dirac N → ν γ, 0 for Majorana; (|c_R|² - |c_L|²)/(|c_R|² + |c_L|²) for a daughter N′.
+    energy_fraction : float
+        κ = 1 - m'²/m² for a daughter of mass m': the photon has κm/2 in N's rest frame.
+
+    Raises
+    ------
+    UsageError
+        For an asymmetry or a fraction out of range.
     """
-    edges = np.asarray(edges_gev, dtype=float)
+    check_photon(asymmetry, energy_fraction)
+    edges = np.asarray(edges_gev, dtype=float) / energy_fraction
     energy, p = emitted.energy_gev[..., None], emitted.momentum_gev[..., None]
     c = np.clip((2 * edges - energy) / p, -1.0, 1.0)
     return np.diff(c / 2 - asymmetry * emitted.longitudinal[..., None] * c**2 / 4, axis=-1)
 
 
 def photon_distribution(
-    energy_edges_gev: ArrayLike, cosine_edges: ArrayLike, emitted: Emission, asymmetry: float, nodes: int = 8
+    energy_edges_gev: ArrayLike,
+    cosine_edges: ArrayLike,
+    emitted: Emission,
+    asymmetry: float,
+    nodes: int = 8,
+    energy_fraction: float = 1.0,
 ) -> Array:
     """Return the probability of each bin of photon energy and angle to the beam, shape (*emission, energies, cosines).
 
@@ -379,13 +402,21 @@ def photon_distribution(
         As in `photon_energy_fractions`.
     nodes : int
         Gauss-Legendre nodes in each energy bin.
+    energy_fraction : float
+        As in `photon_energy_fractions`.
 
     Returns
     -------
     ndarray
         Sums to 1 over a range that holds all photons.
+
+    Raises
+    ------
+    UsageError
+        For an asymmetry or a fraction out of range.
     """
-    edges, cosines = np.asarray(energy_edges_gev, dtype=float), np.asarray(cosine_edges, dtype=float)
+    check_photon(asymmetry, energy_fraction)
+    edges, cosines = np.asarray(energy_edges_gev, dtype=float) / energy_fraction, np.asarray(cosine_edges, dtype=float)
     energy, p = emitted.energy_gev[..., None], emitted.momentum_gev[..., None]
     x, weight = np.polynomial.legendre.leggauss(nodes)
     limits = np.clip((2 * edges - energy) / p, -1.0, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from bayesnu.inference.discrimination import (
     log_bayes_factor,
     simulate,
 )
+from bayesnu.physics.couplings import check_values
 from bayesnu.results.limits import DEFAULT_SEED, check_counts
 
 QUANTILES = (0.5, 0.1, 0.9)
@@ -70,8 +72,11 @@ def discriminate(
     counts: str = "fixed",
     experiments: int = EXPERIMENTS,
     seed: int = DEFAULT_SEED,
+    moments: Mapping[str, float] | None = None,
 ) -> Discrimination:
     """Simulate experiments at a reactor card and return the Bayes factors for the truth.
+
+    Where the card's N decays to a lighter N′ too, the photons are those of all decays.
 
     Parameters
     ----------
@@ -84,6 +89,8 @@ def discriminate(
     counts : {"fixed", "poisson"}
     experiments : int
     seed : int
+    moments : mapping of str to float, optional
+        d_nue, d_numu and d_nutau in μ_B, others 0; they matter only beside the card's d_NNp.
 
     Raises
     ------
@@ -95,14 +102,15 @@ def discriminate(
     check_events(events)
     check_experiments(experiments)
     check_counts(draws=None, chains=None, seed=seed)
-    templates = experiment_photons(experiment, m_N)
+    values = check_values(moments or {}, ("d_nue", "d_numu", "d_nutau"))
+    templates = experiment_photons(experiment, m_N, moment_mu_b=math.hypot(*values.values()))
     rng = np.random.default_rng(seed)
     sample = simulate(templates, truth, events, experiments, rng, counts=counts)
     sign = 1 if truth == "majorana" else -1
-    values = sign * log_bayes_factor(sample, templates) / math.log(10)
-    if not np.isfinite(values).all():
+    log10_b = sign * log_bayes_factor(sample, templates) / math.log(10)
+    if not np.isfinite(log10_b).all():
         raise UsageError(f"m_N = {m_N}: one hypothesis leaves bins empty that the other fills; choose wider bins")
-    median, q10, q90 = (float(q) for q in np.quantile(values, QUANTILES))
+    median, q10, q90 = (float(q) for q in np.quantile(log10_b, QUANTILES))
     half, most = (events_needed(templates, truth, p, rng, counts=counts, experiments=experiments) for p in (0.5, 0.9))
     return Discrimination(experiment.card.name, m_N, events, truth, counts, experiments, median, q10, q90, half, most)
 

@@ -13,14 +13,18 @@ from bayesnu.experiment.photons import (
     ENERGY_NODES,
     RECOIL_NODES,
     TRUE_BINS,
+    DecayMode,
     PhotonTemplates,
+    decay_modes,
     default_edges,
     energy_start,
     experiment_photons,
+    path_width,
     photon_templates,
     smearing_matrix,
     weighted_emissions,
 )
+from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.flux.reactor import Core, reactor_flux
 from bayesnu.physics.dipole import Emission, photon_distribution, recoil_window, threshold_energy
@@ -141,11 +145,60 @@ def test_shapes(quick: PhotonTemplates) -> None:
 
 
 def test_chirality_turns_dirac_into_majorana_and_over() -> None:
-    none, half, whole, mirrored = (templates(chirality=s) for s in (0.0, 0.5, 1.0, -1.0))
+    none, half, whole, mirrored = (templates(modes=[DecayMode(1.0, 1.0, s)]) for s in (0.0, 0.5, 1.0, -1.0))
     assert none.dirac == pytest.approx(none.majorana, abs=1e-15)
     # The photon law is linear in s; what the edges lose is not the same for both, 1e-6.
     assert half.dirac == pytest.approx((none.dirac + whole.dirac) / 2, abs=1e-7)
     assert mirrored.dirac + whole.dirac == pytest.approx(2 * whole.majorana, abs=1e-7)
+
+
+def test_a_heavy_daughter_takes_the_photons_energy() -> None:
+    """κ = 1 - m'²/m² scales every energy and no angle; bins scaled by κ hold what they held."""
+    kappa = 0.3
+    energies = np.linspace(0, 4, 9)
+    whole = templates(energy_edges_mev=energies, true_bins=400)
+    scaled = templates(energy_edges_mev=kappa * energies, modes=[DecayMode(5.0, kappa)], true_bins=400)
+    assert scaled.dirac == pytest.approx(whole.dirac, abs=2e-4)
+    assert scaled.majorana == pytest.approx(whole.majorana, abs=2e-4)
+
+
+def test_modes_mix_by_their_weights() -> None:
+    active, sterile = DecayMode(1.0), DecayMode(1.0, 0.4, -0.5)
+    both = templates(modes=[active._replace(weight=2.0), sterile._replace(weight=6.0)])
+    apart = [templates(modes=[mode]) for mode in (active, sterile)]
+    assert both.dirac == pytest.approx(0.25 * apart[0].dirac + 0.75 * apart[1].dirac, abs=1e-5)
+    assert both.majorana == pytest.approx(0.25 * apart[0].majorana + 0.75 * apart[1].majorana, abs=1e-5)
+
+
+def test_n_that_all_decay_are_weighted_by_their_production() -> None:
+    """For a path much longer than the decay length every N decays: the factor m/p is gone."""
+    slow, emitted = weighted_emissions(ELEMENTS["O"], flux, 8.0, 20.0, 2.0)
+    assert weighted_emissions(ELEMENTS["O"], flux, 8.0, 20.0, 2.0, path_width=1e-9)[0] == pytest.approx(slow, rel=1e-6)
+    a = 1e6
+    fast = weighted_emissions(ELEMENTS["O"], flux, 8.0, 20.0, 2.0, path_width=a)[0]
+    assert a * fast == pytest.approx(slow * emitted.momentum_gev / 2e-3, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "moment", "modes"),
+    [
+        ([], 1e-8, [DecayMode(1.0)]),
+        (["decay.d_NNp=1e-6", "decay.m_Np=3.5"], 1e-8, [DecayMode(1.0)]),
+        (["decay.d_NNp=1e-6", "decay.chirality=-0.5"], 0.0, [DecayMode(0.0), DecayMode(1.0, 1.0, -0.5)]),
+        (["decay.d_NNp=2e-6", "decay.m_Np=1.5"], 1e-6, [DecayMode(0.25), DecayMode(0.75**3, 0.75)]),
+    ],
+)
+def test_modes_of_a_card(overrides: list[str], moment: float, modes: list[DecayMode]) -> None:
+    card = load_experiment("nucleus-10g-radiative", overrides).card
+    assert isinstance(card, RecoilCard)
+    assert decay_modes(card, 3.0, moment) == tuple(modes)
+
+
+def test_path_of_a_card() -> None:
+    """l₀ Γ/ħc = (l₀/λ)(p/m), with the decay length of 6.1e4 m of N of 2 MeV at 4 MeV and 1e-8 μ_B."""
+    card = load_experiment("nucleus-10g-radiative").card
+    assert isinstance(card, RecoilCard)
+    assert path_width(card, 2.0, 1e-8) == pytest.approx(0.2 / 6.1e4 * math.sqrt(12) / 2, rel=0.01)
 
 
 def test_angle_summed_out_is_the_energy_spectrum(quick: PhotonTemplates) -> None:
@@ -266,7 +319,10 @@ def test_masses_out_of_range(mass: float, nucleus: Experiment) -> None:
         ({"mass": 0.0}, "mass_mev = 0.0: must be greater than 0"),
         ({"threshold": -1.0}, "threshold_ev = -1.0: must be at least 0"),
         ({"threshold": 1e5}, "threshold_ev = 100000.0, mass_mev = 2.0: no photon inside the bins"),
-        ({"chirality": 1.5}, "chirality = 1.5: must be between -1 and 1"),
+        ({"modes": [DecayMode(1.0, 1.0, 1.5)]}, "asymmetry = 1.5: must be between -1 and 1"),
+        ({"modes": [DecayMode(1.0, 0.0)]}, "energy_fraction = 0.0: must be above 0 and at most 1"),
+        ({"modes": [DecayMode(0.0)]}, "weights must be at least 0, and one above it"),
+        ({"path_width": -1.0}, "path_width = -1.0: must be at least 0"),
         ({"energy_resolution": 0.0}, "energy_resolution = 0.0: must be greater than 0"),
         ({"energy_edges_mev": [2.0, 1.0]}, "energy_edges_mev = .*increasing"),
         ({"cosine_edges": [-2.0, 1.0]}, "cosine_edges = .*from -1 to 1"),

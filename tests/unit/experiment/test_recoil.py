@@ -18,6 +18,7 @@ from bayesnu.experiment.recoil_templates import (
     fold_dipole,
     fold_electromagnetic,
     morph,
+    morph_shifts,
     reactor_spectra,
     stopped_pion_spectra,
 )
@@ -512,33 +513,46 @@ def test_no_window_means_all_neutrinos() -> None:
 # The quenching's morph
 
 
-def test_morph_goes_through_its_three_templates() -> None:
+def test_morph_goes_through_its_templates() -> None:
     rng = np.random.default_rng(3)
-    counts = {name: rng.uniform(1, 9, (4, 5)) for name in ("down", "nominal", "up")}
-    one, u, u2 = morph(counts, 0.19)
-    for f, name in ((-0.19, "down"), (0.0, "nominal"), (0.19, "up")):
-        np.testing.assert_allclose(one + u * (1 + f) + u2 * (1 + f) ** 2, counts[name], rtol=1e-12)
-    parabola = {"down": np.array(1.0), "nominal": np.array(4.0), "up": np.array(9.0)}  # (2 + f/0.1)²
-    np.testing.assert_allclose(sum(c * 1.05**k for k, c in enumerate(morph(parabola, 0.1))), 2.5**2, rtol=1e-12)
+    shifts = morph_shifts(0.19)
+    assert shifts.size == 7
+    assert shifts[[0, 3, 6]] == pytest.approx([-0.57, 0, 0.57], abs=1e-15)
+    counts = rng.uniform(1, 9, (7, 4, 5))
+    parts = morph(counts, shifts)
+    for f, exact in zip(shifts, counts, strict=True):
+        np.testing.assert_allclose(sum(part * (1 + f) ** k for k, part in enumerate(parts)), exact, rtol=1e-9)
+    parabola = (2 + shifts / 0.1) ** 2
+    found = [sum(c * (1 + f) ** k for k, c in enumerate(morph(parabola, shifts))) for f in (-0.3, 0.05)]
+    assert found == pytest.approx([1.0, 2.5**2], rel=1e-9)
+    # A large error is not followed to a detector without light.
+    assert morph_shifts(0.5)[0] == pytest.approx(-0.8)
 
 
 @pytest.mark.parametrize("couplings", [{}, {"d_nue": 3e-9}, {"q_numu": 1e-7, "r2_nue": 1e-32, "mu_numu": 3e-9}])
-def test_quenching_at_one_sigma_is_a_card_with_that_quenching(
+def test_quenching_at_its_nodes_is_a_card_with_that_quenching(
     beam: RecoilExperiment, couplings: dict[str, float]
 ) -> None:
-    """The pull runs exactly through the folds at 8.78% - 1.66%, 8.78% and 8.78% + 1.66%."""
-    for shift in (-1, 0, 1):
+    """The pull runs exactly through folds, at 3 and 1.5 standard deviations to either side among them."""
+    for shift in (-3, -1.5, 0, 1.5, 3):
         value = 0.0878 + shift * 0.0166
         other = load("coherent-csi-2017", f"detector.quenching={value!r}", "detector.quenching_error=0")
         pulled = beam.model.expected(couplings, {"quenching": shift * 0.0166 / 0.0878})
-        np.testing.assert_allclose(pulled, other.model.expected(couplings), rtol=1e-10)
+        np.testing.assert_allclose(pulled, other.model.expected(couplings), rtol=1e-8)
 
 
-def test_quenching_between_is_close_to_a_fold(beam: RecoilExperiment) -> None:
-    """A parabola over ±19% halfway: under 1% of each bin of the SM, far below the 1σ change of tens of percent."""
-    half = load("coherent-csi-2017", f"detector.quenching={0.0878 + 0.0083!r}", "detector.quenching_error=0")
-    pulled = beam.model.expected({}, {"quenching": 0.0083 / 0.0878})
-    np.testing.assert_allclose(pulled, half.model.expected(), rtol=0.01)
+@pytest.mark.parametrize("shift", [-2.8, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 2.8])
+def test_quenching_between_is_close_to_a_fold(beam: RecoilExperiment, shift: float) -> None:
+    """All signal to 3e-4, each bin of it that holds 1% to 1.5%, none below 0; one deviation changes bins by half."""
+    card = (f"detector.quenching={0.0878 + shift * 0.0166!r}", "detector.quenching_error=0")
+    nothing = load("coherent-csi-2017", *card)
+    exact = nothing.signal_sm[:12]
+    pull = {"quenching": shift * 0.0166 / 0.0878}
+    found = (beam.model.expected({}, pull) - beam.background)[:12]
+    assert found.sum() == pytest.approx(exact.sum(), rel=3e-4)
+    large = exact > 0.01 * exact.sum()
+    np.testing.assert_allclose(found[large], exact[large], rtol=0.015)
+    assert (found > 0).all()
 
 
 def test_without_an_error_there_is_no_pull(beam: RecoilExperiment) -> None:

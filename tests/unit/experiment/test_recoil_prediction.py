@@ -171,9 +171,9 @@ def test_quenching_and_free_pulls_of_a_beam(predict: Predict) -> None:
     expected = np.array(plain["background"]) + 5.4 / 12
     expected[3] += 4.9
     np.testing.assert_allclose(pulled["targets"]["CsI"]["background"], expected, rtol=1e-9)
-    brighter = content(predict, "coherent-csi-2017", "--pull", f"quenching={0.0166 / 0.0878!r}")["targets"]["CsI"]
-    other = load("coherent-csi-2017", f"detector.quenching={0.0878 + 0.0166!r}", "detector.quenching_error=0")
-    np.testing.assert_allclose(brighter["sm"], other.signal_sm[:12], rtol=1e-9)
+    brighter = content(predict, "coherent-csi-2017", "--pull", f"quenching={1.5 * 0.0166 / 0.0878!r}")["targets"]["CsI"]
+    other = load("coherent-csi-2017", f"detector.quenching={0.0878 + 1.5 * 0.0166!r}", "detector.quenching_error=0")
+    np.testing.assert_allclose(brighter["sm"], other.signal_sm[:12], rtol=1e-8)
     np.testing.assert_allclose(brighter["background"], plain["background"], rtol=1e-9)
 
 
