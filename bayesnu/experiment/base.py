@@ -88,6 +88,11 @@ class Experiment(ABC):
         """Masses of N in MeV beyond which one of the source's spectra produces none, increasing."""
         return ()
 
+    def caution(self, coupling: str, value: float) -> str:
+        """Return what to know about the counts at a value of a coupling; empty where they hold."""
+        del coupling, value
+        return ""
+
     def with_free_mass(self, highest_mev: float, steps: int = MASS_STEPS) -> Self:
         """Return the experiment with ``m_N`` among the couplings of its model, from 0 to a highest mass.
 

@@ -19,7 +19,7 @@ from bayesnu.errors import UsageError, unknown_name
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.experiment.recoil_card import PhononDetector, RecoilCard
-from bayesnu.flux.reactor import ENERGY_MAX_MEV, Core, reactor_flux
+from bayesnu.experiment.recoil_templates import reactor_density
 from bayesnu.physics.constants import HBARC_GEV_M
 from bayesnu.physics.dipole import (
     Emission,
@@ -372,19 +372,19 @@ def experiment_photons(
     card = experiment.card if isinstance(experiment, RecoilExperiment) else None
     if card is None or card.reactor is None or not isinstance(card.detector, PhononDetector):
         raise UsageError(f"{experiment.card.name}: photons from N need a card of nuclear recoils at a reactor")
-    if not 0 < m_N < ENERGY_MAX_MEV:
+    highest = card.reactor.energy_max_mev
+    if not 0 < m_N < highest:
         raise UsageError(
-            f"m_N = {m_N}: must be above 0 and below the highest neutrino energy of {card.name}, {ENERGY_MAX_MEV:g} MeV"
+            f"m_N = {m_N}: must be above 0 and below the highest neutrino energy of {card.name}, {highest:g} MeV"
         )
-    reactor, nuclei = card.reactor, dict[str, float]()
+    nuclei: dict[str, float] = {}
     for compound, target in card.targets.items():
         for symbol, per_kg in nuclei_per_kg(compound).items():
             nuclei[symbol] = nuclei.get(symbol, 0.0) + per_kg * target.mass_kg
-    cores = [Core(core.power_gw, core.distance_m) for core in reactor.cores]
     return photon_templates(
         nuclei,
-        lambda energy: reactor_flux(energy, cores, reactor.fission_fractions, capture=reactor.capture),
-        ENERGY_MAX_MEV,
+        reactor_density(card.reactor),
+        highest,
         card.detector.threshold_ev,
         m_N,
         energy_edges_mev=energy_edges_mev,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,6 +34,7 @@ from bayesnu.resources import number, read_table
 
 Array = NDArray[np.float64]
 MOST_COUNTS = 1e18
+LEAST_EXCESS = 0.01
 DECAYS = (
     [("d_nue", 4)],
     [("d_nue", 2), ("d_numu", 2)],
@@ -139,6 +141,23 @@ class RecoilExperiment(Experiment):
     def mass_reaches(self) -> tuple[float, ...]:
         """The highest neutrino energies in MeV; a nucleus at rest takes 1e-4 of them."""
         return tuple(sorted({1e3 * spectrum.energy_max_gev for spectrum in self.spectra}))
+
+    def caution(self, coupling: str, value: float) -> str:
+        """Return how far the decays to active neutrinos are from first order (`fold_radiative`), if by 1% or more."""
+        if self.card.photon_detector is None or coupling != "d_nue":
+            return ""
+        bins = self.bin_edges.size - 1
+        all_of_n = fold_dipole(self.card, self.spectra, responses(self.card)[0], bins, self.card.sterile.m_N)
+        upscattered = sum(float(own.sum()) for counts in all_of_n.values() for own in counts.values())
+        seen = float(self.massive.decays.sum()) / self.card.photon_detector.efficiency
+        # 1 - e⁻ˣ = x - x²/2 + …
+        excess = seen * value**2 / upscattered / 2 if upscattered > 0 else 0.0
+        if not (math.isfinite(excess) and excess >= LEAST_EXCESS):
+            return ""
+        return (
+            f"{coupling} = {value:.3g} {COUPLINGS[coupling].unit}: counts with a photon are too high by about "
+            f"{min(excess, 1.0):.0%} or more; N decays within photon_detector.distance_m too often for first order"
+        )
 
     def at(self, m_N: float) -> RecoilExperiment:
         """Return the experiment with N of another mass (MeV); only what depends on it is folded again."""

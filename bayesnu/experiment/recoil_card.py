@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from bayesnu.errors import UsageError, nearest
 from bayesnu.experiment.card import AnalysisCard, NotNegative, Positive, Table, Width, below
-from bayesnu.flux.reactor import check_fractions
+from bayesnu.flux.reactor import ENERGY_MAX_MEV, EXTRAPOLATED_MEV, JOIN_MEV, check_fractions
 from bayesnu.flux.stopped_pion import arrived
 from bayesnu.physics.couplings import ELECTROMAGNETIC, PRODUCTS, TRANSITION
 from bayesnu.physics.nucleus import COMPOUNDS, SIN2_THETA_W_LOW
@@ -45,6 +45,8 @@ class Reactor(Table):
     fission_fractions: dict[str, float]
     capture: bool = False
     """Whether to add the ν̄ that follow neutron capture on 238U."""
+    energy_max_mev: Annotated[float, Field(gt=JOIN_MEV, le=EXTRAPOLATED_MEV)] = ENERGY_MAX_MEV
+    """Highest ν̄ energy; the spectra are valid to 8 MeV and extrapolated above."""
     days: Positive
 
     @field_validator("fission_fractions")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayesnu.detector.recoil import recoil_nodes
 from bayesnu.errors import CardError
 from bayesnu.experiment.recoil_card import LOWEST_RECOIL_EV, Reactor, RecoilCard, StoppedPion
-from bayesnu.flux.reactor import ENERGY_MAX_MEV, JOIN_MEV, LOW_NODES_MEV, Core, reactor_flux
+from bayesnu.flux.reactor import JOIN_MEV, LOW_NODES_MEV, Core, reactor_flux
 from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, line_spectrum
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, arrived, fluence, michel_nue, michel_numubar
 from bayesnu.physics.couplings import CHANNELS
@@ -63,7 +63,13 @@ def reactor_density(reactor: Reactor) -> Callable[[Array], Array]:
     cores = [Core(core.power_gw, core.distance_m) for core in reactor.cores]
 
     def density(energy_mev: Array) -> Array:
-        flux = reactor_flux(energy_mev, cores, reactor.fission_fractions, capture=reactor.capture)
+        flux = reactor_flux(
+            energy_mev,
+            cores,
+            reactor.fission_fractions,
+            capture=reactor.capture,
+            energy_max_mev=reactor.energy_max_mev,
+        )
         return flux * reactor.days * SECONDS_PER_DAY
 
     return density
@@ -73,7 +79,7 @@ def reactor_spectra(reactor: Reactor, cells: int = 1500) -> tuple[Spectrum, ...]
     """Return the ν̄_e fluence of the card's reactor over its days."""
     kinks = (*LOW_NODES_MEV, JOIN_MEV, *((0.44, 1.26) if reactor.capture else ()))
     density = reactor_density(reactor)
-    return (continuous_spectrum("nuebar", density, LOWEST_ENERGY_MEV, ENERGY_MAX_MEV, kinks, cells),)
+    return (continuous_spectrum("nuebar", density, LOWEST_ENERGY_MEV, reactor.energy_max_mev, kinks, cells),)
 
 
 def stopped_pion_spectra(source: StoppedPion, cells: int = 1500) -> tuple[Spectrum, ...]:
@@ -176,7 +182,7 @@ def fold_radiative(
     grid = grid or Grid()
     mass, path = mass_mev * 1e-3, card.photon_detector.distance_m
     majorana = card.decay.nature == "majorana"
-    density, top = reactor_density(card.reactor), ENERGY_MAX_MEV * 1e-3
+    density, top = reactor_density(card.reactor), card.reactor.energy_max_mev * 1e-3
     if mass >= top:
         return {compound: np.zeros((2, bins)) for compound in card.targets}
     active = decay_width(mass, [1.0], majorana=majorana)

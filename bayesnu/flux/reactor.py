@@ -23,7 +23,9 @@ Array = NDArray[np.float64]
 JOIN_MEV = 2.0
 """Where the two parametrisations meet."""
 ENERGY_MAX_MEV = 8.0
-"""End of the range in which the polynomials are valid."""
+"""End of the range in which the polynomials are valid, and of the spectrum unless one asks for more."""
+EXTRAPOLATED_MEV = 10.0
+"""No reactor emits more than a trifle above."""
 JOULE_PER_MEV = 1.602176634e-13
 """Exact (SI 2019)."""
 
@@ -74,7 +76,7 @@ ISOTOPES: Mapping[str, Isotope] = MappingProxyType(
 """Isotopes by name."""
 
 CAPTURES_PER_FISSION = 0.6
-"""Neutron captures on 238U per fission."""
+"""Neutron captures on 238U per fission, of a pressurised-water reactor: an assumption."""
 CAPTURE_END_POINTS_MEV = (1.26, 0.44)
 """Highest ν̄ energies of 239U and 239Np, one main branch each; allowed shapes, an assumption."""
 
@@ -86,8 +88,8 @@ class Core(NamedTuple):
     distance_m: float
 
 
-def isotope_spectrum(isotope: str, energy_mev: ArrayLike) -> Array:
-    """Return ν̄_e per MeV and fission; 0 above `ENERGY_MAX_MEV`.
+def isotope_spectrum(isotope: str, energy_mev: ArrayLike, energy_max_mev: float = ENERGY_MAX_MEV) -> Array:
+    """Return ν̄_e per MeV and fission; 0 above the highest energy.
 
     exp(Σ a_p E^p) from 2 MeV (arXiv:1106.0687; 238U: arXiv:1101.2663); below, the table of Vogel and Engel, scaled by
     0.93 to 1.05 to meet it.
@@ -98,6 +100,8 @@ def isotope_spectrum(isotope: str, energy_mev: ArrayLike) -> Array:
         A name of `ISOTOPES`.
     energy_mev : array_like
         Any shape, which the result has too.
+    energy_max_mev : float
+        Above `ENERGY_MAX_MEV` the polynomials are extrapolated.
 
     Raises
     ------
@@ -114,8 +118,8 @@ def isotope_spectrum(isotope: str, energy_mev: ArrayLike) -> Array:
 
     scale = float(high(np.array(JOIN_MEV))) / data.low[-1]
     low = scale * np.interp(E, LOW_NODES_MEV, data.low)
-    value = np.where(JOIN_MEV > E, low, high(np.clip(E, JOIN_MEV, ENERGY_MAX_MEV)))
-    return np.where((E < 0) | (E > ENERGY_MAX_MEV), 0.0, value)
+    value = np.where(JOIN_MEV > E, low, high(np.clip(E, JOIN_MEV, energy_max_mev)))
+    return np.where((E < 0) | (energy_max_mev < E), 0.0, value)
 
 
 def beta_spectrum(end_point_mev: float, energy_mev: ArrayLike) -> Array:
@@ -127,7 +131,14 @@ def beta_spectrum(end_point_mev: float, energy_mev: ArrayLike) -> Array:
         Q.
     energy_mev : array_like
         E of the ν̄; any shape, which the result has too.
+
+    Raises
+    ------
+    UsageError
+        If Q is not positive.
     """
+    if not end_point_mev > 0:
+        raise UsageError(f"end_point_mev = {end_point_mev}: must be greater than 0")
 
     def shape(energy: Array) -> Array:
         total = np.maximum(end_point_mev - energy, 0.0) + ELECTRON_MASS_MEV
@@ -178,7 +189,12 @@ def fissions_per_second(power_gw: float, fractions: Mapping[str, float]) -> floa
 
 
 def reactor_flux(
-    energy_mev: ArrayLike, cores: Sequence[Core], fractions: Mapping[str, float], *, capture: bool = False
+    energy_mev: ArrayLike,
+    cores: Sequence[Core],
+    fractions: Mapping[str, float],
+    *,
+    capture: bool = False,
+    energy_max_mev: float = ENERGY_MAX_MEV,
 ) -> Array:
     """Return the flux of ν̄_e per cm², s and MeV: Σ_cores P/(⟨E_f⟩ 4πL²) Σ_i f_i S_i(E).
 
@@ -191,6 +207,8 @@ def reactor_flux(
         Fission fraction of each isotope.
     capture : bool
         Whether to add the ν̄ after neutron capture on 238U (239U, 239Np; below 1.3 MeV).
+    energy_max_mev : float
+        As in `isotope_spectrum`.
 
     Raises
     ------
@@ -200,7 +218,7 @@ def reactor_flux(
     if not cores:
         raise UsageError("cores: at least one is needed")
     per_fission = sum(
-        (fraction * isotope_spectrum(name, energy_mev) for name, fraction in fractions.items()),
+        (fraction * isotope_spectrum(name, energy_mev, energy_max_mev) for name, fraction in fractions.items()),
         np.zeros_like(np.asarray(energy_mev, dtype=float)),
     )
     if capture:

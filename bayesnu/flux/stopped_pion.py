@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import UsageError, unknown_name
 from bayesnu.physics.constants import CHARGED_LEPTON_MASS_GEV
 
 Array = NDArray[np.float64]
@@ -60,8 +60,10 @@ def arrived(channel: str, window_us: float) -> float:
     Raises
     ------
     UsageError
-        If the window is not a whole number of the histogram's bins.
+        For an unknown species, or if the window is not a whole number of the histogram's bins.
     """
+    if channel not in ("numu", "nue", "numubar"):
+        raise unknown_name("channel", channel, ("numu", "nue", "numubar"))
     timing = PROMPT_TIMING if channel == "numu" else DELAYED_TIMING
     bins = round(window_us / TIME_BIN_US)
     if not (1 <= bins <= len(timing) and math.isclose(bins * TIME_BIN_US, window_us)):

@@ -42,7 +42,8 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
 
     p(θ | n) ∝ p(θ) exp(-F(θ)) |H(θ)|^(-1/2), with F = -ln L minimised over the
     pulls and H its Hessian in them; the pulls are nearly Gaussian, so that this
-    agrees with quadrature over them to about 1e-7 for the shipped cards.
+    agrees with quadrature over them to about 1e-7 for DUNE's cards, and to 1e-3 in the limits of
+    COHERENT's, whose quenching bends the counts.
 
     Parameters
     ----------

@@ -46,6 +46,13 @@ def natural_moment(moment_mu_b: ArrayLike, convention: Convention = "d") -> Arra
     return np.asarray(factor * BOHR_MAGNETON_GEV1 * np.asarray(moment_mu_b, dtype=float))
 
 
+def check_masses(mass_gev: float, target_gev: float) -> None:
+    """Raise `UsageError` unless m ≥ 0 and M > 0, both finite."""
+    for name, value, fine in (("mass_gev", mass_gev, mass_gev >= 0), ("target_gev", target_gev, target_gev > 0)):
+        if not (fine and math.isfinite(value)):
+            raise UsageError(f"{name} = {value}: must be {'at least' if name == 'mass_gev' else 'above'} 0 and finite")
+
+
 def threshold_energy(mass_gev: float, target_gev: float) -> float:
     """Return the least neutrino energy (GeV) that produces N of mass m on a target M at rest: m + m²/(2M).
 
@@ -53,7 +60,13 @@ def threshold_energy(mass_gev: float, target_gev: float) -> float:
     ----------
     mass_gev, target_gev : float
         Mass of N and of the target. From (m + M)² = M² + 2ME.
+
+    Raises
+    ------
+    UsageError
+        For a negative mass of N, or a target without mass.
     """
+    check_masses(mass_gev, target_gev)
     return mass_gev + mass_gev**2 / (2 * target_gev)
 
 
@@ -73,7 +86,13 @@ def recoil_window(energy_gev: ArrayLike, mass_gev: float, target_gev: float) -> 
     -------
     (ndarray, ndarray)
         GeV, each of the shape of ``energy_gev``.
+
+    Raises
+    ------
+    UsageError
+        For a negative mass of N, or a target without mass.
     """
+    check_masses(mass_gev, target_gev)
     E, m2, M = np.asarray(energy_gev, dtype=float), mass_gev**2, target_gev
     above = threshold_energy(mass_gev, M) <= E
     root = np.sqrt(np.where(above, np.maximum(4 * M**2 * E**2 - 4 * M * (M + E) * m2 + m2**2, 0.0), np.nan))
@@ -88,11 +107,19 @@ def energy_min(recoil_gev: ArrayLike, mass_gev: float, target_gev: float) -> Arr
     Parameters
     ----------
     recoil_gev : array_like
-        T > 0; any shape, which the result has too.
+        T ≥ 0; any shape, which the result has too. At T = 0 infinite, or 0 for m = 0.
     mass_gev, target_gev : float
+
+    Raises
+    ------
+    UsageError
+        For a negative mass of N, or a target without mass.
     """
+    check_masses(mass_gev, target_gev)
     T, M = np.asarray(recoil_gev, dtype=float), target_gev
-    return np.asarray((T + np.sqrt(T**2 + 2 * M * T)) / 2 * (1 + mass_gev**2 / (2 * M * T)))
+    safe = np.where(T > 0, T, 1.0)
+    least = (safe + np.sqrt(safe**2 + 2 * M * safe)) / 2 * (1 + mass_gev**2 / (2 * M * safe))
+    return np.asarray(np.where(T > 0, least, np.inf if mass_gev > 0 else 0.0))
 
 
 def mass_reach(energy_gev: float, target_gev: float) -> float:
@@ -212,6 +239,7 @@ def primakoff_cross_section(
     safe = np.where(inside, T, 1.0)
     c = primakoff_coefficients(safe, mass_gev, target_gev)
     d2 = (natural_moment(moment_mu_b, convention) / BOHR_MAGNETON_GEV1) ** 2
+    E = np.where(inside, E, 1.0)
     value = d2 * (c[0] + c[1] / E + c[2] / E**2)
     # Inside the window the bracket is positive; at its ends rounding may leave -1e-16 of it.
     return np.asarray(np.where(inside, np.maximum(value, 0.0), 0.0))
@@ -254,10 +282,13 @@ def emission(recoil_gev: ArrayLike, energy_gev: ArrayLike, mass_gev: float, targ
     Returns
     -------
     Emission
-        Arrays of the common shape.
+        Arrays of the common shape; NaN outside the window.
     """
     T, E = np.broadcast_arrays(np.asarray(recoil_gev, dtype=float), np.asarray(energy_gev, dtype=float))
     m, M = mass_gev, target_gev
+    window = recoil_window(E, m, M)
+    # A recoil at the window's very end may lie outside it by rounding.
+    T = np.where((window[0] * (1 - 1e-9) <= T) & (window[1] * (1 + 1e-9) >= T), T, np.nan)
     energy = E - T
     momentum = np.sqrt(np.maximum(energy**2 - m**2, 0.0))
     cosine = np.clip((2 * E * energy - m**2 - 2 * M * T) / (2 * E * momentum), -1.0, 1.0)
@@ -296,7 +327,14 @@ def decay_width(
     -------
     float
         0 if the daughter is not lighter than N.
+
+    Raises
+    ------
+    UsageError
+        For a negative mass, or an unknown convention.
     """
+    if not (mass_gev >= 0 and daughter_gev >= 0):
+        raise UsageError(f"mass_gev = {mass_gev}, daughter_gev = {daughter_gev}: must be at least 0")
     if daughter_gev >= mass_gev:
         return 0.0
     d2 = float((natural_moment(moments_mu_b, convention) ** 2).sum())
@@ -312,7 +350,14 @@ def decay_length(momentum_gev: ArrayLike, mass_gev: float, width_gev: float) -> 
     momentum_gev : array_like
         Any shape, which the result has too.
     mass_gev, width_gev : float
+
+    Raises
+    ------
+    UsageError
+        For a mass that is not positive, or a negative width.
     """
+    if not (mass_gev > 0 and width_gev >= 0):
+        raise UsageError(f"mass_gev = {mass_gev}, width_gev = {width_gev}: needs a mass above 0, a width of 0 or more")
     p = np.asarray(momentum_gev, dtype=float)
     if width_gev == 0:
         return np.full_like(p, np.inf)

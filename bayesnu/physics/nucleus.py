@@ -8,6 +8,7 @@ T/E kept; the electromagnetic terms are those of arXiv:2111.14884 for electrons,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesnu.errors import unknown_name
 from bayesnu.physics import constants
+from bayesnu.physics.couplings import check_values
+from bayesnu.physics.electron import TERMS
 
 Array = NDArray[np.float64]
 
@@ -163,6 +166,49 @@ def charge_radius_shift(sin2_theta_w: float = SIN2_THETA_W_LOW) -> float:
     As (4.16) of arXiv:2111.14884 for electrons.
     """
     return -2 / 3 * constants.W_MASS_GEV**2 * sin2_theta_w / constants.HBARC2_CM2_GEV2
+
+
+def differential_cross_section(
+    recoil_gev: ArrayLike,
+    energy_gev: ArrayLike,
+    element: Element,
+    flavour: str = "nue",
+    couplings: Mapping[str, float] | None = None,
+    *,
+    sin2_theta_w: float = SIN2_THETA_W_LOW,
+) -> Array:
+    """Return dσ/dT of ν A → ν A in cm²/GeV; zero outside 0 < T ≤ `recoil_max`.
+
+    Parameters
+    ----------
+    recoil_gev, energy_gev : array_like
+        T and E; broadcast against each other, and the result has their common shape.
+    element : Element
+    flavour : {"nue", "numu"}
+    couplings : mapping, optional
+        Coupling name to value (μ_B, e, cm²); those left out are 0.
+    sin2_theta_w : float
+
+    Raises
+    ------
+    UsageError
+        For an unknown coupling, or a negative moment.
+
+    See Also
+    --------
+    cross_section_terms : the same as polynomial terms, with the equations.
+    """
+    T, E = np.broadcast_arrays(np.asarray(recoil_gev, dtype=float), np.asarray(energy_gev, dtype=float))
+    values = check_values(couplings or {})
+    inside = (T > 0) & (E > 0) & (recoil_max(np.maximum(E, 0.0), element.mass_gev) >= T)
+    T, E = np.where(inside, T, 1.0), np.where(inside, E, 1.0)
+    terms = cross_section_terms(T, element, sin2_theta_w=sin2_theta_w)
+    powers = np.stack([np.ones_like(E), 1 / E, 1 / E**2])
+    total = np.zeros_like(E)
+    for label, monomial in TERMS.items():
+        weight = math.prod(values[f"{family}_{flavour}"] ** power for family, power in monomial)
+        total = total + weight * (terms[label] * powers).sum(axis=0)
+    return np.asarray(np.where(inside, total, 0.0))
 
 
 def cross_section_terms(

@@ -176,6 +176,31 @@ def limit(
         chosen = chosen_kind if method in BAYESIAN else "delta_chi2"
         everything = ((0.0 if COUPLINGS[coupling].squared_only else -math.inf, math.inf),)
         return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, chosen, method, everything, exact(everything))
+    interval = _by_method(experiment, coupling, method, variance, cl, chosen_kind, draws, chains, seed, notice)
+    say_caution(experiment, interval, notice)
+    return interval
+
+
+def say_caution(experiment: Experiment, interval: IntervalSet, notice: Callable[[str], None]) -> None:
+    """Say what `Experiment.caution` knows about the highest bound."""
+    highest = interval.intervals[-1][1]
+    if math.isfinite(highest) and (caution := experiment.caution(interval.coupling, highest)):
+        notice(caution)
+
+
+def _by_method(
+    experiment: Experiment,
+    coupling: str,
+    method: str,
+    variance: str | None,
+    cl: float,
+    kind: Kind,
+    draws: int | None,
+    chains: int | None,
+    seed: int | None,
+    notice: Callable[[str], None],
+) -> IntervalSet:
+    allowed = experiment.variances
     chosen_variance = next((v for v in allowed if v == variance), None)
     with naming(experiment, coupling):
         if method == "chi2":
@@ -184,9 +209,9 @@ def limit(
             return frequentist_interval(make_problem(experiment, [coupling]), cl)
         problem, prior = one_coupling(experiment, coupling)
         if method == "laplace":
-            return laplace_interval(laplace_posterior(problem, prior), cl, chosen_kind)
+            return laplace_interval(laplace_posterior(problem, prior), cl, kind)
         sampler, number = Sampler(), DEFAULT_SEED if seed is None else seed
-        return sample_single(problem, prior, sampler, cl, chosen_kind, chains or DEFAULT_CHAINS, number, draws, notice)
+        return sample_single(problem, prior, sampler, cl, kind, chains or DEFAULT_CHAINS, number, draws, notice)
 
 
 def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> None:

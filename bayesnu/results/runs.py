@@ -24,7 +24,7 @@ from bayesnu.results.diagnostics import worst_verdict
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
 from bayesnu.results.joint import TARGET_ACCEPT as JOINT_ACCEPT
 from bayesnu.results.joint import check_joint, fit_joint, joint_json, joint_name, joint_priors, summarise_joint
-from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, check_counts, naming
+from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, check_counts, naming, say_caution
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.summary import limits_csv, result_json, summarise
 
@@ -248,6 +248,7 @@ def run_fits(
             seconds[coupling] = round(time.perf_counter() - start, 3)
             _write_json(folder / "run.json", information)
         result = summarise(experiment, inputs, tree, arguments.credibility, published)
+        say_caution(experiment, result.credible, notice)
         results.append(result)
         limits.append(result_json(experiment.card.name, result))
     together, sampler = [], Sampler(JOINT_ACCEPT)

@@ -186,3 +186,17 @@ def test_bad_cards(model: str, override: str, message: str) -> None:
     with pytest.raises(CardError, match=message) as caught:
         load_experiment(model, [override])
     assert "\n" not in str(caught.value)
+
+
+def test_first_order_is_said_where_it_fails() -> None:
+    """P = 1 - e⁻ˣ is less than x: within 100 m at 7 MeV and 2e-8 μ_B most N decay."""
+    near = load_experiment("nucleus-10g-radiative").at(7.0)
+    assert near.caution("d_nue", 1e-8) == ""
+    far = load_experiment("nucleus-10g-radiative", ["photon_detector.distance_m=100"]).at(7.0)
+    assert "counts with a photon are too high by about 2% or more" in far.caution("d_nue", 2.2e-9)
+    assert "by about 100% or more" in far.caution("d_nue", 3e-8)
+    assert far.caution("d_nue_d_numu", 1e-10) == ""
+    notices: list[str] = []
+    limit(far, "d_nue", method="poisson", notice=notices.append)
+    assert len(notices) == 1
+    assert load_experiment("nucleus-10g").caution("d_nue", 1.0) == ""

@@ -81,3 +81,22 @@ def test_beta_spectrum_has_unit_area() -> None:
 def test_bad_reactors(cores: tuple[Core, ...], fractions: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         reactor_flux(3.0, cores, fractions)
+
+
+def test_beyond_the_range_of_the_polynomials_only_where_asked() -> None:
+    """Extrapolated to 10 MeV the flux grows by less than 1e-3, and not below 8 MeV."""
+    energy = np.linspace(0.1, 8.0, 80)
+    longer = reactor_flux(energy, CHOOZ, FRACTIONS, energy_max_mev=10.0)
+    np.testing.assert_array_equal(longer, reactor_flux(energy, CHOOZ, FRACTIONS))
+    beyond = np.linspace(8.0, 10.0, 201)
+    tail = np.trapezoid(reactor_flux(beyond, CHOOZ, FRACTIONS, energy_max_mev=10.0), beyond)
+    # 8e-5 of the flux (physics page, section 3).
+    assert tail / np.trapezoid(reactor_flux(np.linspace(0, 8, 4001), CHOOZ, FRACTIONS), dx=0.002) == pytest.approx(
+        8e-5, rel=0.1
+    )
+    assert reactor_flux(10.01, CHOOZ, FRACTIONS, energy_max_mev=10.0) == 0
+
+
+def test_an_end_point_must_be_positive() -> None:
+    with pytest.raises(UsageError, match=r"end_point_mev = -1\.0: must be greater than 0"):
+        beta_spectrum(-1.0, 0.5)

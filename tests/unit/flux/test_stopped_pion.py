@@ -13,6 +13,7 @@ from bayesnu.flux.stopped_pion import (
     PION_MASS_MEV,
     PROMPT_ENERGY_MEV,
     PROMPT_TIMING,
+    arrived,
     fluence,
     michel_nue,
     michel_numubar,
@@ -52,3 +53,8 @@ def test_fluence_of_coherent() -> None:
 def test_bad_fluence(given: tuple[float, float, float], message: str) -> None:
     with pytest.raises(UsageError, match=f"{message}: must be greater than 0"):
         fluence(*given)
+
+
+def test_unknown_species() -> None:
+    with pytest.raises(UsageError, match="unknown channel 'numuu': allowed are numu, nue, numubar; did you"):
+        arrived("numuu", 6.0)

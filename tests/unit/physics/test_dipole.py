@@ -1,6 +1,7 @@
 """Upscattering against Dirac traces, decays against their limits, photon distributions against events."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -261,3 +262,38 @@ def test_total_cross_section_by_quadrature() -> None:
     linear = -width / E - m**2 / (2 * E * M) * log
     square = (-(m**2) / 4 * log + m**2 / (4 * M) * width + m**4 / (8 * M**2) * log - m**4 / (8 * M) * inverse) / E**2
     assert numeric == pytest.approx(norm * (log + linear + square), rel=1e-6)
+
+
+# Input outside of what is physical
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: threshold_energy(-1e-3, 15.0), "mass_gev = -0.001: must be at least 0 and finite"),
+        (lambda: energy_min(1e-6, 1e-3, 0.0), "target_gev = 0.0: must be above 0 and finite"),
+        (lambda: primakoff_cross_section(1e-6, 5e-3, -1e-3, 15.0), "mass_gev = -0.001"),
+        (lambda: recoil_window(5e-3, math.nan, 15.0), "mass_gev = nan"),
+        (lambda: decay_width(1e-3, [1e-8], majorana=True, daughter_gev=-5e-4), "daughter_gev = -0.0005"),
+        (lambda: decay_probability(1.0, 5e-3, 1e-3, -1e-20), "width_gev = -1e-20"),
+        (lambda: decay_length(5e-3, 0.0, 1e-20), "mass_gev = 0.0"),
+        (lambda: photon_energy_fractions([0, 1], emission(1e-7, 5e-3, 1e-3, 15.0), 3.0), "asymmetry = 3.0"),
+        (
+            lambda: photon_distribution([0, 1], [-1, 1], emission(1e-7, 5e-3, 1e-3, 15.0), 1.0, 8, 1.5),
+            "energy_fraction = 1.5",
+        ),
+    ],
+)
+def test_what_is_not_physical_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+def test_edges_of_the_kinematics() -> None:
+    assert energy_min(0.0, 0.0, 15.0) == 0
+    assert energy_min(0.0, 1e-3, 15.0) == math.inf
+    assert primakoff_cross_section(1e-6, 0.0, 0.0, 15.0) == 0
+    low, high = recoil_window(5e-3, 1e-3, 15.0)
+    for recoil in (0.5 * low, 1.5 * high):
+        assert all(np.isnan(part) for part in emission(recoil, 5e-3, 1e-3, 15.0)[2:])
+    assert all(np.isfinite(part) for part in emission(high, 5e-3, 1e-3, 15.0))

@@ -13,6 +13,7 @@ from bayesnu.physics.nucleus import (
     Element,
     charge_radius_shift,
     cross_section_terms,
+    differential_cross_section,
     helm_form_factor,
     millicharge_shift,
     nuclei_per_kg,
@@ -118,3 +119,25 @@ def test_standard_model_total_without_form_factor() -> None:
     )
     assert total == pytest.approx(expected, rel=1e-3)
     assert rate(top * (1 - 1e-9)) == pytest.approx(0, abs=1e-3 * rate(top / 2))
+
+
+def test_cross_section_with_its_window() -> None:
+    """The terms with their couplings inside the window, exactly 0 outside, in every direction."""
+    oxygen, E = ELEMENTS["O"], 5e-3
+    end = float(recoil_max(E, oxygen.mass_gev))
+    couplings = {"mu_numu": 3e-10, "q_numu": 1e-9, "r2_numu": -2e-31, "mu_nue": 1e-8}
+    recoil = np.array([0.01, 0.5, 0.999]) * end
+    terms = cross_section_terms(recoil, oxygen)
+    mu, q, r2 = (couplings[f"{family}_numu"] for family in ("mu", "q", "r2"))
+    weights = {"1": 1, "mu^2": mu**2, "q": q, "q^2": q**2, "r2": r2, "r2^2": r2**2, "q*r2": q * r2}
+    by_hand = sum(weight * value(terms[label], E) for label, weight in weights.items())
+    found = differential_cross_section(recoil, E, oxygen, "numu", couplings)
+    np.testing.assert_allclose(found, by_hand, rtol=1e-12)
+    assert (differential_cross_section(recoil, E, oxygen) > 0).all()
+    outside = differential_cross_section([-1e-9, 0.0, 1.001 * end, 1e-8], [E, E, E, 0.0], oxygen, "numu", couplings)
+    np.testing.assert_array_equal(outside, 0)
+
+
+def test_bad_couplings() -> None:
+    with pytest.raises(UsageError, match="unknown coupling 'mu_e'"):
+        differential_cross_section(1e-6, 5e-3, ELEMENTS["O"], couplings={"mu_e": 1.0})
