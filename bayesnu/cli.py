@@ -139,6 +139,9 @@ def predict(
     values, pulls = name_values("--set", set_), name_values("--pull", pull)
     mass = {"m_N": values.pop("m_N")} if "m_N" in values else {}
     experiment = with_parameters(load(model, override), mass)
+    for name, value in values.items():
+        if name in experiment.model.couplings and (caution := experiment.caution(name, value)):
+            notice(caution)
     if isinstance(experiment, RecoilExperiment | ElectronWindowExperiment):
         if isinstance(experiment, RecoilExperiment):
             recoils = predict_recoils(experiment, values, pulls)
@@ -178,6 +181,9 @@ def limit(
         raise UsageError(f"--at {at[0]}: give either --at or --scan")
     masses = [] if scan is None else read_scan(scan)
     experiment = with_parameters(load(model, override), name_values("--at", at))
+    if (at or scan) and experiment.mass_of(experiment.fitted(coupling)) is None:
+        given = f"--at {at[0]}" if at else f"--scan {scan}"
+        raise UsageError(f"{given}: counts of {coupling} do not depend on the mass of N")
 
     def bound(where: Experiment) -> IntervalSet:
         return compute_limit(

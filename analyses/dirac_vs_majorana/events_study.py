@@ -119,7 +119,7 @@ def write_chirality(masses: Sequence[float], tables: Tables) -> dict[float, list
     rows: list[list[object]] = []
     for mass in masses:
         for chirality in CHIRALITIES:
-            own = load_recoils(MODEL, ["decay.d_NNp=1e-6", f"decay.chirality={chirality}"])
+            own = load_recoils(MODEL, ["decay.d_NNp=1e-12", f"decay.chirality={chirality}"])
             item = experiment_photons(own, mass, **QUICK)
             try:
                 numbers = [needed(item, "majorana", p).events for p in PROBABILITIES.values()]

@@ -16,6 +16,7 @@ from bayesnu.errors import CardError, ConvergenceError, DataError, UsageError, n
 from bayesnu.experiment.card import AnalysisCard
 from bayesnu.experiment.expectation import CountModel, MassSpline, free_mass
 from bayesnu.experiment.load import LoadedCard
+from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import find_data, read_table
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class Experiment(ABC):
     def mass_reaches(self) -> tuple[float, ...]:
         """Masses of N in MeV beyond which one of the source's spectra produces none, increasing."""
         return ()
+
+    def mass_of(self, coupling: str) -> float | None:
+        """Return the mass of N (MeV) at which a coupling acts; None for one that has nothing to do with N."""
+        return self.card.sterile.m_N if COUPLINGS[coupling].family in ("d", "dd") else None
 
     def caution(self, coupling: str, value: float) -> str:
         """Return what to know about the counts at a value of a coupling; empty where they hold."""

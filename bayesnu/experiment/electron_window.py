@@ -110,7 +110,7 @@ def assemble(loaded: LoadedCard, card: ElectronWindowCard) -> ElectronWindowExpe
     edges, sin2 = card.detector.bin_edges_mev, card.physics.sin2_theta_w
     data = np.array(card.exposures[0].observed_counts)
     rates = {spectrum.channel: folded(spectrum, edges, sin2) for spectrum in decay_at_rest_spectra()}
-    total = data.sum() * slope_sm(sin2) / card.normalisation.slope_cm2_per_mev
+    total = card.normalisation.events * slope_sm(sin2) / card.normalisation.slope_cm2_per_mev
     reference = rates["nue"]["1"]
     if not (reference > 0).all():
         raise CardError(f"detector.bin_edges_mev: no electron has more than {END_POINT_MEV:.4g} MeV")

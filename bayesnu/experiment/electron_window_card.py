@@ -32,10 +32,12 @@ class WindowDetector(Table):
 
 
 class Normalisation(Table):
-    """How the SM counts follow from the measured cross section: counts × SM slope/measured slope."""
+    """How the SM counts follow from the measured cross section: events × SM slope/measured slope."""
 
+    events: Positive
+    """Events that were measured with the slope; not data: counts that are put in instead leave the SM as it is."""
     slope_cm2_per_mev: Positive
-    """σ/E_ν of ν_e e as measured, for the observed counts."""
+    """σ/E_ν of ν_e e as measured with these events."""
 
 
 class WindowPulls(Table):
@@ -49,7 +51,7 @@ class Measurement(Table):
 
     observed_counts: list[Annotated[float, Field(gt=0, le=1e15)]]
     observed_errors: list[Positive]
-    """The data are then normal; counts without measured errors would be Poisson."""
+    """The data are normal with these errors."""
 
 
 class ElectronWindowCard(AnalysisCard):

@@ -31,9 +31,9 @@ Array = NDArray[np.float64]
 SECONDS_PER_DAY = 86400.0
 LOWEST_ENERGY_MEV = 0.02
 """Neutrinos below cannot give `LOWEST_RECOIL_EV` to any element of the table."""
-MORPH_DEGREE = 6
+MORPH_DEGREE = 8
 """Of the polynomial that follows a response: COHERENT's to 2e-4 of all counts within three standard deviations."""
-MORPH_REACH = 3.0
+MORPH_REACH = 4.0
 NODES_PER_PANEL = 6
 PANELS_PER_DECADE = 24
 

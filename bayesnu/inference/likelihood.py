@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 Statistic = Literal["poisson", "chi2"]
 LEAST_COUNTS = 1e-3
 """Expected counts below are as good as none for the scale of a coupling."""
+RIPPLE = 1e-4
+"""Depth in -2 ln L of a minimum that is not worth refining."""
 FAR = 200.0
 """Δ(-2 ln L) above which a value is excluded whatever the question."""
 
@@ -67,14 +69,17 @@ class Problem:
         near, far = np.geomspace(1e-2, 1e3, 121), np.geomspace(1.1e3, 1e6, 72)
         if squared_only(self)[0]:
             # Counts only grow with the square: one minimum, and far values matter where near ones do not bound it.
-            points, value = self._scanned(np.append(0.0, near))
+            points, value = self._scanned(np.append(0.0, near[::2]))
             if value[-1] - value.min() < FAR:
-                points, value = self._scanned(np.concatenate([[0.0], near, far]))
+                beyond = self._scanned(far)
+                points, value = np.append(points, beyond[0]), np.append(value, beyond[1])
         else:
             reach = np.append(near, far)
             points, value = self._scanned(np.concatenate([-reach[::-1], [0.0], reach]))
-        # The lowest three: the best fit and a second solution are among them, ripples on far plateaus are not.
-        lowest = sorted(local_minima(self, points, value), key=value.__getitem__)[:3]
+        # The lowest three: the best fit and a second solution are among them. Ripples on far plateaus are none.
+        padded = np.pad(value, 1, mode="edge")
+        deep = [k for k in local_minima(self, points, value) if max(padded[k], padded[k + 2]) > value[k] + RIPPLE]
+        lowest = sorted(deep, key=value.__getitem__)[:3]
         refined = [refined_minimum(self, *bracket(points, k)) for k in lowest]
         return merged(points, value, refined)
 

@@ -103,7 +103,14 @@ def delta_chi2_intervals(problem: Problem, cl: float) -> Intervals:
         middle, half = (low + high) / 2, (high - low) / 2
         excess = minimise_pulls(problem, (middle + half * x)[None, :]).value - lowest - level
         curve = np.polynomial.Polynomial.fit(x, excess, CROSSING_POINTS - 1, domain=[-1, 1])
-        return middle + half * float(brentq(curve, -1.0, 1.0, xtol=1e-12))
+        if curve(-1.0) * curve(1.0) < 0:
+            return middle + half * float(brentq(curve, -1.0, 1.0, xtol=1e-12))
+
+        # The curve is too steep or too bent for that; the values at both ends are known to differ in sign.
+        def exact(t: float) -> float:
+            return float(minimise_pulls(problem, np.array([[t]])).value[0] - lowest - level)
+
+        return float(brentq(exact, low, high, xtol=1e-10 * max(abs(low), abs(high))))
 
     inside = value - lowest < level
     ends: list[float] = []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bayesnu.errors import RunError
+from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.report.figures import (
     KINDS,
     figure_names,
@@ -21,7 +22,7 @@ from bayesnu.report.figures import (
     import_plotting,
     posterior_figure,
 )
-from bayesnu.report.tables import describe_chi2, describe_region, joint_rows, limits_rows
+from bayesnu.report.tables import describe_chi2, describe_region, joint_rows, limits_rows, mass_note
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import percent
@@ -151,10 +152,12 @@ def render(run: Run) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     header, rows = limits_rows(run.limits)
     information = run.information
-    entries = [entry_page(run.folder, entry) for entry in run.limits["limits"]]
+    entries = [entry_page(run.folder, entry, run.limits["m_N"]) for entry in run.limits["limits"]]
     joint = [joint_page(run.folder, entry) for entry in run.limits["joint"]]
     return environment.from_string(text).render(
         title=run.limits["title"],
+        mass=mass_note(run.limits["m_N"]),
+        without_limit=run.limits["without_limit"],
         model=run.limits["model"],
         verdict=run.limits["verdict"],
         chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
@@ -172,7 +175,7 @@ def render(run: Run) -> str:
     )
 
 
-def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
+def entry_page(folder: Path, entry: dict[str, Any], m_N: float | None) -> dict[str, Any]:
     """Return what the template shows of one coupling."""
     name = entry["coupling"]
     credible, diagnostics = entry["credible"], entry["diagnostics"]
@@ -190,7 +193,7 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
                 for row in (entry["chi2"], entry["chi2_background"])
                 if row is not None
             ),
-            ("Poisson deviance", entry["poisson"]),
+            *([("Poisson deviance", entry["poisson"])] if entry["poisson"] is not None else []),
         )
     ]
     comparisons = [
@@ -206,6 +209,7 @@ def entry_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         "name": name,
+        "mass": mass_note(m_N if COUPLINGS[name].family in ("d", "dd") else None),
         "unit": entry["unit"],
         "prior": entry["prior"],
         "quoted": f"{percent(credible['cl'])} {KINDS[credible['kind']]}",

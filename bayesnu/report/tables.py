@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from bayesnu.experiment.prediction import Prediction
 from bayesnu.experiment.recoil_prediction import RecoilPrediction
@@ -56,6 +57,18 @@ def write_set(intervals: Sequence[Sequence[float | None]], exponent: int, one_si
     return " ∪ ".join(write_bounds(low, high, exponent, one_sided) for low, high in intervals)
 
 
+def write_credible(credible: dict[str, Any], exponent: int) -> str:
+    """Return a credible set of limits.json in units of 10^exponent, with its kind unless it is an upper limit."""
+    if credible["kind"] == "upper":
+        return write_set([[None, high] for _, high in credible["intervals"]], exponent, True)
+    return write_set(credible["intervals"], exponent, False) + f" {credible['kind'].upper()}"
+
+
+def mass_note(m_N: float | None) -> str:
+    """Return ", m_N = 1 MeV", or nothing where no coupling has to do with N."""
+    return "" if m_N is None else f", m_N = {m_N:g} MeV"
+
+
 def flat(intervals: Sequence[Sequence[float | None]]) -> list[float]:
     """Return all finite bounds."""
     return [v for pair in intervals for v in pair if v is not None]
@@ -88,7 +101,6 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         exponent = power_of_ten(flat(credible["intervals"]) + flat(chi2["intervals"]))
         own = next((c for c in entry["comparisons"] if c["scenario"] == limits["scenario"]), None)
         errors = [v / 10.0**exponent for v in flat(credible["mc_error"])]
-        kind = {"upper": "", "hdi": " HDI", "eti": " ETI"}[credible["kind"]]
         published, true, ratio = "–", "–", "–"
         if own is not None:
             published = write_set([own["published"]], exponent, one_sided)
@@ -97,9 +109,9 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 f"{entry['coupling']} [10^{exponent} {entry['unit']}]",
-                write_set(credible["intervals"], exponent, one_sided) + kind,
+                write_credible(credible, exponent),
                 ", ".join(f"±{e:.2g}" for e in errors) or "–",
-                write_set(entry["laplace"]["intervals"], exponent, one_sided),
+                write_credible(entry["laplace"], exponent).removesuffix(" HDI"),
                 write_set(chi2["intervals"], exponent, one_sided),
                 published,
                 true,
@@ -123,7 +135,9 @@ def limits_table(limits: dict[str, Any]) -> Table:
     footnotes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
     chi2 = describe_chi2(limits["limits"][0]["chi2"]["variance"])
     footnotes.append(f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: {chi2}.")
-    return _table(f"{limits['title']}: limits", header, rows, " ".join(footnotes))
+    if limits["without_limit"]:
+        footnotes.append(f"No count depends on {', '.join(limits['without_limit'])}: no limit.")
+    return _table(f"{limits['title']}: limits{mass_note(limits['m_N'])}", header, rows, " ".join(footnotes))
 
 
 def joint_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -135,12 +149,11 @@ def joint_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     for k, parameter in enumerate(entry["parameters"]):
         credible, found = parameter["credible"], parameter["diagnostics"]
         exponent = power_of_ten(flat(credible["intervals"]))
-        kind = {"upper": "", "hdi": " HDI", "eti": " ETI"}[credible["kind"]]
         rows.append(
             [
                 f"{parameter['coupling']} [10^{exponent} {parameter['unit']}]",
                 parameter["prior"],
-                write_set(credible["intervals"], exponent, credible["kind"] == "upper") + kind,
+                write_credible(credible, exponent),
                 ", ".join(f"±{v / 10.0**exponent:.2g}" for v in flat(credible["mc_error"])) or "–",
                 f"{found['rhat']:.4f}",
                 f"{found['ess_bulk']:.0f}, {found['ess_tail']:.0f}",
@@ -175,7 +188,8 @@ def joint_tables(limits: dict[str, Any]) -> list[Table]:
 
 def runs_table(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     """Return one table of several runs: a row per coupling, a column per run and method."""
-    header = ["coupling"] + [f"{name}: {method}" for name, _ in runs for method in ("credible", "χ²")]
+    header = ["coupling"]
+    header += [f"{name}{mass_note(limits['m_N'])}: {kind}" for name, limits in runs for kind in ("credible", "χ²")]
     names = list(dict.fromkeys(entry["coupling"] for _, limits in runs for entry in limits["limits"]))
     rows = []
     for name in names:
@@ -192,11 +206,17 @@ def interval_table(model: str, interval: IntervalSet) -> Table:
     """Return one limit as a table."""
     one_sided = COUPLINGS[interval.coupling].squared_only and interval.kind in ("upper", "delta_chi2")
     exponent = power_of_ten([v for pair in interval.intervals for v in pair])
+    masses = {} if interval.m_N is None else {"m_N [MeV]": f"{interval.m_N:.6g}"}
+    pairs = [
+        [None, high] if interval.kind == "upper" and math.isfinite(high) else [low, high]
+        for low, high in interval.intervals
+    ]
     errors = [v for pair in interval.mc_error for v in pair if math.isfinite(v)]
-    bounds = write_set(interval.intervals, exponent, one_sided)
+    bounds = write_set(pairs, exponent, one_sided)
     row = [
         model,
         interval.coupling,
+        *masses.values(),
         interval.method,
         percent(interval.probability),
         interval.kind,
@@ -204,7 +224,9 @@ def interval_table(model: str, interval: IntervalSet) -> Table:
         ", ".join(f"±{e:.2g}" for e in errors) or "deterministic",
     ]
     return _table(
-        "Limit", ["model", "coupling", "method", "probability", "kind", "interval", "Monte Carlo error"], [row]
+        "Limit",
+        ["model", "coupling", *masses, "method", "probability", "kind", "interval", "Monte Carlo error"],
+        [row],
     )
 
 
@@ -241,7 +263,7 @@ def recoil_prediction_tables(prediction: RecoilPrediction) -> list[Table]:
         rate = target.sm_rate_per_kg_day
         caption = f"SM counts per kg and day above threshold: {rate:.4g}" if math.isfinite(rate) else None
         mass = prediction.couplings.get("m_N")
-        title = f"{prediction.model}: {name}" + ("" if mass is None else f", m_N = {mass:g} MeV")
+        title = f"{prediction.model}: {name}{mass_note(mass)}"
         tables.append(_table(title, [label, *columns], rows, caption))
     return tables
 
@@ -250,10 +272,22 @@ def scan_table(model: str, points: Sequence[tuple[float, IntervalSet]]) -> Table
     """Return the limits at several masses of N."""
     first = points[0][1]
     one_sided = COUPLINGS[first.coupling].squared_only and first.kind in ("upper", "delta_chi2")
-    exponent = power_of_ten([v for _, interval in points for pair in interval.intervals for v in pair])
-    rows = [[f"{mass:.4g}", write_set(interval.intervals, exponent, one_sided)] for mass, interval in points]
+    rows = [[f"{mass:.4g}", significant(interval, one_sided)] for mass, interval in points]
     title = f"{model}: {first.coupling} by {first.method}, {percent(first.probability)} ({first.kind})"
-    return _table(title, ["m_N [MeV]", f"{first.coupling} [10^{exponent} {first.unit}]"], rows)
+    return _table(title, ["m_N [MeV]", f"{first.coupling} [{first.unit}]"], rows)
+
+
+def significant(interval: IntervalSet, one_sided: bool) -> str:
+    """Return a union of intervals with three significant digits of every bound."""
+    parts = []
+    for low, high in interval.intervals:
+        if one_sided and not math.isfinite(high):
+            parts.append("none")
+        elif one_sided and (interval.kind == "upper" or not low > 0):
+            parts.append(f"< {high:.3g}")
+        else:
+            parts.append(f"[{low:.3g}, {high:.3g}]")
+    return " ∪ ".join(parts)
 
 
 def models_table(models: Sequence[tuple[str, str, str]]) -> Table:
@@ -287,9 +321,10 @@ def discrimination_table(result: Discrimination) -> Table:
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> Table:
-    table = Table(title=title, caption=caption, caption_justify="left")
+    # Brackets are units and intervals here, never markup.
+    table = Table(title=Text(title), caption=None if caption is None else Text(caption), caption_justify="left")
     for k, name in enumerate(header):
-        table.add_column(name, justify="left" if k == 0 else "right", overflow="fold")
+        table.add_column(Text(name), justify="left" if k == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table

@@ -39,6 +39,8 @@ class IntervalSet:
         In the coupling's unit.
     mc_error : tuple of (low, high)
         Monte Carlo standard error of each bound; NaN where it is deterministic.
+    m_N : float, optional
+        Mass of N in MeV at which a transition moment is bounded.
     """
 
     coupling: str
@@ -48,6 +50,7 @@ class IntervalSet:
     method: str
     intervals: Pairs
     mc_error: Pairs
+    m_N: float | None = None
 
 
 def relative_error(interval: IntervalSet) -> float:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -161,6 +162,8 @@ def limit(
     check_probability(cl)
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
+    if method == "poisson" and experiment.errors is not None:
+        notice(f"{experiment.card.name}: the data have measured errors, so that their likelihood is normal, as by chi2")
     if variance is not None and method != "chi2":
         raise UsageError(f"variance = {variance}: is for method chi2, not {method}")
     allowed = experiment.variances
@@ -171,14 +174,24 @@ def limit(
             raise UsageError(f"{name} = {value}: is for the methods {', '.join(BAYESIAN)}, not {method}")
     check_counts(draws=draws, chains=chains, seed=seed)
     chosen_kind = check_kind(kind) if kind is not None else default_kind(coupling)
+    mass = experiment.mass_of(coupling)
     if not experiment.responds(coupling):
-        notice(f"{coupling}: no count depends on it, so there is no limit (too high an m_N?)")
+        notice(no_limit(experiment, coupling))
         chosen = chosen_kind if method in BAYESIAN else "delta_chi2"
         everything = ((0.0 if COUPLINGS[coupling].squared_only else -math.inf, math.inf),)
-        return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, chosen, method, everything, exact(everything))
+        return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, chosen, method, everything, exact(everything), mass)
     interval = _by_method(experiment, coupling, method, variance, cl, chosen_kind, draws, chains, seed, notice)
     say_caution(experiment, interval, notice)
-    return interval
+    return replace(interval, m_N=mass)
+
+
+def no_limit(experiment: Experiment, coupling: str) -> str:
+    """Say that no count depends on a coupling, and why if it is the mass of N."""
+    mass = experiment.mass_of(coupling)
+    where = "" if mass is None else f" at m_N = {mass:g} MeV"
+    reach = experiment.mass_reaches[-1] if experiment.mass_reaches else math.inf
+    why = f" (no neutrino has more than {reach:.4g} MeV)" if mass is not None and mass >= reach else ""
+    return f"{coupling}: no count depends on it{where}, so there is no limit{why}"
 
 
 def say_caution(experiment: Experiment, interval: IntervalSet, notice: Callable[[str], None]) -> None:
@@ -257,4 +270,4 @@ def interval_json(model: str, interval: IntervalSet) -> dict[str, object]:
         "kind": interval.kind,
         "intervals": pairs(interval.intervals),
         "mc_error": pairs(interval.mc_error),
-    }
+    } | ({} if interval.m_N is None else {"m_N": interval.m_N})

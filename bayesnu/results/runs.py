@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bayesnu
-from bayesnu.errors import RunError, silent
+from bayesnu.errors import RunError, UsageError, silent
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
@@ -24,7 +24,15 @@ from bayesnu.results.diagnostics import worst_verdict
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
 from bayesnu.results.joint import TARGET_ACCEPT as JOINT_ACCEPT
 from bayesnu.results.joint import check_joint, fit_joint, joint_json, joint_name, joint_priors, summarise_joint
-from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, check_counts, naming, say_caution
+from bayesnu.results.limits import (
+    DEFAULT_CHAINS,
+    DEFAULT_DRAWS,
+    DEFAULT_SEED,
+    check_counts,
+    naming,
+    no_limit,
+    say_caution,
+)
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.summary import limits_csv, result_json, summarise
 
@@ -179,7 +187,7 @@ def load_run(folder: Path) -> Run:
     if limits.get("format_version") != FORMAT_VERSION:
         found = limits.get("format_version")
         raise RunError(f"{folder / 'limits.json'}: format version {found}; this bayesnu reads {FORMAT_VERSION}")
-    for key in ("model", "title", "scenario", "observed", "verdict", "hash", "limits", "joint"):
+    for key in ("model", "title", "scenario", "observed", "verdict", "hash", "limits", "joint", "m_N", "without_limit"):
         if key not in limits or (key == "limits" and not limits[key]):
             raise RunError(f"{folder / 'limits.json'}: the key '{key}' is missing or empty; the file is incomplete")
     if limits["hash"] != information["hash"]:
@@ -215,10 +223,14 @@ def run_fits(
         Receives the name of each fit as soon as it is in the folder.
     """
     name = run_hash(experiment, arguments)
+    fitted = [coupling for coupling in arguments.couplings if experiment.responds(coupling)]
+    unbounded = [coupling for coupling in arguments.couplings if coupling not in fitted]
+    if not fitted:
+        raise UsageError(f"{experiment.loaded.where}: {no_limit(experiment, unbounded[0])}")
     if open_folder(folder, name, force) and read_record(folder).get("finished") is not None:
         try:
             finished = load_run(folder)
-            for fit in (*arguments.couplings, *map(joint_name, arguments.joint)):
+            for fit in (*fitted, *map(joint_name, arguments.joint)):
                 load_posterior(posterior_path(folder, fit), ("posterior",))
         except RunError as problem:
             notice(f"{problem}; the run goes on from what is whole")
@@ -235,7 +247,9 @@ def run_fits(
     sampler = Sampler()
     resumed, results = [], []
     published = read_published(experiment.files["comparison.published"]) if experiment.card.comparison else []
-    for coupling in arguments.couplings:
+    for coupling in unbounded:
+        notice(no_limit(experiment, coupling))
+    for coupling in fitted:
         progress(f"fitting {coupling}")
         start = time.perf_counter()
         with naming(experiment, coupling):
@@ -265,19 +279,22 @@ def run_fits(
             _write_json(folder / "run.json", information)
         together.append(summarise_joint(tree, joint_priors(experiment, couplings), arguments.credibility))
     scenario = experiment.card.comparison.scenario if experiment.card.comparison else None
+    mass = next((m for m in map(experiment.mass_of, fitted) if m is not None), None)
     content = {
         "format_version": FORMAT_VERSION,
         "model": experiment.card.name,
         "title": experiment.card.title,
         "scenario": scenario,
         "observed": experiment.observed,
+        "m_N": mass,
+        "without_limit": unbounded,
         "hash": name,
         "verdict": worst_verdict([*(r.diagnostics.verdict for r in results), *(r.verdict for r in together)]),
         "limits": limits,
         "joint": [joint_json(experiment.card.name, result) for result in together],
     }
     _write_json(folder / "limits.json", content)
-    write_text(folder / "limits.csv", limits_csv(results, scenario, together), RunError)
+    write_text(folder / "limits.csv", limits_csv(results, scenario, together, mass), RunError)
     information |= {"finished": _now(), "resumed": resumed}
     _write_json(folder / "run.json", information)
     return Run(folder, information, content, tuple(resumed))

@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.likelihood import make_problem
+from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.comparison import Comparison, PublishedLimit, compare, own_row
 from bayesnu.results.diagnostics import Diagnostics, diagnose
 from bayesnu.results.fits import Deterministic
@@ -42,7 +43,7 @@ class CouplingResult:
     chi2: IntervalSet
     chi2_variance: str
     chi2_background: IntervalSet | None
-    poisson: IntervalSet
+    poisson: IntervalSet | None
     comparisons: tuple[Comparison, ...]
     diagnostics: Diagnostics
 
@@ -69,7 +70,7 @@ def summarise(
         chi2,
         experiment.variances[0] if experiment.variances else "none",
         frequentist_interval(second[0], credibility) if second else None,
-        frequentist_interval(inputs.problem, credibility),
+        frequentist_interval(inputs.problem, credibility) if experiment.errors is None else None,
         tuple(compare(coupling, chi2.intervals, published)),
         diagnose(tree, coupling, credible, grid),
     )
@@ -105,13 +106,15 @@ def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
         "chi2_background": None
         if result.chi2_background is None
         else interval_json(model, result.chi2_background) | {"variance": "sm+background"},
-        "poisson": interval_json(model, result.poisson),
+        "poisson": None if result.poisson is None else interval_json(model, result.poisson),
         "comparisons": comparisons,
         "diagnostics": diagnostics,
     }
 
 
-def limits_csv(results: Sequence[CouplingResult], scenario: str | None, joint: Sequence[JointResult] = ()) -> str:
+def limits_csv(
+    results: Sequence[CouplingResult], scenario: str | None, joint: Sequence[JointResult] = (), m_N: float | None = None
+) -> str:
     """Return the limits as CSV: one row per coupling, method and piece of the set; ``free`` names what was fitted."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -119,6 +122,7 @@ def limits_csv(results: Sequence[CouplingResult], scenario: str | None, joint: S
         [
             "coupling",
             "free",
+            "m_N_mev",
             "unit",
             "method",
             "variance",
@@ -141,7 +145,9 @@ def limits_csv(results: Sequence[CouplingResult], scenario: str | None, joint: S
 
     def write(free: Sequence[str], interval: IntervalSet, variance: str, published: Sequence[float]) -> None:
         for piece, (bounds, errors) in enumerate(zip(interval.intervals, interval.mc_error, strict=True)):
-            names = [interval.coupling, " ".join(free), interval.unit, interval.method, variance, interval.kind]
+            massive = m_N is not None and COUPLINGS[interval.coupling].family in ("d", "dd") and "m_N" not in free
+            mass = f"{m_N:g}" if massive else ""
+            names = [interval.coupling, " ".join(free), mass, interval.unit, interval.method, variance, interval.kind]
             numbers = [text(v) for v in (*bounds, *errors, *published)]
             writer.writerow([*names, f"{interval.probability:g}", piece, *numbers])
 
@@ -153,7 +159,7 @@ def limits_csv(results: Sequence[CouplingResult], scenario: str | None, joint: S
             (result.laplace, ""),
             (result.chi2, result.chi2_variance),
             *([(result.chi2_background, "sm+background")] if result.chi2_background is not None else []),
-            (result.poisson, ""),
+            *([(result.poisson, "")] if result.poisson is not None else []),
         ]
         for interval, variance in rows:
             write([result.coupling], interval, variance, published)

@@ -516,12 +516,12 @@ def test_no_window_means_all_neutrinos() -> None:
 def test_morph_goes_through_its_templates() -> None:
     rng = np.random.default_rng(3)
     shifts = morph_shifts(0.19)
-    assert shifts.size == 7
-    assert shifts[[0, 3, 6]] == pytest.approx([-0.57, 0, 0.57], abs=1e-15)
-    counts = rng.uniform(1, 9, (7, 4, 5))
+    assert shifts.size == 9
+    assert shifts[[0, 4, 8]] == pytest.approx([-0.76, 0, 0.76], abs=1e-15)
+    counts = rng.uniform(1, 9, (9, 4, 5))
     parts = morph(counts, shifts)
     for f, exact in zip(shifts, counts, strict=True):
-        np.testing.assert_allclose(sum(part * (1 + f) ** k for k, part in enumerate(parts)), exact, rtol=1e-9)
+        np.testing.assert_allclose(sum(part * (1 + f) ** k for k, part in enumerate(parts)), exact, rtol=1e-8)
     parabola = (2 + shifts / 0.1) ** 2
     found = [sum(c * (1 + f) ** k for k, c in enumerate(morph(parabola, shifts))) for f in (-0.3, 0.05)]
     assert found == pytest.approx([1.0, 2.5**2], rel=1e-9)
@@ -533,17 +533,17 @@ def test_morph_goes_through_its_templates() -> None:
 def test_quenching_at_its_nodes_is_a_card_with_that_quenching(
     beam: RecoilExperiment, couplings: dict[str, float]
 ) -> None:
-    """The pull runs exactly through folds, at 3 and 1.5 standard deviations to either side among them."""
-    for shift in (-3, -1.5, 0, 1.5, 3):
-        value = 0.0878 + shift * 0.0166
+    """The pull runs exactly through the folds at its nodes."""
+    for shift in morph_shifts(0.0166 / 0.0878)[2::2] * 0.0878 / 0.0166:
+        value = 0.0878 + float(shift) * 0.0166
         other = load("coherent-csi-2017", f"detector.quenching={value!r}", "detector.quenching_error=0")
         pulled = beam.model.expected(couplings, {"quenching": shift * 0.0166 / 0.0878})
-        np.testing.assert_allclose(pulled, other.model.expected(couplings), rtol=1e-8)
+        np.testing.assert_allclose(pulled, other.model.expected(couplings), rtol=1e-7)
 
 
 @pytest.mark.parametrize("shift", [-2.8, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 2.8])
 def test_quenching_between_is_close_to_a_fold(beam: RecoilExperiment, shift: float) -> None:
-    """All signal to 3e-4, each bin of it that holds 1% to 1.5%, none below 0; one deviation changes bins by half."""
+    """All signal to 3e-4, each bin of it that holds 1% to 2.5%, none below 0; one deviation changes bins by half."""
     card = (f"detector.quenching={0.0878 + shift * 0.0166!r}", "detector.quenching_error=0")
     nothing = load("coherent-csi-2017", *card)
     exact = nothing.signal_sm[:12]
@@ -551,7 +551,7 @@ def test_quenching_between_is_close_to_a_fold(beam: RecoilExperiment, shift: flo
     found = (beam.model.expected({}, pull) - beam.background)[:12]
     assert found.sum() == pytest.approx(exact.sum(), rel=3e-4)
     large = exact > 0.01 * exact.sum()
-    np.testing.assert_allclose(found[large], exact[large], rtol=0.015)
+    np.testing.assert_allclose(found[large], exact[large], rtol=0.025)
     assert (found > 0).all()
 
 

@@ -15,6 +15,7 @@ from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment import setup
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.experiment.recoil_prediction import predict_recoils, recoil_prediction_json
+from bayesnu.experiment.recoil_templates import morph_shifts
 from bayesnu.experiment.setup import load_experiment
 
 Predict = Callable[..., Any]
@@ -171,9 +172,10 @@ def test_quenching_and_free_pulls_of_a_beam(predict: Predict) -> None:
     expected = np.array(plain["background"]) + 5.4 / 12
     expected[3] += 4.9
     np.testing.assert_allclose(pulled["targets"]["CsI"]["background"], expected, rtol=1e-9)
-    brighter = content(predict, "coherent-csi-2017", "--pull", f"quenching={1.5 * 0.0166 / 0.0878!r}")["targets"]["CsI"]
-    other = load("coherent-csi-2017", f"detector.quenching={0.0878 + 1.5 * 0.0166!r}", "detector.quenching_error=0")
-    np.testing.assert_allclose(brighter["sm"], other.signal_sm[:12], rtol=1e-8)
+    pull = float(morph_shifts(0.0166 / 0.0878)[6])
+    brighter = content(predict, "coherent-csi-2017", "--pull", f"quenching={pull!r}")["targets"]["CsI"]
+    other = load("coherent-csi-2017", f"detector.quenching={0.0878 * (1 + pull)!r}", "detector.quenching_error=0")
+    np.testing.assert_allclose(brighter["sm"], other.signal_sm[:12], rtol=1e-7)
     np.testing.assert_allclose(brighter["background"], plain["background"], rtol=1e-9)
 
 

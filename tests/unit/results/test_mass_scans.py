@@ -68,7 +68,8 @@ def test_one_mass_is_one_point(limit_: Limit, nuclei: RecoilExperiment) -> None:
     result = limit_("--at", "m_N=1.0", *POISSON)
     found = result.json
     assert result.err == ""
-    assert set(found) == {"model", "coupling", "unit", "method", "cl", "kind", "intervals", "mc_error"}
+    assert set(found) == {"model", "coupling", "unit", "method", "cl", "kind", "intervals", "mc_error", "m_N"}
+    assert found["m_N"] == 1.0
     assert (found["model"], found["coupling"], found["unit"]) == ("nucleus-10g", "d_nue", "mu_B")
     assert (found["method"], found["cl"], found["kind"]) == ("poisson", 0.9, "delta_chi2")
     ((low, high),) = found["intervals"]
@@ -104,11 +105,11 @@ def test_a_scan_is_its_points(limit_: Limit) -> None:
     assert highs == sorted(highs)
 
 
-def test_a_linear_scan_of_a_coupling_that_does_not_care(limit_: Limit) -> None:
-    scan = limit_("--scan", "m_N=0:10:2", *POISSON, coupling="mu_nue").json
-    first, second = scan["points"]
-    assert (first["m_N"], second["m_N"]) == (0.0, 10.0)
-    assert first["intervals"] == second["intervals"]
+@pytest.mark.parametrize("options", [("--scan", "m_N=0:10:2"), ("--at", "m_N=2")])
+def test_a_coupling_that_does_not_care_has_no_mass(limit_: Limit, options: tuple[str, str]) -> None:
+    result = limit_(*options, *POISSON, coupling="mu_nue")
+    assert result.status == 2
+    assert result.err == f"bayesnu: {' '.join(options)}: counts of mu_nue do not depend on the mass of N\n"
 
 
 @pytest.mark.parametrize("method", ["poisson", "chi2", "laplace"])
