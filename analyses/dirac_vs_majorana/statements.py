@@ -179,7 +179,7 @@ def reach_rows(reach: Reach, paths: Sequence[Sequence[object]]) -> list[list[str
             f"l₀ = 0.05 to 1 m: {span(3)} with 10 g, {span(8)} with 10 kg. Over the limit of Primakoff, same exposure: "
             f"{(reach.limits['radiative 10 g'] / reach.limits['Primakoff 10 g']).min():.1f} and "
             f"{(reach.limits['radiative 10 kg'] / reach.limits['Primakoff 10 kg']).min():.1f} at least",
-            "not with 10 g (S4); with 10 kg beyond COHERENT, but never beyond Primakoff of the same exposure",
+            "not with 10 g (S4); with 10 kg beyond COHERENT, but at these masses not beyond Primakoff itself",
         ],
         [
             "3",

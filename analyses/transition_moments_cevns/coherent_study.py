@@ -139,7 +139,7 @@ def write_couplings(tables: Tables) -> dict[tuple[str, str], IntervalSet]:
                 others.append(f"{'DUNE on-axis' if row.scenario == 'on-axis' else row.scenario} {bounds}")
         rows.append([name, f"{unit:.0e} {coupling.unit}", *texts, PAGE[name], "; ".join(others)])
     header = ["coupling", "unit", "Δ(-2 ln L), morph", "Δ(-2 ln L), 28% and no morph", "credible, flat prior, morph"]
-    header += ["independent calculation", "published, true units"]
+    header += ["independent calculation", "published (DUNE's charges in units of +e, COHERENT's as printed)"]
     title = (
         "COHERENT 2017, observed counts: 90% limits, one coupling at a time; Δ(-2 ln L) = 2.706 above the minimum; "
         "credible: upper limit for d and mu, highest-density set for q and r2; d at m_N = 1 MeV"

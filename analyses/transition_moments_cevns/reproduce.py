@@ -12,6 +12,7 @@ from pathlib import Path
 
 import coherent_study
 from joint_study import TARGET_ACCEPT, all_joint, write_joint
+from lsnd_study import write_lsnd
 from matplotlib.figure import Figure
 from reach_figures import figure_joint, figure_map, figure_priors, figure_reach
 from reach_study import (
@@ -68,6 +69,7 @@ def main() -> None:
         for name, tree in trees.items():
             save(plot_predictive(predictive_panels(tree), "observed counts"), f"coherent_predictive_{name}")
 
+    write_lsnd(tables)
     step("joint posteriors of the mass and the moment")
     joints, moment = all_joint(None if quick else Sampler(TARGET_ACCEPT))
     write_joint(joints, moment, tables)

@@ -157,7 +157,7 @@ def write_statements(f: Findings, tables: Tables) -> None:
         "3",
         "with neutrinos from pion decays the μ flavour is constrained most",
         f"COHERENT at m_N = 1 MeV: d_nue < {d['d_nue'][1]:.2e}, d_numu < {d['d_numu'][1]:.2e} μ_B; "
-        f"d_numu / d_nue {muon.min():.2f} to {muon.max():.2f} over all masses",
+        f"d_numu / d_nue {muon.min():.2f} to {muon.max():.2f} at the masses tried",
         "holds, 0.1 to 52 MeV",
     )
     add(

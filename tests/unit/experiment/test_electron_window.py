@@ -123,3 +123,9 @@ def test_bad_cards(override: str, message: str) -> None:
     with pytest.raises(CardError, match=message) as caught:
         load_experiment("lsnd-nue", [override])
     assert "\n" not in str(caught.value)
+
+
+def test_the_standard_model_does_not_follow_the_data() -> None:
+    other = load_experiment("lsnd-nue", ["exposures.0.observed_counts=[300]"])
+    assert other.data.tolist() == [300.0]
+    assert other.signal_sm.sum() == pytest.approx(load_experiment("lsnd-nue").signal_sm.sum())

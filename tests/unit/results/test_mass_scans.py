@@ -1,6 +1,7 @@
 """`bayesnu limit` at one mass of N or several, and masses that cannot be reached."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from bayesnu.errors import UsageError
 from bayesnu.experiment import setup
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.experiment.setup import load_experiment
+from bayesnu.inference import profile
 from bayesnu.results.limits import limit
 
 
@@ -192,3 +194,34 @@ def test_scans_are_read() -> None:
     assert len(many) == 41
     with pytest.raises(UsageError, match="LOW"):
         read_scan("m_N=1:2:3:4:5")
+
+
+def test_a_scan_is_printed_with_its_digits(limit_: Limit) -> None:
+    """Limits of different size are not written in one power of ten; brackets of units are printed."""
+    out = limit_("--scan", "m_N=1:7:2", "--method", "poisson").out
+    assert "m_N [MeV]" in out
+    assert "d_nue [mu_B]" in out
+    assert re.search(r"1 +│ +< 6\.2\de-11", out)
+    assert re.search(r"7 +│ +< 2\.2\de-09", out)
+
+
+def test_one_limit_is_printed_with_its_mass(limit_: Limit) -> None:
+    out = limit_("--at", "m_N=2.5", "--method", "poisson").out
+    assert "m_N [MeV]" in out
+    assert "2.5" in out
+
+
+def test_counts_far_below_the_expectation() -> None:
+    """One bin and two counts where thousands are expected: far from any model, but no traceback."""
+    overrides = ["detector.bins=1", "observed_counts={CaWO4=[1],Al2O3=[1]}"]
+    found = limit(load_experiment("nucleus-10g", overrides), "d_nue", method="poisson")
+    assert all(low < high for low, high in found.intervals)
+
+
+def test_crossings_that_a_polynomial_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the polynomial through a cell has no root, the curve itself has."""
+    experiment = load_experiment("nucleus-10g")
+    usual = limit(experiment, "d_nue", method="poisson").intervals
+    monkeypatch.setattr(profile, "CROSSING_POINTS", 1)
+    found = limit(experiment, "d_nue", method="poisson").intervals
+    assert found[0] == pytest.approx(usual[0], rel=1e-6)

@@ -1,6 +1,7 @@
 """Run folders: resumed, printed again, refused, overwritten; nothing is lost on the way."""
 
 import csv
+import io
 import json
 import math
 import shutil
@@ -346,3 +347,34 @@ def test_a_joint_run_fits_its_couplings_alone_too() -> None:
     arguments = make_arguments(experiment, (), None, None, None, [("d_nue", "m_N")])
     assert (arguments.couplings, arguments.joint) == (("d_nue",), (("d_nue", "m_N"),))
     assert make_arguments(experiment, ("mu_nue",), None, None, None, [("d_nue", "m_N")]).couplings == ("mu_nue",)
+
+
+def test_a_run_says_the_mass_and_what_it_cannot_bound(fit: Start, tmp_path: Path) -> None:
+    """At 9 MeV no reactor makes N: the magnetic moment is fitted, the transition moment has no limit."""
+    heavy = load_experiment("nucleus-10g", ["sterile.m_N=9"])
+    run, notices = fit(tmp_path / "heavy", ("d_nue", "mu_nue"), experiment=heavy)
+    assert notices[0] == (
+        "d_nue: no count depends on it at m_N = 9 MeV, so there is no limit (no neutrino has more than 8 MeV)"
+    )
+    assert run.limits["without_limit"] == ["d_nue"]
+    assert [entry["coupling"] for entry in run.limits["limits"]] == ["mu_nue"]
+    assert run.limits["m_N"] is None
+    assert runs.load_run(run.folder).limits == run.limits
+    light, _ = fit(tmp_path / "light", ("d_nue", "mu_nue"), experiment=load_experiment("nucleus-10g"))
+    assert light.limits["m_N"] == 1.0
+    rows = list(csv.DictReader(io.StringIO((light.folder / "limits.csv").read_text(encoding="utf-8"))))
+    assert {(row["coupling"], row["m_N_mev"]) for row in rows} == {("d_nue", "1"), ("mu_nue", "")}
+
+
+def test_a_run_without_any_limit_leaves_nothing(fit: Start, tmp_path: Path) -> None:
+    heavy = load_experiment("nucleus-10g", ["sterile.m_N=9"])
+    with pytest.raises(UsageError, match=r"nucleus-10g\.toml.*d_nue: no count depends on it at m_N = 9 MeV"):
+        fit(tmp_path / "run", ("d_nue",), experiment=heavy)
+    assert not (tmp_path / "run").exists()
+
+
+def test_measured_errors_have_no_poisson_deviance(fit: Start, tmp_path: Path) -> None:
+    run, _ = fit(tmp_path / "run", ("mu_nue",), experiment=load_experiment("lsnd-nue"))
+    (entry,) = run.limits["limits"]
+    assert entry["poisson"] is None
+    assert entry["chi2"]["variance"] == "measured"
