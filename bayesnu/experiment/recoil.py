@@ -279,10 +279,14 @@ def read_counts(path: Path, card: RecoilCard) -> tuple[Array, Array]:
     rows = read_table(path, ("pe_low", "pe_high", "coincidence", "anticoincidence"))
     edges = bin_edges(card)
     found = [(number(path, row, "pe_low"), number(path, row, "pe_high")) for row in rows]
-    if found != list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
+    wanted = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    if found != wanted:
+        first = next((k for k, (own, bin_) in enumerate(zip(found, wanted, strict=False)) if own != bin_), None)
+        where = "" if first is None else f"; bin {first} is {found[first][0]:g} to {found[first][1]:g}, not "
+        where += "" if first is None else f"{wanted[first][0]:g} to {wanted[first][1]:g}"
         raise CardError(
             f"counts.file = '{path.name}': has {len(found)} bins from {found[0][0]:g} to {found[-1][1]:g} "
-            f"photoelectrons; detector.bin_edges_pe has {edges.size - 1} from {edges[0]:g} to {edges[-1]:g}"
+            f"photoelectrons; detector.bin_edges_pe has {edges.size - 1} from {edges[0]:g} to {edges[-1]:g}{where}"
         )
     coincidence, anticoincidence = (
         np.array([number(path, row, column, minimum=0) for row in rows])

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MOST_PAIRS = 9
+"""Panels of `plot_pairs`."""
+
+
 def import_libraries() -> None:
     """Import what draws, which takes seconds, ahead of the first figure."""
     import arviz
@@ -80,10 +84,16 @@ def plot_energy(tree: xr.DataTree, title: str) -> Figure:
 
 
 def plot_pairs(shown: xr.DataTree, title: str) -> Figure:
-    """Plot the first coupling of `readable` against the others and each pull."""
+    """Plot the first coupling of `readable` against the others and the pulls that follow it most."""
     import arviz as az
 
-    names = list(shown["posterior"].data_vars)
+    posterior = shown["posterior"]
+    first, *others = posterior.data_vars
+    own = posterior[first].values.ravel()
+    correlation = {name: abs(float(np.corrcoef(own, posterior[name].values.ravel())[0, 1])) for name in others}
+    # Where the data leave a coupling alone every correlation is noise; the order then does not matter.
+    chosen = set(sorted(others, key=lambda name: -correlation[name])[:MOST_PAIRS])
+    names = [str(first), *(str(name) for name in others if name in chosen)]
     rows = max(1, -(-(len(names) - 1) // 3))
     collection = az.plot_pair_focus(
         shown,
@@ -93,4 +103,4 @@ def plot_pairs(shown: xr.DataTree, title: str) -> Figure:
         col_wrap=3,
         figure_kwargs={"figsize": (11, 3.2 * rows + 0.6)},
     )
-    return _figure(collection, f"{title}: against the rest")
+    return _figure(collection, f"{title}: against what it is correlated with most")

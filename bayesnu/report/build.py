@@ -33,7 +33,7 @@ CAPTIONS = {
     "trace": "Densities and traces",
     "ranks": "Rank plots: difference from uniform ranks, by chain",
     "energy": "Energy: marginal and transition, and E-BFMI by chain",
-    "pairs": "The (first) coupling against the others and each pull",
+    "pairs": "The (first) coupling against what it is correlated with most",
     "region": "Highest-density region of both couplings (pulls marginalised) and profile contour",
 }
 

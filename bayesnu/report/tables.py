@@ -314,8 +314,8 @@ def discrimination_table(result: Discrimination) -> Table:
     title = f"{result.model}: {result.truth.capitalize()} over {other}, m_N = {result.m_N:g} MeV"
     number = {"fixed": "each", "poisson": "on average"}[result.counts]
     caption = (
-        f"{result.experiments} simulated experiments with {result.events} photons {number}; in E_γ and cos θ_γ, m_N "
-        "known, no background. ±: Monte Carlo error."
+        f"{result.experiments} simulated experiments with {result.events} photons {number}; in E_γ (10%) and cos θ_γ, "
+        "m_N known, no background. ±: Monte Carlo error."
     )
     return _table(title, ["quantity", "value"], rows, caption)
 

@@ -264,6 +264,7 @@ def test_an_own_file_of_counts_is_the_data(edited_counts: Callable[[Callable[[Ro
     ("change", "error", "fragments"),
     [
         (lambda rows: rows[:-1], CardError, ("counts.file = 'own.csv'", "has 11 bins from 6 to 28", "12 from 6 to 30")),
+        (lambda rows: rows[:3] + rows[4:], CardError, ("has 11 bins", "bin 3 is 14 to 16, not 12 to 14")),
         (changed(0, "pe_low", "5"), CardError, ("counts.file = 'own.csv'", "from 5 to 30")),
         (changed(4, "pe_high", "17"), CardError, ("counts.file = 'own.csv'", "detector.bin_edges_pe")),
         (lambda rows: rows[::-1], CardError, ("counts.file = 'own.csv'", "from 28 to 8")),
@@ -278,7 +279,7 @@ def test_an_own_file_of_counts_is_the_data(edited_counts: Callable[[Callable[[Ro
             ("own.csv", "anticoincidence"),
         ),
     ],
-    ids=["short", "first edge", "inner edge", "order", "zero", "negative", "negative out", "text", "nan", "column"],
+    ids=["short", "gap", "first edge", "inner edge", "order", "zero", "negative", "negative out", "text", "nan", "column"],
 )
 def test_bad_counts(
     edited_counts: Callable[[Callable[[Rows], Rows]], str],
