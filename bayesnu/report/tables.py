@@ -194,11 +194,17 @@ def runs_table(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     rows = []
     for name in names:
         entries = [next((e for e in limits["limits"] if e["coupling"] == name), None) for _, limits in runs]
-        sets = [e[key]["intervals"] if e else [] for e in entries for key in ("credible", "chi2")]
-        exponent = power_of_ten([v for intervals in sets for v in flat(intervals)])
+        sets = [_without_prior(e[key]) if e else [] for e in entries for key in ("credible", "chi2")]
         one_sided = COUPLINGS[name].squared_only
-        cells = [write_set(intervals, exponent, one_sided) or "–" for intervals in sets]
-        rows.append([f"{name} [10^{exponent} {COUPLINGS[name].unit}]", *cells])
+        own = [power_of_ten(flat(intervals)) for intervals in sets if any(flat(intervals))]
+        exponent = max(own, default=0)
+        if own and exponent - min(own) > 1:
+            # Runs that differ by orders of magnitude have no power of ten in common.
+            label, cells = f"{name} [{COUPLINGS[name].unit}]", [_written_out(item, one_sided) for item in sets]
+        else:
+            label = f"{name} [10^{exponent} {COUPLINGS[name].unit}]"
+            cells = [write_set(intervals, exponent, one_sided) for intervals in sets]
+        rows.append([label, *(cell or "–" for cell in cells)])
     return _table("Runs side by side", header, rows, "Probability and kind of each interval: limits.json of the run.")
 
 
@@ -279,14 +285,28 @@ def scan_table(model: str, points: Sequence[tuple[float, IntervalSet]]) -> Table
 
 def significant(interval: IntervalSet, one_sided: bool) -> str:
     """Return a union of intervals with three significant digits of every bound."""
+    if interval.kind == "upper":
+        return _written_out([(0.0, high) for _, high in interval.intervals], True)
+    return _written_out(interval.intervals, one_sided)
+
+
+def _without_prior(item: dict[str, Any]) -> list[list[float | None]]:
+    """Return the intervals of limits.json, the lower end of an upper limit, which is the prior's, as 0."""
+    intervals: list[list[float | None]] = item["intervals"]
+    return [[0.0, high] for _, high in intervals] if item["kind"] == "upper" else intervals
+
+
+def _written_out(intervals: Sequence[Sequence[float | None]], one_sided: bool) -> str:
+    """Return a union of intervals with full exponents and three significant digits of every bound."""
     parts = []
-    for low, high in interval.intervals:
-        if one_sided and not math.isfinite(high):
+    for low, high in intervals:
+        upper = math.inf if high is None else high
+        if one_sided and math.isinf(upper):
             parts.append("none")
-        elif one_sided and (interval.kind == "upper" or not low > 0):
-            parts.append(f"< {high:.3g}")
+        elif one_sided and not (low or 0.0) > 0:
+            parts.append(f"< {upper:.3g}")
         else:
-            parts.append(f"[{low:.3g}, {high:.3g}]")
+            parts.append(f"[{-math.inf if low is None else low:.3g}, {upper:.3g}]")
     return " ∪ ".join(parts)
 
 

@@ -279,7 +279,19 @@ def test_an_own_file_of_counts_is_the_data(edited_counts: Callable[[Callable[[Ro
             ("own.csv", "anticoincidence"),
         ),
     ],
-    ids=["short", "gap", "first edge", "inner edge", "order", "zero", "negative", "negative out", "text", "nan", "column"],
+    ids=[
+        "short",
+        "gap",
+        "first edge",
+        "inner edge",
+        "order",
+        "zero",
+        "negative",
+        "negative out",
+        "text",
+        "nan",
+        "column",
+    ],
 )
 def test_bad_counts(
     edited_counts: Callable[[Callable[[Rows], Rows]], str],

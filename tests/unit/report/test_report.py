@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,6 +202,25 @@ def test_limits_table(finished_run: Run) -> None:
     text = rendered(limits_table(finished_run.limits))
     assert "DUNE near detector, on axis" in text
     assert "-√α" in text
+
+
+def test_runs_that_differ_by_orders_of_magnitude_are_written_out(finished_run: Run) -> None:
+    """Beside 3e-10 a limit of 5e-12 would be 0.05 in its power of ten; an upper limit has no lower end."""
+
+    def scaled(factor: float) -> dict[str, Any]:
+        entry = dict(finished_run.limits["limits"][0])
+        for key in ("credible", "chi2"):
+            high = entry[key]["intervals"][0][1] * factor
+            low = 1e-14 if entry[key]["kind"] == "upper" else 0.0
+            entry[key] = {**entry[key], "intervals": [[low, high]]}
+        return {**finished_run.limits, "limits": [entry], "m_N": 2.5}
+
+    both = [("near", scaled(1.0)), ("far", scaled(0.01))]
+    text = rendered(runs_table(both))
+    assert "mu_numu [mu_B]" in text
+    assert re.search(r"< 2\.\d+e-10 .*< 2\.\d+e-12", text)
+    assert "near, m_N = 2.5 MeV: credible" in text
+    assert "[1e-14" not in text
 
 
 def test_several_runs_side_by_side(finished_run: Run) -> None:
