@@ -127,8 +127,9 @@ def write_chirality(masses: Sequence[float], tables: Tables) -> dict[float, list
                 text = [str(n) for n in numbers]
             except UsageError:
                 text = ["more than 10000"] * 2
-            difference = float(np.abs(item.majorana - item.dirac).max())
-            rows.append([mass, chirality, relative_entropy(item, "majorana"), difference, *text])
+            # Without chirality nothing but rounding is left.
+            difference = round(float(np.abs(item.majorana - item.dirac).max()), 12)
+            rows.append([mass, chirality, round(abs(relative_entropy(item, "majorana")), 12), difference, *text])
     header = ["m_N [MeV]", "chirality", "divergence M‖D", "largest difference of a bin", "median", "90%"]
     title = "Decay to N′ alone, moments of both chiralities: events for B > 10 if N is Majorana (fixed, E_γ and cos θ)"
     tables.write("chirality", title, header, rows)

@@ -39,7 +39,7 @@ LEVELS = [0.05, 0.5, 0.9, 0.95]
 SEED = 20211201
 CHAINS = 4
 TARGET_ACCEPT = 0.98
-DRAWS = {"SM": 2500, "injected": 6500}
+DRAWS = {"SM": 2500, "injected": 10000}
 
 
 class PriorChoice(NamedTuple):
