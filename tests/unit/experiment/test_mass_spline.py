@@ -33,7 +33,7 @@ def coherent() -> tuple[Experiment, Experiment]:
 
 @pytest.fixture(scope="module")
 def radiative() -> Experiment:
-    return load_experiment("nucleus-10g-radiative")
+    return load_experiment("nucleus-10g-radiative", ["detector.bins=6"])
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,7 @@ def test_up_to_the_heaviest_that_the_flux_makes(nucleus: Experiment, to_the_end:
     assert free.model.expected({"d_nue": 1e-8, "m_N": 8.5}) == pytest.approx(free.model.expected())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m_N", [1.0, 28.9, 29.55, 29.7, 30.05, 45.0])
 def test_across_the_line_of_pion_decay(coherent: tuple[Experiment, Experiment], m_N: float) -> None:
     experiment, free = coherent
