@@ -590,7 +590,7 @@ def test_output_folder_that_holds_something_else(
         ("run.json", '{"format_version": 99}'),
         ("limits.json", '{"format_version": 4, "limits": ['),
         ("limits.json", '{"format_version": 99}'),
-        ("posteriors/mu_numu.nc", "CDF"),
+        pytest.param("posteriors/mu_numu.nc", "CDF", marks=pytest.mark.slow),
     ],
 )
 def test_damaged_run(bayesnu_: Run_, finished_run: Run, tmp_path: Path, name: str, text: str) -> None:

@@ -1,6 +1,5 @@
 """Reactor spectra against the numbers of their papers and of NUCLEUS' site."""
 
-import itertools
 import math
 
 import numpy as np
@@ -17,11 +16,11 @@ BREAKS = [0.007813, 0.01563, 0.0312, 0.0625, 0.125, 0.25, 0.44, 0.5, 0.75, 1.0, 
 
 
 def total(capture: bool = False, cores: tuple[Core, ...] = CHOOZ) -> float:
-    edges = [0.0, *BREAKS, 8.0]
-    return sum(
-        quad(lambda e: float(reactor_flux(e, cores, FRACTIONS, capture=capture)), a, b, epsabs=0)[0]
-        for a, b in itertools.pairwise(edges)
-    )
+    edges = np.array([0.0, *BREAKS, 8.0])
+    x, weight = np.polynomial.legendre.leggauss(40)
+    half = np.diff(edges)[:, None] / 2
+    flux = reactor_flux(edges[:-1, None] + half * (x + 1), cores, FRACTIONS, capture=capture)
+    return float((flux * half * weight).sum())
 
 
 @pytest.mark.parametrize(("isotope", "factor"), [("U235", 1.049), ("U238", 0.929), ("Pu239", 1.009), ("Pu241", 0.956)])

@@ -21,10 +21,10 @@ from bayesnu.physics.kinematics import electron_angle, neutrino_energy_min, reco
 def events() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random E, T and m inside the window."""
     rng = np.random.default_rng(5)
-    energy = 10 ** rng.uniform(-1.5, 1.5, 4000)
-    mass = rng.uniform(0, 1, 4000) * np.array([mass_reach(e, M_E) for e in energy])
+    energy = 10 ** rng.uniform(-1.5, 1.5, 1000)
+    mass = rng.uniform(0, 1, 1000) * np.array([mass_reach(e, M_E) for e in energy])
     low, high = np.array([recoil_window(e, m, M_E) for e, m in zip(energy, mass, strict=True)]).T
-    return energy, low + rng.uniform(0, 1, 4000) * (high - low), mass
+    return energy, low + rng.uniform(0, 1, 1000) * (high - low), mass
 
 
 def each(function: object, *columns: np.ndarray) -> np.ndarray:

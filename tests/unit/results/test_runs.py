@@ -150,6 +150,7 @@ def test_truncated_posterior_is_fitted_again(fit: Start, fake_sampler: Any, tmp_
     assert load_posterior(path).attrs["run_hash"] == again.information["hash"]
 
 
+@pytest.mark.slow
 def test_posterior_of_another_run_is_fitted_again(fit: Start, fake_sampler: Any, tmp_path: Path) -> None:
     other, _ = fit(tmp_path / "other", seed=6)
     run, _ = fit(tmp_path / "run")
@@ -190,7 +191,7 @@ def test_force_keeps_files_that_are_not_the_runs(fit: Start, tmp_path: Path) -> 
     assert set(after) - set(mine) == {"run.json", "limits.json", "limits.csv", "posteriors/mu_numu.nc"}
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated"])
+@pytest.mark.parametrize("damage", [pytest.param("missing", marks=pytest.mark.slow), "truncated"])
 def test_finished_run_without_one_posterior_goes_on(fit: Start, fake_sampler: Any, tmp_path: Path, damage: str) -> None:
     run, _ = fit(tmp_path / "run", ("mu_numu", "q_numu"))
     path = run.folder / "posteriors" / "q_numu.nc"
