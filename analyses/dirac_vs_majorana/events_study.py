@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from emissions import MODEL, Array, load_recoils
 from shapes_study import energy_only
-from tables import Tables
 
 from bayesnu.errors import UsageError
-from bayesnu.experiment.photons import PhotonTemplates, experiment_photons
+from bayesnu.experiment.photons import PhotonTemplates
 from bayesnu.experiment.recoil import RecoilExperiment
+from bayesnu.experiment.recoil_photons import experiment_photons
 from bayesnu.flux.reactor import ENERGY_MAX_MEV
 from bayesnu.inference.discrimination import (
     COUNTS,
@@ -26,6 +26,7 @@ from bayesnu.inference.discrimination import (
     relative_entropy,
     simulate,
 )
+from bayesnu.report.study import Tables
 from bayesnu.results.limits import DEFAULT_SEED
 
 EXPERIMENTS = 10_000

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from emissions import MODEL, QUICK_NODES, Array, folded, load_recoils, reconstructed
 from events_study import Need, lookup, needed
-from tables import Tables
 
 from bayesnu.experiment.photons import PhotonTemplates
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.inference.discrimination import relative_entropy
 from bayesnu.inference.profile import delta_chi2_level
-from bayesnu.physics.dipole import decay_length, decay_width
+from bayesnu.physics.sterile_decay import decay_length, decay_width
+from bayesnu.report.study import Tables
 from bayesnu.results.limits import limit
 
 RADIATIVE = {"10 g": MODEL, "10 kg": "nucleus-10kg-radiative"}

@@ -19,27 +19,18 @@ from figures import (
     figure_events,
     figure_reality,
 )
-from matplotlib.figure import Figure
 from reach_study import DENSE, reach, write_paths, write_reach, write_saturation
 from shapes_study import histograms, write_shapes
 from statements import write_statements
-from tables import Tables
 
-from bayesnu.experiment.photons import experiment_photons
+from bayesnu.experiment.recoil_photons import experiment_photons
 from bayesnu.plotting.photons import plot_photons
+from bayesnu.report.study import Figures, Tables
 
 FOLDER = Path(__file__).parent
 MASSES = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 SHOWN = (1.0, 3.0, 5.0)
 """Masses of the figures of distributions."""
-
-
-def save(figure: Figure, name: str) -> None:
-    """Write a figure as PNG and PDF, without a date, so that the same numbers give the same file."""
-    silent = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
-    for suffix, metadata in silent.items():
-        figure.savefig(FOLDER / "figures" / f"{name}.{suffix}", dpi=150, metadata=metadata)
-        figure.set_layout_engine("none")  # the second file keeps the layout found for the first
 
 
 def main() -> None:
@@ -51,7 +42,7 @@ def main() -> None:
 
     for name in ("figures", "tables"):
         (FOLDER / name).mkdir(exist_ok=True)
-    tables = Tables(FOLDER / "tables")
+    tables, save = Tables(FOLDER / "tables"), Figures(FOLDER / "figures").save
     experiment = load_recoils(MODEL)
 
     step("photon shapes")

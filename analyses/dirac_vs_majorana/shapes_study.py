@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from emissions import DIRAC, MAJORANA, QUICK_NODES, Array, Sample, at_energy, folded, photon_energies, photons
-from tables import Tables
 
 from bayesnu.experiment.photons import PhotonTemplates
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.flux.reactor import ENERGY_MAX_MEV
 from bayesnu.inference.discrimination import relative_entropy
+from bayesnu.report.study import Tables
 
 FORWARD = 0.8
 """Photons with cos θ above it are at small angles."""

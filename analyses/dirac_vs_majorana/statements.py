@@ -11,12 +11,12 @@ from events_study import OBSERVED, Need, lookup
 from reach_study import COHERENT, D_NNP, RADIATIVE, Reach, photons_expected, upper, with_sterile
 from scipy.optimize import minimize
 from shapes_study import Shape, energy_only
-from tables import Tables
 
 from bayesnu.experiment.photons import PhotonTemplates
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.inference.discrimination import relative_entropy
-from bayesnu.physics.dipole import decay_width
+from bayesnu.physics.sterile_decay import decay_width
+from bayesnu.report.study import Tables
 
 
 def significance(experiment: RecoilExperiment) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from tables import Tables, union
 
 from bayesnu.experiment.base import Variance
 from bayesnu.experiment.electron import ElectronExperiment
@@ -19,6 +18,7 @@ from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.constants import GAUSSIAN_CHARGE
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.physics.electron import TERMS
+from bayesnu.report.study import Tables, union
 from bayesnu.results.comparison import PublishedLimit, compare, own_row, read_published
 from bayesnu.results.fits import seed_of
 from bayesnu.results.intervals import IntervalSet

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tables import Tables
 
 from bayesnu.experiment.setup import load_electron_experiment
 from bayesnu.inference.laplace import Cells, GridPosterior2D, laplace_posterior_2d
@@ -16,6 +15,7 @@ from bayesnu.inference.priors import Prior
 from bayesnu.inference.profile import ProfileGrid, delta_chi2_level, profile_grid
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.report.study import Tables
 from bayesnu.results.fits import RunArguments
 from bayesnu.results.joint import fit_jointly
 from bayesnu.results.limits import DEFAULT_CHAINS

@@ -29,27 +29,18 @@ from limits_study import (
     study,
     write_limits,
 )
-from matplotlib.figure import Figure
 from regions_study import PLANES, joint_result, write_regions
 from statements import write_statements
-from tables import Tables
 
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.setup import load_electron_experiment
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.plotting.fluxes import plot_fluxes
+from bayesnu.report.study import Figures, Tables
 from bayesnu.results.limits import DEFAULT_SEED
 
 FOLDER = Path(__file__).parent
-
-
-def save(figure: Figure, name: str) -> None:
-    """Write a figure as PNG and PDF, without a date, so that the same numbers give the same file."""
-    silent = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
-    for suffix, metadata in silent.items():
-        figure.savefig(FOLDER / "figures" / f"{name}.{suffix}", dpi=150, metadata=metadata)
-        figure.set_layout_engine("none")  # the second file keeps the layout found for the first
 
 
 def table_1(absolute: ElectronExperiment, table: ElectronExperiment, tables: Tables) -> None:
@@ -75,7 +66,7 @@ def main() -> None:
 
     for name in ("figures", "tables"):
         (FOLDER / name).mkdir(exist_ok=True)
-    tables = Tables(FOLDER / "tables")
+    tables, save = Tables(FOLDER / "tables"), Figures(FOLDER / "figures").save
     experiments = {scenario: load_electron_experiment(model) for scenario, model in MODELS.items()}
     one_year = [f"exposures.{k}.years=1" for k in range(6)]
     yearly = load_electron_experiment("dune-prism", one_year)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from limits_study import Limits, delta_chi2_at, events
-from tables import Tables
 
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.physics.constants import GAUSSIAN_CHARGE
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.physics.electron import standard_model_charge_radius
+from bayesnu.report.study import Tables
 from bayesnu.results.comparison import PublishedLimit, read_published
 from bayesnu.results.intervals import IntervalSet
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tables import Tables, union
 
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.recoil import RecoilExperiment
@@ -18,6 +17,7 @@ from bayesnu.inference.profile import profile_curve
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.plotting.limits import DensityPanel
+from bayesnu.report.study import Tables, union
 from bayesnu.results.comparison import read_published
 from bayesnu.results.diagnostics import diagnose
 from bayesnu.results.fits import RunArguments, seed_of

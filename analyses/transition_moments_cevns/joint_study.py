@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from reach_study import PROBABILITY, at, upper
-from tables import Tables
 
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.recoil import RecoilExperiment
@@ -17,6 +16,7 @@ from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference.laplace import GridPosterior2D, cells, laplace_posterior_2d
 from bayesnu.inference.profile import ProfileGrid, delta_chi2_level, profile_grid
 from bayesnu.inference.sampling import Sampler
+from bayesnu.report.study import Tables
 from bayesnu.results.fits import RunArguments
 from bayesnu.results.intervals import quantile_error
 from bayesnu.results.joint import fit_jointly, joint_problem

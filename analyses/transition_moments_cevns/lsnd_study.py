@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tables import Tables
-
 from bayesnu.experiment.setup import load_experiment
+from bayesnu.report.study import Tables
 from bayesnu.results.comparison import read_published
 from bayesnu.results.limits import limit
 

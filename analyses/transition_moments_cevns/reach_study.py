@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from tables import Tables
 
 from bayesnu.errors import ConvergenceError
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.setup import load_experiment, with_parameters
+from bayesnu.report.study import Tables
 from bayesnu.results.comparison import read_published
 from bayesnu.results.limits import limit
 

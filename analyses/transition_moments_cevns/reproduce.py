@@ -13,7 +13,6 @@ from pathlib import Path
 import coherent_study
 from joint_study import TARGET_ACCEPT, all_joint, write_joint
 from lsnd_study import write_lsnd
-from matplotlib.figure import Figure
 from reach_figures import figure_joint, figure_map, figure_priors, figure_reach
 from reach_study import (
     TARGETS,
@@ -27,23 +26,15 @@ from reach_study import (
     write_scaling,
     write_sterile,
 )
-from tables import Tables
 from taup_statements import Findings, write_statements
 
 from bayesnu.inference.sampling import Sampler
 from bayesnu.plotting.limits import plot_posteriors
 from bayesnu.plotting.predictive import plot_predictive
 from bayesnu.report.figures import predictive_panels
+from bayesnu.report.study import Figures, Tables
 
 FOLDER = Path(__file__).parent
-
-
-def save(figure: Figure, name: str) -> None:
-    """Write a figure as PNG and PDF, without a date, so that the same numbers give the same file."""
-    silent = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
-    for suffix, metadata in silent.items():
-        figure.savefig(FOLDER / "figures" / f"{name}.{suffix}", dpi=150, metadata=metadata)
-        figure.set_layout_engine("none")  # the second file keeps the layout found for the first
 
 
 def main() -> None:
@@ -58,7 +49,7 @@ def main() -> None:
 
     for name in ("figures", "tables"):
         (FOLDER / name).mkdir(exist_ok=True)
-    tables = Tables(FOLDER / "tables")
+    tables, save = Tables(FOLDER / "tables"), Figures(FOLDER / "figures").save
 
     step("COHERENT")
     coherent_study.write_standard_model(tables)

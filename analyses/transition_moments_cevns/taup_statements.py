@@ -8,10 +8,10 @@ import numpy as np
 from joint_study import Joint, grid_quantiles
 from numpy.typing import NDArray
 from reach_study import FEW, MASSES, PATH_M, STERILE_MOMENT, TARGETS, Reach, massless_published, radiative, span
-from tables import Tables
 
-from bayesnu.experiment.photons import experiment_photons
+from bayesnu.experiment.recoil_photons import experiment_photons
 from bayesnu.physics.nucleus import ELEMENTS, recoil_max
+from bayesnu.report.study import Tables
 
 Array = NDArray[np.float64]
 CANNOT = "cannot be checked here"

@@ -16,16 +16,9 @@ from bayesnu.flux.reactor import JOIN_MEV, LOW_NODES_MEV, Core, reactor_flux
 from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, line_spectrum
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, arrived, fluence, michel_nue, michel_numubar
 from bayesnu.physics.couplings import CHANNELS
-from bayesnu.physics.dipole import (
-    decay_length,
-    decay_probability,
-    decay_width,
-    energy_min,
-    primakoff_coefficients,
-    primakoff_cross_section,
-    recoil_window,
-)
+from bayesnu.physics.dipole import energy_min, primakoff_coefficients, primakoff_cross_section, recoil_window
 from bayesnu.physics.nucleus import ELEMENTS, Element, cross_section_terms, helm_form_factor, nuclei_per_kg, recoil_max
+from bayesnu.physics.sterile_decay import decay_length, decay_probability, decay_width
 
 Array = NDArray[np.float64]
 SECONDS_PER_DAY = 86400.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
-from bayesnu.experiment.photons import experiment_photons
+from bayesnu.experiment.recoil_photons import experiment_photons
 from bayesnu.inference.discrimination import (
     COUNTS,
     EXPERIMENTS,

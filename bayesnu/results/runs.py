@@ -247,6 +247,16 @@ def run_fits(
     sampler = Sampler()
     resumed, results = [], []
     published = read_published(experiment.files["comparison.published"]) if experiment.card.comparison else []
+
+    def record(fit: str, kept: bool, start: float) -> None:
+        """Note a fit that is in the folder, and how long it took if it is new."""
+        stored(fit)
+        if kept:
+            resumed.append(fit)
+        else:
+            seconds[fit] = round(time.perf_counter() - start, 3)
+            _write_json(folder / "run.json", information)
+
     for coupling in unbounded:
         notice(no_limit(experiment, coupling))
     for coupling in fitted:
@@ -255,12 +265,7 @@ def run_fits(
         with naming(experiment, coupling):
             inputs = deterministic(experiment, coupling)
             tree, kept = fit_coupling(experiment, arguments, inputs, folder, name, sampler, notice)
-        stored(coupling)
-        if kept:
-            resumed.append(coupling)
-        else:
-            seconds[coupling] = round(time.perf_counter() - start, 3)
-            _write_json(folder / "run.json", information)
+        record(coupling, kept, start)
         result = summarise(experiment, inputs, tree, arguments.credibility, published)
         say_caution(experiment, result.credible, notice)
         results.append(result)
@@ -271,12 +276,7 @@ def run_fits(
         progress(f"fitting {fit}")
         start = time.perf_counter()
         tree, kept = fit_joint(experiment, arguments, couplings, folder, name, sampler, notice)
-        stored(fit)
-        if kept:
-            resumed.append(fit)
-        else:
-            seconds[fit] = round(time.perf_counter() - start, 3)
-            _write_json(folder / "run.json", information)
+        record(fit, kept, start)
         together.append(summarise_joint(tree, joint_priors(experiment, couplings), arguments.credibility))
     scenario = experiment.card.comparison.scenario if experiment.card.comparison else None
     mass = next((m for m in map(experiment.mass_of, fitted) if m is not None), None)

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from bayesnu.experiment.photons import PhotonTemplates, experiment_photons
+from bayesnu.experiment.photons import PhotonTemplates
+from bayesnu.experiment.recoil_photons import experiment_photons
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.discrimination import events_needed, log_bayes_factor, relative_entropy, simulate
 

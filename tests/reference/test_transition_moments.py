@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from bayesnu.flux.reactor import Core, reactor_flux
-from bayesnu.physics.dipole import Emission, emission, photon_energy_fractions, primakoff_cross_section, recoil_window
+from bayesnu.physics.dipole import Emission, emission, primakoff_cross_section, recoil_window
 from bayesnu.physics.nucleus import ELEMENTS, helm_form_factor, nuclei_per_kg
+from bayesnu.physics.sterile_decay import photon_energy_fractions
 
 CORES = (Core(4.25, 72.0), Core(4.25, 102.0))
 FRACTIONS = {"U235": 0.561, "U238": 0.076, "Pu239": 0.307, "Pu241": 0.056}

@@ -15,20 +15,19 @@ from bayesnu.experiment.photons import (
     TRUE_BINS,
     DecayMode,
     PhotonTemplates,
-    decay_modes,
     default_edges,
     energy_start,
-    experiment_photons,
-    path_width,
     photon_templates,
     smearing_matrix,
     weighted_emissions,
 )
 from bayesnu.experiment.recoil_card import RecoilCard
+from bayesnu.experiment.recoil_photons import decay_modes, experiment_photons, path_width
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.flux.reactor import Core, reactor_flux
-from bayesnu.physics.dipole import Emission, photon_distribution, recoil_window, threshold_energy
+from bayesnu.physics.dipole import Emission, recoil_window, threshold_energy
 from bayesnu.physics.nucleus import ELEMENTS, helm_form_factor
+from bayesnu.physics.sterile_decay import photon_distribution
 
 NUCLEI = {"O": 4.0, "W": 1.0}
 QUICK: dict[str, Any] = {"energy_nodes": 24, "recoil_nodes": 20, "true_bins": 100}
@@ -192,6 +191,13 @@ def test_modes_of_a_card(overrides: list[str], moment: float, modes: list[DecayM
     card = load_experiment("nucleus-10g-radiative", overrides).card
     assert isinstance(card, RecoilCard)
     assert decay_modes(card, 3.0, moment) == tuple(modes)
+
+
+def test_a_moment_must_not_be_negative() -> None:
+    card = load_experiment("nucleus-10g-radiative").card
+    assert isinstance(card, RecoilCard)
+    with pytest.raises(UsageError, match=r"moment_mu_b = -1\.0: must be at least 0"):
+        decay_modes(card, 3.0, -1.0)
 
 
 def test_path_of_a_card() -> None:

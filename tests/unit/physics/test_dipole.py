@@ -12,20 +12,22 @@ from bayesnu.physics import constants
 from bayesnu.physics.dipole import (
     BOHR_MAGNETON_GEV1,
     Emission,
-    decay_length,
-    decay_probability,
-    decay_width,
     emission,
     energy_min,
     natural_moment,
-    photon_distribution,
-    photon_energy_fractions,
     primakoff_coefficients,
     primakoff_cross_section,
     recoil_window,
     threshold_energy,
 )
 from bayesnu.physics.nucleus import ELEMENTS
+from bayesnu.physics.sterile_decay import (
+    decay_length,
+    decay_probability,
+    decay_width,
+    photon_distribution,
+    photon_energy_fractions,
+)
 
 METRIC = np.diag([1.0, -1.0, -1.0, -1.0])
 PAULI = [np.array([[0, 1], [1, 0]]), np.array([[0, -1j], [1j, 0]]), np.array([[1, 0], [0, -1]])]

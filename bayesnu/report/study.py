@@ -1,4 +1,4 @@
-"""Write tables as CSV (full numbers) and markdown (rounded), and collect them for one printed summary."""
+"""What the scripts in analyses/ write: tables as CSV (full numbers) and markdown (rounded), and figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bayesnu.resources import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -32,6 +36,20 @@ class Tables:
         lines += ["| " + " | ".join(shown(cell, digits) for cell in row) + " |" for row in rows]
         self.written[name] = "\n".join(lines) + "\n"
         write_text(self.folder / f"{name}.md", self.written[name])
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of one run of the script."""
+
+    folder: Path
+
+    def save(self, figure: Figure, name: str) -> None:
+        """Write a figure as PNG and PDF, without a date, so that the same numbers give the same file."""
+        silent = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
+        for suffix, metadata in silent.items():
+            figure.savefig(self.folder / f"{name}.{suffix}", dpi=150, metadata=metadata)
+            figure.set_layout_engine("none")  # the second file keeps the layout found for the first
 
 
 def shown(cell: object, digits: int) -> str:
