@@ -201,121 +201,68 @@ def squared_only(problem: Problem) -> NDArray[np.bool_]:
     return np.array([COUPLINGS[name].squared_only for name in problem.couplings])
 
 
-def _statistic(problem: Problem, expected: Array) -> tuple[Array, Array, Array]:
-    """Return the statistic without pull terms and its first two derivatives in λ; infinite where λ is impossible."""
-    n = problem.data
-    if problem.statistic == "chi2":
-        residual = expected - n
-        return (residual**2 / problem.variance).sum(-1), 2 * residual / problem.variance, 2 / problem.variance
-    # Nothing expected and nothing seen is possible: a signal without background at coupling 0.
-    possible = ((expected > 0) | ((expected == 0) & (n == 0))).all(axis=-1)
-    safe = np.where(expected > 0, expected, 1.0)
-    log_ratio = np.log(np.where(n > 0, n, 1.0)) - np.log(safe)
-    value = 2 * (expected - n + n * log_ratio).sum(-1)
-    return np.where(possible, value, np.inf), 2 * (1 - n / safe), 2 * (n / safe) / safe
-
-
-def _factor_slopes(model: CountModel, z: Array) -> tuple[Array, Array, Array]:
-    """Return the components' pull factors and their first two derivatives in z; needs 1 + σ z > 0.
-
-    Shapes (g, c), (g, c, p) and (g, c, p, p).
-    """
-    value = model.pull_factors(model.widths * z)
-    unit = (model.widths / (1 + model.widths * z))[:, None, :]
-    slope = model.membership * unit
-    first = value[:, :, None] * slope
-    second = first[:, :, :, None] * slope[:, :, None, :]
-    p = np.arange(len(model.pulls))
-    second[:, :, p, p] = value[:, :, None] * model.membership * (model.membership - 1) * unit**2
-    return value, first, second
-
-
-def _solve(hessian: Array, gradient: Array) -> Array:
-    """Solve H s = g for a batch, scaled to unit diagonal, with a ridge that only a degenerate H feels."""
-    scale = np.sqrt(np.diagonal(hessian, axis1=1, axis2=2))
-    scaled = hessian / (scale[:, :, None] * scale[:, None, :]) + 1e-13 * np.eye(gradient.shape[1])
-    try:
-        return np.asarray(np.linalg.solve(scaled, (gradient / scale)[:, :, None])[:, :, 0] / scale)
-    except np.linalg.LinAlgError as error:
-        raise ConvergenceError("the minimisation over pulls met a singular matrix; check counts and pulls") from error
-
-
-def _positive_definite(hessian: Array) -> NDArray[np.bool_]:
-    """Return which matrices of a batch are positive definite; False where an entry is not finite."""
-    usable = np.isfinite(hessian).all(axis=(1, 2))
-    eigenvalues = np.linalg.eigvalsh(np.where(usable[:, None, None], hessian, np.eye(hessian.shape[1])))
-    return np.asarray(usable & (eigenvalues[:, 0] > 0))
-
-
-def minimise_pulls(problem: Problem, couplings: Array, iterations: int = 60, tolerance: float = 1e-10) -> Profiled:
-    """Minimise -2 ln L over the pulls at many points by damped Newton steps, all points at once.
+def minimise_pulls(
+    problem: Problem,
+    couplings: Array,
+    *,
+    data: Array | None = None,
+    centre: Array | None = None,
+    iterations: int = 60,
+    tolerance: float = 1e-8,
+) -> Profiled:
+    """Minimise -2 ln L over the pulls at many points by damped Newton steps (`bayesnu.inference.newton`).
 
     Parameters
     ----------
     problem : Problem
     couplings : ndarray, shape (couplings, points)
         Scaled values.
+    data : ndarray, shape (sets, obs), optional
+        Many data sets in the place of the problem's own; results then have a first axis of this length.
+    centre : ndarray, shape (sets, pulls), optional
+        What the auxiliary measurements of the pulls gave in each data set; 0 by default.
     iterations, tolerance : int, float
-        Stop when no step exceeds ``tolerance``; points that have not stopped are marked.
+        A step below ``tolerance`` in every pull is the last one; what is left is quadratic in it.
 
     Returns
     -------
     Profiled
     """
+    from bayesnu.inference import newton
+
     model = problem.model
     strengths = model.signal_strengths(np.atleast_2d(couplings))
-    n_points, n_pulls = strengths.shape[0], len(model.pulls)
-    z = np.zeros((n_points, n_pulls))
-    constraint = model.constraint
-    converged = np.zeros(n_points, dtype=bool)
+    sets = problem.data[None, :] if data is None else data
+    n_pulls, shape = len(model.pulls), (sets.shape[0], strengths.shape[0])
+    measured = np.zeros((shape[0], n_pulls)) if centre is None else centre
+    value, pulls, converged = np.empty(shape), np.empty((*shape, n_pulls)), np.zeros(shape, dtype=np.bool_)
+    hessian = np.empty((*shape, n_pulls, n_pulls))
+    newton.fit_points(
+        np.ascontiguousarray(strengths[:, :, None, :]),
+        model.membership,
+        model.widths,
+        model.constraint,
+        statistic_code(problem),
+        problem.variance,
+        np.ascontiguousarray(sets, dtype=float),
+        np.ascontiguousarray(measured),
+        iterations,
+        tolerance,
+        value,
+        pulls,
+        hessian,
+        converged,
+    )
+    if data is None:
+        return Profiled(value[0], pulls[0], hessian[0], converged[0])
+    return Profiled(value, pulls, hessian, converged)
 
-    def value_at(points: NDArray[np.intp], z_new: Array) -> Array:
-        factor = model.pull_factors(model.widths * z_new)
-        expected = (factor[:, :, None] * strengths[points]).sum(axis=1)
-        valid = (1 + model.widths * z_new > 0).all(axis=1)
-        return np.where(valid, _statistic(problem, expected)[0] + (constraint * z_new**2).sum(axis=1), np.inf)
 
-    def derivatives(points: NDArray[np.intp]) -> tuple[Array, Array, Array]:
-        factor, first, second = _factor_slopes(model, z[points])
-        counts = strengths[points]
-        expected = (factor[:, :, None] * counts).sum(axis=1)
-        _, d1, d2 = _statistic(problem, expected)
-        jacobian = np.einsum("gcp,gco->gpo", first, counts)
-        gradient = (jacobian * d1[:, None, :]).sum(axis=2) + 2 * constraint * z[points]
-        gauss_newton = np.einsum("gpo,gqo->gpq", jacobian * np.broadcast_to(d2, expected.shape)[:, None, :], jacobian)
-        curvature = np.einsum("gcpq,gc->gpq", second, (counts * d1[:, None, :]).sum(axis=2))
-        return gradient, gauss_newton + 2 * np.diag(constraint), curvature
+def statistic_code(problem: Problem) -> int:
+    """Return the number by which `bayesnu.inference.newton` knows the statistic."""
+    from bayesnu.inference import newton
 
-    value = value_at(np.arange(n_points), z)
-    active = np.arange(n_points)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(iterations):
-            gradient, gauss_newton, curvature = derivatives(active)
-            full = gauss_newton + curvature
-            definite = _positive_definite(full)
-            hessian = np.where(definite[:, None, None], full, gauss_newton)
-            step = -_solve(hessian, gradient)
-            # No step takes a factor 1 + f to less than a tenth of what it is.
-            shrink = (-model.widths * step / (1 + model.widths * z[active])).max(axis=1)
-            length = np.minimum(1.0, 0.9 / np.maximum(shrink, 0.9))
-            trial = value_at(active, z[active] + length[:, None] * step)
-            for _ in range(40):
-                worse = ~(trial <= value[active] + 1e-12 * (1 + np.abs(value[active])))
-                if not worse.any():
-                    break
-                length[worse] /= 2
-                trial[worse] = value_at(active[worse], z[active[worse]] + length[worse, None] * step[worse])
-            moved = length[:, None] * step
-            accept = trial <= value[active] + 1e-12 * (1 + np.abs(value[active]))
-            z[active[accept]] += moved[accept]
-            value[active[accept]] = trial[accept]
-            done = (np.abs(moved).max(axis=1) < tolerance) | ~accept
-            converged[active[done]] = accept[done] | (np.abs(step[done]).max(axis=1) < 1e-6)
-            active = active[~done]
-            if active.size == 0:
-                break
-        _, gauss_newton, curvature = derivatives(np.arange(n_points))
-    return Profiled(value, z, (gauss_newton + curvature) / 2, converged)
+    return {"poisson": newton.POISSON, "chi2": newton.NORMAL}[problem.statistic]
 
 
 def local_minima(problem: Problem, points: Array, value: Array) -> list[int]:

@@ -11,8 +11,6 @@ from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.likelihood import (
     Problem,
-    _positive_definite,
-    _solve,
     bounded_range,
     coupling_scale,
     likelihood_range,
@@ -214,15 +212,3 @@ def test_unbounded_likelihood_is_refused() -> None:
     assert likelihood_range(problem, 30.0) == (0.0, np.inf)
     with pytest.raises(ConvergenceError, match=r"mu_nue: .*do not bound it"):
         bounded_range(problem, 30.0)
-
-
-def test_a_singular_matrix_is_named() -> None:
-    # Scaled to unit diagonal and with the ridge of 1e-13, both rows are the same.
-    hessian = np.array([[[1.0, 1.0 + 1e-13], [1.0 + 1e-13, 1.0]]])
-    with pytest.raises(ConvergenceError, match="singular matrix"):
-        _solve(hessian, np.ones((1, 2)))
-
-
-def test_positive_definite_of_a_batch() -> None:
-    batch = np.array([np.eye(2), -np.eye(2), [[1.0, 2.0], [2.0, 1.0]], [[np.inf, 0.0], [0.0, 1.0]]])
-    assert _positive_definite(batch).tolist() == [True, False, False, False]

@@ -1,0 +1,209 @@
+"""Fits of many data sets at once: pulls alone on a grid of couplings, or couplings and pulls together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.inference.likelihood import Problem, local_minima, minimise_pulls, squared_only, statistic_code
+
+Array = NDArray[np.float64]
+SETS_PER_BLOCK = 64
+"""Data sets that one thread takes at a time."""
+TOLERANCE = 1e-6
+"""Steps below end a fit; Newton's method leaves their square."""
+
+
+@dataclass(frozen=True)
+class BestFits:
+    """The global minima of -2 ln L of many data sets.
+
+    Attributes
+    ----------
+    value : ndarray, shape (sets,)
+        -2 ln L there.
+    couplings : ndarray, shape (sets, couplings)
+        Scaled values; a coupling that enters squared only is not negative.
+    pulls : ndarray, shape (sets, pulls)
+        z, in units of the widths.
+    converged : ndarray of bool, shape (sets,)
+    """
+
+    value: Array
+    couplings: Array
+    pulls: Array
+    converged: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """-2 ln L minimised over the pulls, of many data sets on one grid of couplings.
+
+    Attributes
+    ----------
+    value : ndarray, shape (sets, points)
+    log_det : ndarray, shape (sets, points)
+        ln |H|, H the Hessian of -ln L in the pulls: what Laplace's method needs.
+    converged : ndarray of bool, shape (sets, points)
+    """
+
+    value: Array
+    log_det: Array
+    converged: NDArray[np.bool_]
+
+
+def in_blocks(work: Callable[[slice], None], sets: int, threads: int | None = None) -> None:
+    """Do ``work`` on blocks of data sets in threads; the compiled fits release the GIL, and no number depends on it."""
+    blocks = [slice(start, min(start + SETS_PER_BLOCK, sets)) for start in range(0, sets, SETS_PER_BLOCK)]
+    workers = min(len(blocks), threads or len(os.sched_getaffinity(0)))
+    if workers <= 1:
+        for block in blocks:
+            work(block)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        # Errors of a block come out here.
+        list(pool.map(work, blocks))
+
+
+def fit_couplings(
+    problem: Problem, data: Array, starts: Array, centre: Array | None = None, threads: int | None = None
+) -> BestFits:
+    """Minimise -2 ln L over couplings and pulls for every data set.
+
+    Each start ends in one local minimum; the lowest of them counts.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its own data are not used.
+    data : ndarray, shape (sets, obs)
+    starts : ndarray, shape (starts, couplings) or (sets, starts, couplings)
+        Scaled values; see `starting_points`.
+    centre : ndarray, shape (sets, pulls), optional
+        Auxiliary measurements of the pulls; 0 by default.
+    threads : int, optional
+        All cores by default.
+
+    Raises
+    ------
+    UsageError
+        If the mass of N is free: counts are not polynomials in it.
+    """
+    from bayesnu.inference import newton
+
+    model = problem.model
+    if model.masses is not None:
+        raise UsageError("m_N: toys take it fixed; give it by --at")
+    sets, n_couplings = data.shape[0], len(problem.couplings)
+    exponents = np.array([[dict(monomial).get(j, 0) for j in range(n_couplings)] for monomial in model.monomials])
+    exponents = exponents.reshape(len(model.monomials), n_couplings)
+    used = model.arrays.any(axis=(0, 2))
+    # Where a coupling enters squared only, its square is the variable: counts have a slope in it at 0.
+    square = squared_only(problem) & (exponents[used] % 2 == 0).all(axis=0)
+    # Odd powers that no count has are left out, since a square root of them is none.
+    exponents, arrays = exponents[used], np.ascontiguousarray(model.arrays[:, used])
+    exponents[:, square] //= 2
+    lower = np.where(squared_only(problem), 0.0, -np.inf)
+    points = np.broadcast_to(starts if starts.ndim == 3 else starts[None], (sets, *starts.shape[-2:]))
+    points = np.where(square, points**2, points)
+    value, converged = np.empty(sets), np.empty(sets, dtype=np.bool_)
+    found = np.empty((sets, n_couplings + len(model.pulls)))
+    measured = np.zeros((sets, len(model.pulls))) if centre is None else np.ascontiguousarray(centre)
+    counts = np.ascontiguousarray(data, dtype=float)
+    whole = exponents.astype(np.int64)
+    pulls = (model.membership, model.widths, model.constraint)
+    statistic = (statistic_code(problem), problem.variance)
+
+    def work(block: slice) -> None:
+        newton.fit_couplings(
+            arrays, whole, lower, *pulls, *statistic, counts[block], measured[block], points[block], 100, TOLERANCE,
+            value[block], found[block], converged[block],
+        )  # fmt: skip
+
+    in_blocks(work, sets, threads)
+    couplings = found[:, :n_couplings]
+    return BestFits(value, np.where(square, np.sqrt(np.abs(couplings)), couplings), found[:, n_couplings:], converged)
+
+
+def starting_points(problem: Problem, truth: Array, threshold: float = 25.0) -> Array:
+    """Return where fits of toys made at ``truth`` start, shape (starts, couplings): one point in each valley.
+
+    The valleys are those of the Asimov data at the truth below ``threshold`` in -2 ln L. One coupling alone is
+    scanned; with more, the combinations of the valleys of each are taken.
+
+    Parameters
+    ----------
+    problem : Problem
+    truth : ndarray, shape (couplings,)
+        Scaled values.
+    """
+    from itertools import product
+
+    asimov = np.asarray(problem.model.signal_strengths(truth[:, None])[0].sum(axis=0))[None, :]
+    lists = []
+    for j, squared in enumerate(squared_only(problem)):
+        if squared:
+            # Counts only grow with the square: one valley. The slope in the square never vanishes above 0.
+            lists.append([max(float(truth[j]), 0.3)])
+            continue
+        reach = np.geomspace(0.05, 300.0, 60)
+        line = np.concatenate([-reach[::-1], [0.0], reach])
+        points = np.repeat(truth[:, None], line.size, axis=1)
+        points[j] = line
+        value = minimise_pulls(problem, points, data=asimov).value[0]
+        own = int(np.argmin(np.abs(line - truth[j])))
+        others = [
+            float(line[k])
+            for k in local_minima(problem, line, value)
+            if value[k] < np.nanmin(value) + threshold and abs(k - own) > 1
+        ]
+        lists.append([float(truth[j]), *others])
+    return np.array(list(product(*lists)))
+
+
+def profile_curves(
+    problem: Problem, data: Array, grid: Array, centre: Array | None = None, threads: int | None = None
+) -> Curves:
+    """Return -2 ln L minimised over the pulls for every data set at every point of a grid.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its own data are not used.
+    data : ndarray, shape (sets, obs)
+    grid : ndarray, shape (couplings, points)
+        Scaled values; neighbours close to each other make fits short.
+    centre : ndarray, shape (sets, pulls), optional
+        Auxiliary measurements of the pulls; 0 by default.
+    threads : int, optional
+    """
+    shape = (data.shape[0], grid.shape[1])
+    value, log_det, converged = np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.bool_)
+    measured = np.zeros((shape[0], len(problem.model.pulls))) if centre is None else centre
+
+    def work(block: slice) -> None:
+        found = minimise_pulls(problem, grid, data=data[block], centre=measured[block], tolerance=TOLERANCE)
+        value[block], converged[block] = found.value, found.converged
+        log_det[block] = np.linalg.slogdet(found.hessian)[1]
+
+    in_blocks(work, shape[0], threads)
+    return Curves(value, log_det, converged)
+
+
+def require_converged(converged: NDArray[np.bool_], what: str) -> None:
+    """Check that all fits are good.
+
+    Raises
+    ------
+    ConvergenceError
+        Otherwise, with their number.
+    """
+    failed = int((~converged).sum())
+    if failed:
+        raise ConvergenceError(f"{what}: {failed} of {converged.size} fits did not converge; check counts and pulls")

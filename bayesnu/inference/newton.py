@@ -1,0 +1,487 @@
+"""Damped Newton steps for -2 ln L in pulls and couplings, compiled with numba: one fit after another, any number.
+
+The variables y of a fit are K free couplings x and P pulls z. Counts are those of `bayesnu.experiment.expectation`,
+
+    λ_o = Σ_c Π_p (1 + σ_p z_p)^k_cp Σ_m Π_k x_k^e_mk A_cmo,
+
+to which the statistics of `bayesnu.inference.likelihood` are added with Σ (z - a)², where a is what the auxiliary
+measurement of each pull gave: 0 for a card's own data. All functions release the GIL.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+POISSON, NORMAL, NEGATIVE_BINOMIAL = 0, 1, 2
+RIDGE = 1e-13
+"""Added to the unit diagonal of a scaled Hessian: only a degenerate one feels it."""
+GRAIN = 1e-12
+"""Relative rounding of -2 ln L that does not count as a rise."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _add(factor: float, values: Array, out: Array) -> None:
+    """Add a multiple of an array to another."""
+    for o in range(out.size):
+        out[o] += factor * values[o]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _dot(a: Array, b: Array) -> float:
+    """Return Σ a b in four interleaved sums, which the processor works at side by side."""
+    s0 = s1 = s2 = s3 = 0.0
+    n = a.size - a.size % 4
+    for o in range(0, n, 4):
+        s0 += a[o] * b[o]
+        s1 += a[o + 1] * b[o + 1]
+        s2 += a[o + 2] * b[o + 2]
+        s3 += a[o + 3] * b[o + 3]
+    for o in range(n, a.size):
+        s0 += a[o] * b[o]
+    return (s0 + s1) + (s2 + s3)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _sum(a: Array, b: Array, out: Array) -> None:
+    """Write the sum of two matrices."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = a[i, j] + b[i, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _statistic(code: int, data: Array, variance: Array, expected: Array, first: Array, second: Array) -> float:
+    """Return the statistic and write its two derivatives in λ; infinite where λ is impossible."""
+    value = 0.0
+    for o in range(data.size):
+        n, mean = data[o], expected[o]
+        if code == NORMAL:
+            residual = mean - n
+            value += residual * residual / variance[o]
+            first[o], second[o] = 2 * residual / variance[o], 2 / variance[o]
+        elif mean > 0.0:
+            size = 1.0 / variance[o] if code == NEGATIVE_BINOMIAL and variance[o] > 0.0 else math.inf
+            if size < math.inf:
+                value += 2 * (n + size) * math.log((size + mean) / (size + n))
+                first[o] = 2 * ((n + size) / (size + mean) - n / mean)
+                second[o] = 2 * (n / (mean * mean) - (n + size) / (size + mean) ** 2)
+            else:
+                value += 2 * (mean - n)
+                first[o], second[o] = 2 * (1 - n / mean), 2 * n / (mean * mean)
+            if n > 0.0:
+                value += 2 * n * math.log(n / mean)
+        elif mean == 0.0 and n == 0.0:
+            # Nothing expected and nothing seen is possible: a signal without background at coupling 0.
+            first[o], second[o] = 2.0, 0.0
+        else:
+            return math.inf
+    return value
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _monomials(exponents: Integers, x: Array, mono: Array) -> None:
+    """Write Π x_k^e_mk, its gradient and its second derivatives: rows 0, 1 + k and 1 + K + k K + l of ``mono``."""
+    number, k_all = exponents.shape
+    for m in range(number):
+        value = 1.0
+        for k in range(k_all):
+            value *= x[k] ** exponents[m, k]
+        mono[0, m] = value
+        for k in range(k_all):
+            slope = 0.0 if exponents[m, k] == 0 else exponents[m, k] * x[k] ** (exponents[m, k] - 1)
+            for j in range(k_all):
+                if j != k:
+                    slope *= x[j] ** exponents[m, j]
+            mono[1 + k, m] = slope
+            for i in range(k_all):
+                bend = 1.0
+                for j in range(k_all):
+                    e = exponents[m, j]
+                    times = (1 if j == k else 0) + (1 if j == i else 0)
+                    if times == 0:
+                        bend *= x[j] ** e
+                    elif e < times:
+                        bend = 0.0
+                    elif times == 1:
+                        bend *= e * x[j] ** (e - 1)
+                    else:
+                        bend *= e * (e - 1) * x[j] ** (e - 2)
+                mono[1 + k_all + k * k_all + i, m] = bend
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _factors(membership: Array, widths: Array, z: Array, weight: Array) -> bool:
+    """Write Π (1 + σ z)^k of each component; False where a factor 1 + σ z is not positive."""
+    for p in range(z.size):
+        if not 1 + widths[p] * z[p] > 0.0:
+            return False
+    for c in range(weight.size):
+        value = 1.0
+        for p in range(z.size):
+            k = membership[c, p]
+            if k == 1.0:
+                value *= 1 + widths[p] * z[p]
+            elif k != 0.0:
+                value *= (1 + widths[p] * z[p]) ** k
+        weight[c] = value
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _value(
+    arrays: Array,
+    exponents: Integers,
+    membership: Array,
+    widths: Array,
+    constraint: Array,
+    code: int,
+    variance: Array,
+    data: Array,
+    centre: Array,
+    y: Array,
+    mono: Array,
+    weight: Array,
+    work: Array,
+) -> float:
+    """Return -2 ln L at y."""
+    k_all = exponents.shape[1]
+    z = y[k_all:]
+    if not _factors(membership, widths, z, weight):
+        return math.inf
+    _monomials(exponents, y[:k_all], mono)
+    expected = work[0]
+    expected[:] = 0.0
+    for c in range(arrays.shape[0]):
+        for m in range(arrays.shape[1]):
+            factor = weight[c] * mono[0, m]
+            if factor != 0.0:
+                _add(factor, arrays[c, m], expected)
+    value = _statistic(code, data, variance, expected, work[1], work[2])
+    for p in range(z.size):
+        value += constraint[p] * (z[p] - centre[p]) ** 2
+    return float(value)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _derivatives(
+    arrays: Array,
+    exponents: Integers,
+    membership: Array,
+    widths: Array,
+    constraint: Array,
+    code: int,
+    variance: Array,
+    data: Array,
+    centre: Array,
+    y: Array,
+    mono: Array,
+    weight: Array,
+    work: Array,
+    strength: Array,
+    pairing: Array,
+    gradient: Array,
+    gauss: Array,
+    bend: Array,
+) -> None:
+    """Write the gradient of -2 ln L, its Gauss-Newton Hessian and the rest of the Hessian."""
+    n_components, n_monomials, n_obs = arrays.shape
+    k_all = exponents.shape[1]
+    n_pulls = y.size - k_all
+    z = y[k_all:]
+    _factors(membership, widths, z, weight)
+    _monomials(exponents, y[:k_all], mono)
+    expected, first, second = work[0], work[1], work[2]
+    slopes = work[3:]
+    expected[:] = 0.0
+    slopes[:] = 0.0
+    for c in range(n_components):
+        own = strength[c]
+        own[:] = 0.0
+        for m in range(n_monomials):
+            if mono[0, m] != 0.0:
+                _add(mono[0, m], arrays[c, m], own)
+            for k in range(k_all):
+                if mono[1 + k, m] != 0.0:
+                    _add(weight[c] * mono[1 + k, m], arrays[c, m], slopes[k])
+        _add(weight[c], own, expected)
+        for p in range(n_pulls):
+            if membership[c, p] != 0.0:
+                unit = widths[p] / (1 + widths[p] * z[p])
+                _add(weight[c] * membership[c, p] * unit, own, slopes[k_all + p])
+    _statistic(code, data, variance, expected, first, second)
+    for a in range(y.size):
+        gradient[a] = _dot(slopes[a], first)
+    for p in range(n_pulls):
+        gradient[k_all + p] += 2 * constraint[p] * (z[p] - centre[p])
+    scaled = work[3 + y.size]
+    for a in range(y.size):
+        for o in range(n_obs):
+            scaled[o] = slopes[a, o] * second[o]
+        for b in range(a + 1):
+            gauss[a, b] = gauss[b, a] = _dot(scaled, slopes[b])
+    for p in range(n_pulls):
+        gauss[k_all + p, k_all + p] += 2 * constraint[p]
+    # Σ_o ∂/∂λ_o A_cmo: what second derivatives of the counts are multiplied with.
+    bend[:] = 0.0
+    for c in range(n_components):
+        whole = 0.0
+        for m in range(n_monomials):
+            pairing[m] = _dot(first, arrays[c, m])
+            whole += mono[0, m] * pairing[m]
+        for k in range(k_all):
+            slope = 0.0
+            for m in range(n_monomials):
+                slope += mono[1 + k, m] * pairing[m]
+            for i in range(k_all):
+                second_slope = 0.0
+                for m in range(n_monomials):
+                    second_slope += mono[1 + k_all + k * k_all + i, m] * pairing[m]
+                bend[k, i] += weight[c] * second_slope
+            for p in range(n_pulls):
+                if membership[c, p] != 0.0:
+                    mixed = weight[c] * slope * membership[c, p] * widths[p] / (1 + widths[p] * z[p])
+                    bend[k, k_all + p] += mixed
+                    bend[k_all + p, k] += mixed
+        for p in range(n_pulls):
+            power = membership[c, p]
+            if power == 0.0:
+                continue
+            unit = widths[p] / (1 + widths[p] * z[p])
+            bend[k_all + p, k_all + p] += weight[c] * whole * power * (power - 1) * unit * unit
+            for q in range(p):
+                if membership[c, q] != 0.0:
+                    other = membership[c, q] * widths[q] / (1 + widths[q] * z[q])
+                    mixed = weight[c] * whole * power * unit * other
+                    bend[k_all + p, k_all + q] += mixed
+                    bend[k_all + q, k_all + p] += mixed
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _solve(matrix: Array, gradient: Array, frozen: NDArray[np.bool_], factor: Array, step: Array) -> bool:
+    """Solve H s = -g by Cholesky's method with H scaled to unit diagonal; False if it is not positive definite."""
+    n = gradient.size
+    for a in range(n):
+        if not frozen[a] and not (matrix[a, a] > 0.0 and matrix[a, a] < math.inf):
+            return False
+    for a in range(n):
+        for b in range(a + 1):
+            if frozen[a] or frozen[b]:
+                total = 1.0 if a == b else 0.0
+            else:
+                total = matrix[a, b] / math.sqrt(matrix[a, a] * matrix[b, b]) + (RIDGE if a == b else 0.0)
+            for k in range(b):
+                total -= factor[a, k] * factor[b, k]
+            if a == b:
+                # Below the rounding of a sum of ones, a pivot is no sign of a definite matrix.
+                if not total > 1e-15:
+                    return False
+                factor[a, a] = math.sqrt(total)
+            else:
+                factor[a, b] = total / factor[b, b]
+    for a in range(n):
+        total = 0.0 if frozen[a] else -gradient[a] / math.sqrt(matrix[a, a])
+        for k in range(a):
+            total -= factor[a, k] * step[k]
+        step[a] = total / factor[a, a]
+    for a in range(n - 1, -1, -1):
+        total = step[a]
+        for k in range(a + 1, n):
+            total -= factor[k, a] * step[k]
+        step[a] = total / factor[a, a]
+    for a in range(n):
+        step[a] = 0.0 if frozen[a] else step[a] / math.sqrt(matrix[a, a])
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def minimise(
+    arrays: Array,
+    exponents: Integers,
+    lower: Array,
+    membership: Array,
+    widths: Array,
+    constraint: Array,
+    code: int,
+    variance: Array,
+    data: Array,
+    centre: Array,
+    iterations: int,
+    tolerance: float,
+    y: Array,
+    hessian: Array,
+) -> tuple[float, bool]:
+    """Minimise -2 ln L from y, in place; returns its value there and whether the steps have stopped.
+
+    A step takes no factor 1 + σ z to less than a tenth of what it is, ends where a coupling meets its lower bound,
+    and is halved until -2 ln L does not rise. Where the Hessian is not positive definite it is that of Gauss and
+    Newton. Steps below ``tolerance`` (relative for couplings above 1) end it, after they are taken.
+
+    ``hessian`` receives the second derivatives of -2 ln L at the end.
+    """
+    n_components, n_monomials, n_obs = arrays.shape
+    k_all, n = exponents.shape[1], y.size
+    mono = np.empty((1 + k_all + k_all * k_all, n_monomials))
+    weight, pairing = np.empty(n_components), np.empty(n_monomials)
+    work, strength = np.empty((4 + n, n_obs)), np.empty((n_components, n_obs))
+    gradient, step, trial = np.empty(n), np.empty(n), np.empty(n)
+    gauss, bend, factor = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+    frozen = np.zeros(n, dtype=np.bool_)
+    model = (arrays, exponents, membership, widths, constraint, code, variance, data, centre)
+    value = _value(*model, y, mono, weight, work)
+    converged = False
+    for _ in range(iterations):
+        _derivatives(*model, y, mono, weight, work, strength, pairing, gradient, gauss, bend)
+        for k in range(k_all):
+            frozen[k] = y[k] <= lower[k] and gradient[k] > 0.0
+        _sum(gauss, bend, hessian)
+        shift = 0.0
+        while True:
+            if not _solve(hessian, gradient, frozen, factor, step):
+                # That of Gauss and Newton; a coupling without effect to first order needs a little more.
+                if shift > 1e12:
+                    return value, False
+                for a in range(n):
+                    for b in range(n):
+                        hessian[a, b] = gauss[a, b] + (shift if a == b else 0.0)
+                shift = max(10 * shift, 1e-3)
+                continue
+            # The pulls may drive a coupling at its bound further out: it stays there for this step.
+            again = False
+            for k in range(k_all):
+                if not frozen[k] and y[k] <= lower[k] and step[k] < 0.0:
+                    frozen[k] = again = True
+            if not again:
+                break
+        length = 1.0
+        for p in range(n - k_all):
+            shrink = -widths[p] * step[k_all + p] / (1 + widths[p] * y[k_all + p])
+            length = min(length, 0.9 / max(shrink, 0.9))
+        met = -1
+        for k in range(k_all):
+            if y[k] + length * step[k] < lower[k]:
+                length, met = (lower[k] - y[k]) / step[k], k
+        limit = value + GRAIN * (1 + abs(value))
+        attempt = math.inf
+        for halving in range(41):
+            for a in range(n):
+                trial[a] = y[a] + length * step[a]
+            if met >= 0:
+                trial[met] = lower[met]
+            attempt = _value(*model, trial, mono, weight, work)
+            if attempt <= limit or halving == 40:
+                break
+            length /= 2
+            met = -1
+        accepted = attempt <= limit
+        largest = moved = 0.0
+        for a in range(n):
+            size = abs(step[a]) / (max(1.0, abs(y[a])) if a < k_all else 1.0)
+            largest, moved = max(largest, size), max(moved, length * size)
+        if accepted:
+            for a in range(n):
+                y[a] = trial[a]
+            value = attempt
+        # A step that only meets a bound, however short, is not the last one.
+        if (moved < tolerance and met < 0) or not accepted:
+            converged = accepted or largest < 1e-6
+            break
+    _derivatives(*model, y, mono, weight, work, strength, pairing, gradient, gauss, bend)
+    _sum(gauss, bend, hessian)
+    return value, converged and value < math.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def fit_points(
+    strengths: Array,
+    membership: Array,
+    widths: Array,
+    constraint: Array,
+    code: int,
+    variance: Array,
+    data: Array,
+    centre: Array,
+    iterations: int,
+    tolerance: float,
+    value: Array,
+    pulls: Array,
+    hessian: Array,
+    converged: NDArray[np.bool_],
+) -> None:
+    """Minimise over the pulls of every data set (row) at every point, where the counts are known.
+
+    Parameters
+    ----------
+    strengths : shape (points, components, 1, obs)
+        Counts of each component before pulls.
+    data, centre : shape (sets, obs), (sets, pulls)
+    value, pulls, hessian, converged : shape (sets, points), (…, pulls), (…, pulls, pulls), (sets, points)
+        Written: -2 ln L, the pulls, the second derivatives of -ln L, and whether the fit is good.
+    """
+    none = np.empty((1, 0), dtype=np.int64)
+    lower = np.empty(0)
+    y = np.empty(widths.size)
+    for t in range(data.shape[0]):
+        for g in range(strengths.shape[0]):
+            # The neighbour's pulls are nearly these.
+            warm = g > 0 and converged[t, g - 1]
+            for p in range(y.size):
+                y[p] = pulls[t, g - 1, p] if warm else 0.0
+            value[t, g], converged[t, g] = minimise(
+                strengths[g], none, lower, membership, widths, constraint, code, variance, data[t], centre[t],
+                iterations, tolerance, y, hessian[t, g],
+            )  # fmt: skip
+            for p in range(y.size):
+                pulls[t, g, p] = y[p]
+                for q in range(y.size):
+                    hessian[t, g, p, q] /= 2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def fit_couplings(
+    arrays: Array,
+    exponents: Integers,
+    lower: Array,
+    membership: Array,
+    widths: Array,
+    constraint: Array,
+    code: int,
+    variance: Array,
+    data: Array,
+    centre: Array,
+    starts: Array,
+    iterations: int,
+    tolerance: float,
+    value: Array,
+    found: Array,
+    converged: NDArray[np.bool_],
+) -> None:
+    """Minimise over couplings and pulls of every data set, from several starts; the lowest minimum counts.
+
+    Parameters
+    ----------
+    starts : shape (sets, starts, couplings)
+    value, found, converged : shape (sets,), (sets, couplings + pulls), (sets,)
+        Written.
+    """
+    k_all, n = exponents.shape[1], found.shape[1]
+    y, hessian = np.empty(n), np.empty((n, n))
+    for t in range(data.shape[0]):
+        value[t] = math.inf
+        converged[t] = False
+        for s in range(starts.shape[1]):
+            for a in range(n):
+                y[a] = starts[t, s, a] if a < k_all else 0.0
+            own, good = minimise(
+                arrays, exponents, lower, membership, widths, constraint, code, variance, data[t], centre[t],
+                iterations, tolerance, y, hessian,
+            )  # fmt: skip
+            if own < value[t]:
+                value[t], converged[t] = own, good
+                for a in range(n):
+                    found[t, a] = y[a]

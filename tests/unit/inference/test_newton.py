@@ -1,0 +1,114 @@
+"""The compiled Newton steps: derivatives against finite differences, bounds, and what does not converge."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bayesnu.experiment.expectation import CountModel
+from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.inference import newton
+from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
+
+RNG = np.random.default_rng(7)
+
+
+def pieces(problem: Problem, code: int, variance: np.ndarray) -> tuple[object, ...]:
+    """What the kernels take of a problem, couplings free."""
+    model = problem.model
+    exponents = np.array(
+        [[dict(m).get(j, 0) for j in range(len(problem.couplings))] for m in model.monomials], dtype=np.int64
+    )
+    centre = RNG.normal(size=len(model.pulls)) * model.constraint
+    return (
+        np.ascontiguousarray(model.arrays), exponents, model.membership, model.widths, model.constraint, code, variance,
+        RNG.poisson(problem.data).astype(float), centre,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("card", ["dune-on-axis", "coherent-csi-2017"])
+@pytest.mark.parametrize("code", [newton.POISSON, newton.NORMAL, newton.NEGATIVE_BINOMIAL])
+def test_derivatives_equal_finite_differences(card: str, code: int) -> None:
+    """Gradient and Hessian of -2 ln L in couplings and pulls; COHERENT has a morph and free pulls."""
+    names = ["q_nue", "r2_numu"] if card == "dune-on-axis" else ["d_nue"]
+    problem = make_problem(load_experiment(card), names)
+    obs = problem.data.size
+    variance = np.linspace(1e-4, 2e-3, obs) if code == newton.NEGATIVE_BINOMIAL else np.full(obs, 9.0)
+    fixed = pieces(problem, code, variance)
+    n, k = len(names) + len(problem.model.pulls), len(names)
+    mono, weight = np.empty((1 + k + k * k, problem.model.arrays.shape[1])), np.empty(len(problem.model.components))
+    work, pairing = np.empty((4 + n, obs)), np.empty(problem.model.arrays.shape[1])
+    strength, gradient = np.empty((weight.size, obs)), np.empty(n)
+    gauss, bend = np.empty((n, n)), np.empty((n, n))
+
+    def value(y: np.ndarray) -> float:
+        return float(newton._value(*fixed, y, mono, weight, work))
+
+    def slope(y: np.ndarray) -> np.ndarray:
+        newton._derivatives(*fixed, y, mono, weight, work, strength, pairing, gradient, gauss, bend)
+        return gradient.copy()
+
+    y = np.concatenate([[0.7, -0.4][:k], 0.3 * RNG.normal(size=n - k)])
+    own = slope(y)
+    hessian = gauss + bend
+    h = 1e-5
+    steps = h * np.eye(n)
+    numeric = np.array([(value(y + s) - value(y - s)) / (2 * h) for s in steps])
+    np.testing.assert_allclose(own, numeric, rtol=1e-6, atol=1e-5 * np.abs(numeric).max())
+    second = np.array([(slope(y + s) - slope(y - s)) / (2 * h) for s in steps])
+    np.testing.assert_allclose(hessian, second, rtol=1e-6, atol=1e-7 * np.abs(second).max())
+
+
+def test_negative_binomial_is_its_own_deviance() -> None:
+    """-2 ln p(n | λ) + 2 ln p(n | n) of scipy's distribution with r = 1/τ; Poisson's for τ → 0."""
+    from scipy.stats import nbinom, poisson
+
+    n, mean, tau = np.array([0.0, 3.0, 40.0]), np.array([1.5, 4.0, 33.0]), np.array([0.1, 0.02, 0.3])
+    first, second = np.empty(3), np.empty(3)
+    found = newton._statistic(newton.NEGATIVE_BINOMIAL, n, tau, mean, first, second)
+    size = 1 / tau
+    expected = sum(
+        -2 * (nbinom.logpmf(k, r, r / (r + m)) - (nbinom.logpmf(k, r, r / (r + k)) if k else 0.0))
+        for k, m, r in zip(n, mean, size, strict=True)
+    )
+    assert found == pytest.approx(expected, rel=1e-12)
+    bare = newton._statistic(newton.NEGATIVE_BINOMIAL, n, 0 * tau, mean, first, second)
+    assert bare == pytest.approx(-2 * (poisson.logpmf(n, mean) - poisson.logpmf(n, np.maximum(n, 1e-300))).sum())
+
+
+def singular() -> CountModel:
+    """Two free pulls that scale the same single count."""
+    return CountModel(
+        ("mu_nue",), ((), ((0, 2),)), ((0, 1),), ("signal",), ("a", "b"), np.array([0.1, 0.1]),
+        np.array([[[10.0], [1.0]]]), ("a", "b"),
+    )  # fmt: skip
+
+
+def test_a_degenerate_problem_has_its_minimum_all_the_same() -> None:
+    """Only the product of both factors is known; a ridge picks one solution."""
+    problem = Problem(("mu_nue",), np.ones(1), singular(), np.array([14.0]), "poisson", np.ones(1))
+    found = minimise_pulls(problem, np.zeros((1, 1)))
+    assert found.converged.all()
+    assert found.value[0] == pytest.approx(0, abs=1e-9)
+    assert np.prod(1 + 0.1 * found.pulls[0]) == pytest.approx(1.4, rel=1e-6)
+
+
+def test_what_cannot_be_is_not_converged() -> None:
+    """A count where none is expected, whatever the pulls."""
+    none = replace(singular(), arrays=np.zeros((1, 2, 1)))
+    problem = Problem(("mu_nue",), np.ones(1), none, np.array([1.0]), "poisson", np.ones(1))
+    found = minimise_pulls(problem, np.zeros((1, 1)))
+    assert not found.converged.any()
+    assert np.isinf(found.value[0])
+
+
+def test_centres_of_the_constraints(on_axis: Experiment) -> None:
+    """With all data at the nominal expectation but auxiliary measurements at a, moving both by a changes nothing."""
+    problem = make_problem(on_axis, ["mu_nue"])
+    model = problem.model
+    a = np.array([[0.5, -1.0, 0.3, 1.2, -0.7]])
+    counts = np.einsum("c,co->o", model.pull_factors(model.widths * a[0]), model.signal_strengths(np.zeros((1, 1)))[0])
+    found = minimise_pulls(problem, np.zeros((1, 1)), data=counts[None], centre=a)
+    assert found.value[0, 0] == pytest.approx(0, abs=1e-8)
+    np.testing.assert_allclose(found.pulls[0, 0], a[0], atol=1e-6)
+    assert minimise_pulls(problem, np.zeros((1, 1)), data=counts[None]).value[0, 0] > 0.1
