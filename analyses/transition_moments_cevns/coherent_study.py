@@ -15,6 +15,7 @@ from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.inference.priors import one_coupling
 from bayesnu.inference.profile import profile_curve
 from bayesnu.inference.sampling import Sampler
+from bayesnu.inference.toys import expected_draws
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.plotting.limits import DensityPanel
 from bayesnu.report.study import Tables, union
@@ -24,7 +25,6 @@ from bayesnu.results.fits import RunArguments, seed_of
 from bayesnu.results.intervals import IntervalSet
 from bayesnu.results.joint import fit_jointly
 from bayesnu.results.limits import laplace_interval, limit, nuts_interval
-from bayesnu.results.posterior import expected_draws
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -15,6 +15,7 @@ from bayesnu.experiment.base import Experiment
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.priors import Prior
 from bayesnu.inference.sampling import Draws
+from bayesnu.inference.toys import draw_counts, draw_prior_pulls, expected_draws, log_likelihood
 from bayesnu.resources import write_atomically
 
 if TYPE_CHECKING:
@@ -34,38 +35,6 @@ GROUPS = (
     "observed_data",
     "constant_data",
 )
-
-
-def expected_draws(problem: Problem, theta: Array, pulls: Array) -> Array:
-    """Return the expected counts of draws: theta (couplings, N) in own units, pulls (N, pulls) → (N, obs)."""
-    strengths = problem.model.signal_strengths(theta / problem.scales[:, None])
-    factors = problem.model.pull_factors(pulls)
-    return np.asarray(np.einsum("gc,gco->go", factors, strengths))
-
-
-def draw_counts(problem: Problem, expected: Array, rng: np.random.Generator) -> Array:
-    """Draw data about expected counts: Poisson, or normal with measured errors."""
-    if problem.statistic == "chi2":
-        return np.asarray(rng.normal(expected, np.sqrt(problem.variance)))
-    # Expectations beyond NumPy's range (priors far wider than data) stay as they are.
-    limit = 1e18
-    return np.where(expected < limit, rng.poisson(np.minimum(expected, limit)).astype(float), expected)
-
-
-def log_likelihood(problem: Problem, expected: Array) -> Array:
-    """Return ln p(data | expected), normal or Poisson; broadcast shape."""
-    if problem.statistic == "chi2":
-        return np.asarray(
-            -((problem.data - expected) ** 2 / problem.variance + np.log(2 * np.pi * problem.variance)) / 2
-        )
-    return poisson_log_likelihood(problem.data, expected)
-
-
-def poisson_log_likelihood(counts: Array, expected: Array) -> Array:
-    """Return ln Poisson(n | λ) continued to real n; broadcast shape."""
-    from scipy.special import gammaln, xlogy
-
-    return np.asarray(xlogy(counts, expected) - expected - gammaln(counts + 1))
 
 
 def posterior_tree(
@@ -108,8 +77,8 @@ def posterior_tree(
         return flat.reshape(theta.shape[1], theta.shape[2], -1)
 
     widths = problem.model.widths
-    prior_theta = np.stack([prior.draw(rng, PRIOR_DRAWS) for prior in priors])[:, None, :]
-    prior_pulls, prior_counts = _prior_pulls(problem, prior_theta, rng)
+    prior_theta = np.stack([prior.draw(rng, PRIOR_DRAWS) for prior in priors])
+    prior_pulls, prior_counts = draw_prior_pulls(problem, prior_theta, rng)
     expected = expectation(draws.theta, draws.pulls)
     constrained = (widths > 0) & (problem.model.constraint > 0)
     standardised = np.where(constrained, draws.pulls / np.where(constrained, widths, 1.0), 0.0)
@@ -119,8 +88,8 @@ def posterior_tree(
         {
             "posterior": parameters(draws.theta, draws.pulls),
             "posterior_predictive": over_obs("n", draw_counts(problem, expected, rng), counts_attrs),
-            "prior": parameters(prior_theta, prior_pulls),
-            "prior_predictive": over_obs("n", draw_counts(problem, prior_counts, rng), counts_attrs),
+            "prior": parameters(prior_theta[:, None], prior_pulls[None]),
+            "prior_predictive": over_obs("n", draw_counts(problem, prior_counts[None], rng), counts_attrs),
             "log_likelihood": over_obs("n", log_likelihood(problem, expected), {"units": "1"}),
             "log_prior": xr.Dataset(
                 {**log_prior, "pulls": (("chain", "draw", "pull"), np.where(constrained, normal, 0.0))},
@@ -149,21 +118,6 @@ def posterior_tree(
         **{key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in attributes.items()},
     }
     return tree
-
-
-def _prior_pulls(problem: Problem, theta: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return prior draws of the pulls, (1, draws, pulls), and the expected counts, (1, draws, obs).
-
-    Where a factor 1 + f or a count would be negative the likelihood has no support: such draws are drawn again.
-    A free pull has a flat prior, which cannot be drawn from; it is drawn from the normal of its width instead.
-    """
-    widths, draws = problem.model.widths, theta.shape[2]
-    pulls = widths * rng.standard_normal((draws, widths.size))
-    counts = expected_draws(problem, theta[:, 0], pulls)
-    while (bad := (pulls <= -1).any(axis=1) | (counts < 0).any(axis=1)).any():
-        pulls[bad] = widths * rng.standard_normal((int(bad.sum()), widths.size))
-        counts[bad] = expected_draws(problem, theta[:, 0][:, bad], pulls[bad])
-    return pulls[None], counts[None]
 
 
 def finite_or_none(value: float) -> float | None:

@@ -13,9 +13,9 @@ from bayesnu.experiment.setup import load_experiment
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, michel_nue, michel_numubar
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.priors import one_coupling
+from bayesnu.inference.toys import draw_counts, log_likelihood
 from bayesnu.physics.electron import differential_cross_section
 from bayesnu.results.limits import limit
-from bayesnu.results.posterior import draw_counts, log_likelihood
 
 
 @pytest.fixture(scope="module")

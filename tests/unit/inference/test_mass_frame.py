@@ -16,9 +16,9 @@ from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
 from bayesnu.inference.model import build_pymc_model
 from bayesnu.inference.priors import Prior, SampledVariable, sampled_variable
 from bayesnu.inference.sampling import Sampler
+from bayesnu.inference.toys import expected_draws, poisson_log_likelihood
 from bayesnu.results.fits import RunArguments
 from bayesnu.results.joint import fit_jointly, joint_problem
-from bayesnu.results.posterior import expected_draws, poisson_log_likelihood
 
 NAMES = ("d_nue", "m_N")
 PRIORS = {

@@ -17,8 +17,9 @@ from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
 from bayesnu.inference.model import _draw_counts, build_pymc_model, model_data, model_structure, poisson_log_density
 from bayesnu.inference.priors import Prior, SampledVariable, sampled_variable
 from bayesnu.inference.sampling import Draws
+from bayesnu.inference.toys import expected_draws, poisson_log_likelihood
 from bayesnu.physics.couplings import COUPLINGS
-from bayesnu.results.posterior import expected_draws, poisson_log_likelihood, posterior_tree
+from bayesnu.results.posterior import posterior_tree
 
 with warnings.catch_warnings():
     # Deprecations inside PyMC and PyTensor are theirs.

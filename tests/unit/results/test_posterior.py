@@ -15,14 +15,13 @@ from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.priors import Prior
 from bayesnu.inference.sampling import Draws
+from bayesnu.inference.toys import expected_draws, poisson_log_likelihood
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.posterior import (
     GROUPS,
     PRIOR_DRAWS,
-    expected_draws,
     finite_or_none,
     load_posterior,
-    poisson_log_likelihood,
     posterior_tree,
     save_posterior,
 )
