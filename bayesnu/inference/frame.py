@@ -79,12 +79,17 @@ def pull_frame(problem: Problem, variables: Sequence[SampledVariable]) -> PullFr
     low, high = max(low, reach_low), min(high, reach_high)
     if not low < high:
         low, high = reach_low, reach_high
+    return frame_between(problem, variable, low, high, 201)
+
+
+def frame_between(problem: Problem, variable: SampledVariable, low: float, high: float, points: int = 33) -> PullFrame:
+    """Return the frame of one coupling from the profile at Chebyshev points between two values of its variable."""
     middle, half = (low + high) / 2, (high - low) / 2
-    x = np.cos(np.pi * (np.arange(201) + 0.5) / 201)
+    x = np.cos(np.pi * (np.arange(points) + 0.5) / points)
     profiled = minimise_pulls(problem, variable.scaled_coupling(middle + half * x)[None, :])
-    for p in range(n_pulls):
-        centre[p] = np.polynomial.Polynomial.fit(x, profiled.pulls[:, p], DEGREE, domain=[-1, 1]).coef
-    return PullFrame(centre, _cholesky(profiled.hessian[int(profiled.value.argmin())]), middle, half)
+    centre = [np.polynomial.Polynomial.fit(x, pull, DEGREE, domain=[-1, 1]).coef for pull in profiled.pulls.T]
+    spread = _cholesky(profiled.hessian[int(profiled.value.argmin())])
+    return PullFrame(np.reshape(centre, (len(centre), DEGREE + 1)), spread, middle, half)
 
 
 @dataclass(frozen=True)

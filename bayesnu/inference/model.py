@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.experiment.expectation import expected_counts
-from bayesnu.inference.frame import DEGREE, KNEE_DEGREE, knee, mass_frame, pull_frame, share
+from bayesnu.inference.frame import DEGREE, KNEE_DEGREE, PullFrame, knee, mass_frame, pull_frame, share
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.priors import SampledVariable
 
@@ -127,18 +127,23 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
     return pymc_model
 
 
-def model_data(problem: Problem, variables: Sequence[SampledVariable]) -> dict[str, Array]:
+def model_data(
+    problem: Problem, variables: Sequence[SampledVariable], frame: PullFrame | None = None
+) -> dict[str, Array]:
     """Return the values of the model's ``pm.Data``: what is swapped when the compiled model is used again."""
-    return {OBSERVED: problem.data.astype(float), INPUTS: _pack(model_inputs(problem, variables))}
+    return {OBSERVED: problem.data.astype(float), INPUTS: _pack(model_inputs(problem, variables, frame))}
 
 
-def model_inputs(problem: Problem, variables: Sequence[SampledVariable]) -> dict[str, Array]:
+def model_inputs(
+    problem: Problem, variables: Sequence[SampledVariable], frame: PullFrame | None = None
+) -> dict[str, Array]:
     """Return what differs between couplings of one card, besides the counts, by name.
 
     templates (component, monomial, obs), pull_width (pull), scale and folded
-    (coupling), bounds (coupling, 2), the `PullFrame` and the `MassFrame`.
+    (coupling), bounds (coupling, 2), the `PullFrame` (found where none is given) and the `MassFrame`.
     """
-    frame, bent = pull_frame(problem, variables), mass_frame(problem, variables)
+    frame = frame or pull_frame(problem, variables)
+    bent = mass_frame(problem, variables)
     bounds = [[v.low, v.high] if v.kind == "uniform" else [0.0, v.sigma] for v in variables]
     return {
         "templates": problem.model.arrays,

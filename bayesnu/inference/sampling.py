@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.inference.frame import mass_frame, pull_frame
+from bayesnu.inference.frame import PullFrame, mass_frame, pull_frame
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.model import build_pymc_model, model_data, model_structure
-from bayesnu.inference.priors import Prior, sampled_variable
+from bayesnu.inference.priors import Prior, SampledVariable, sampled_variable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,6 +66,14 @@ class Draws:
     seed: int
 
 
+@dataclass(frozen=True)
+class Coordinates:
+    """What NUTS moves in: a variable for each coupling, and the frame of the pulls."""
+
+    variables: tuple[SampledVariable, ...]
+    frame: PullFrame
+
+
 @dataclass
 class Sampler:
     """Compiles each structure of model once and keeps it for the next coupling.
@@ -88,6 +96,8 @@ class Sampler:
         chains: int,
         tune: int,
         seed: int,
+        coordinates: Coordinates | None = None,
+        cores: int | None = None,
     ) -> Draws:
         """Draw from the posterior of a problem.
 
@@ -100,8 +110,15 @@ class Sampler:
         draws, chains, tune : int
         seed : int
             The same seed gives the same numbers, with a warm or a cold cache.
+        coordinates : Coordinates, optional
+            Found from the problem by default, which takes as long as sampling does.
+        cores : int, optional
+            Chains that run at once; as many as there are processors by default.
         """
-        variables = [sampled_variable(prior, problem) for prior in priors]
+        if coordinates is None:
+            chosen = tuple(sampled_variable(prior, problem) for prior in priors)
+            coordinates = Coordinates(chosen, pull_frame(problem, chosen))
+        variables, frame = coordinates.variables, coordinates.frame
         structure = model_structure(problem, variables)
         with warnings.catch_warnings():
             # Deprecations inside PyMC, PyTensor and nutpie are not the user's to act on.
@@ -116,14 +133,14 @@ class Sampler:
                         build_pymc_model(problem, variables),
                         var_names=[*(f"v_{j}" for j in range(len(variables))), "w"],
                     )
-            compiled = self._compiled[structure].with_data(**model_data(problem, variables))
+            compiled = self._compiled[structure].with_data(**model_data(problem, variables, frame))
             with contextlib.redirect_stdout(io.StringIO()):
                 trace = nutpie.sample(
                     compiled,
                     draws=draws,
                     tune=tune,
                     chains=chains,
-                    cores=min(chains, os.cpu_count() or 1),
+                    cores=min(chains, cores or os.cpu_count() or 1),
                     seed=seed,
                     target_accept=self.target_accept,
                     progress_bar=False,
@@ -137,7 +154,7 @@ class Sampler:
             v[bent.moment] = bent.value(v[bent.moment], v[bent.mass])
         theta = np.stack([variable.scaled_coupling(values) for variable, values in zip(variables, v, strict=True)])
         frame_v = v[0] if len(variables) == 1 else np.zeros_like(v[0])
-        z = pull_frame(problem, variables).pulls(frame_v, np.asarray(posterior["w"].values, dtype=float))
+        z = frame.pulls(frame_v, np.asarray(posterior["w"].values, dtype=float))
         stats = trace["sample_stats"].to_dataset()
         kept = [name for name in SAMPLE_STATS if name in stats]
         return Draws(
