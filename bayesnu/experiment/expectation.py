@@ -140,7 +140,7 @@ class CountModel:
 
         Parts of a morph may be negative; where there is one, every bin has a background.
         """
-        return self.masses is not None and bool(self.membership.max() <= 1)
+        return self.masses is not None and bool(self.membership.max(initial=0.0) <= 1)
 
     @cached_property
     def constraint(self) -> Array:
@@ -149,7 +149,7 @@ class CountModel:
 
     def pull_factors(self, pulls: Any, product: Callable[..., Any] = np.prod) -> Any:
         """Return Π_p (1 + f_p)^k of each component: (…, pulls) → (…, components)."""
-        if self.membership.max() > 1:
+        if self.membership.max(initial=0.0) > 1:
             return product((1 + pulls[..., None, :]) ** self.membership, axis=-1)
         return product(1 + self.membership * pulls[..., None, :], axis=-1)
 

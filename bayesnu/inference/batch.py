@@ -16,6 +16,11 @@ from bayesnu.inference.likelihood import Problem, local_minima, minimise_pulls, 
 Array = NDArray[np.float64]
 SETS_PER_BLOCK = 64
 """Data sets that one thread takes at a time."""
+FLUCTUATION = 25.0
+"""Δ(-2 ln L) within which a valley must be a parabola for one start to be enough."""
+BENT = 1.0
+"""By how much it may differ from one."""
+SHELF_STARTS = 5
 TOLERANCE = 1e-6
 """Steps below end a fit; Newton's method leaves their square."""
 
@@ -145,6 +150,7 @@ def starting_points(problem: Problem, truth: Array, threshold: float = 25.0) -> 
     """
     from itertools import product
 
+    truth = np.asarray(truth, dtype=float)
     asimov = np.asarray(problem.model.signal_strengths(truth[:, None])[0].sum(axis=0))[None, :]
     lists = []
     for j, squared in enumerate(squared_only(problem)):
@@ -152,8 +158,8 @@ def starting_points(problem: Problem, truth: Array, threshold: float = 25.0) -> 
             # Counts only grow with the square: one valley. The slope in the square never vanishes above 0.
             lists.append([max(float(truth[j]), 0.3)])
             continue
-        reach = np.geomspace(0.05, 300.0, 60)
-        line = np.concatenate([-reach[::-1], [0.0], reach])
+        steps = np.geomspace(0.05, 300.0, 60)
+        line = np.concatenate([-steps[::-1], [0.0], steps])
         points = np.repeat(truth[:, None], line.size, axis=1)
         points[j] = line
         value = minimise_pulls(problem, points, data=asimov).value[0]
@@ -163,8 +169,18 @@ def starting_points(problem: Problem, truth: Array, threshold: float = 25.0) -> 
             for k in local_minima(problem, line, value)
             if value[k] < np.nanmin(value) + threshold and abs(k - own) > 1
         ]
+        inside = np.flatnonzero(value < np.nanmin(value) + FLUCTUATION)
+        if inside.size < 4 or _departure(line[inside], value[inside]) > BENT:
+            # No parabola: fluctuations may make valleys where there are none here, as on a shelf.
+            others += np.linspace(float(line[inside[0]]), float(line[inside[-1]]), SHELF_STARTS).tolist()
         lists.append([float(truth[j]), *others])
     return np.array(list(product(*lists)))
+
+
+def _departure(x: Array, value: Array) -> float:
+    """Return by how much a curve differs from a parabola at most."""
+    parabola = np.polynomial.Polynomial.fit(x, value, 2)
+    return float(np.abs(value - parabola(x)).max())
 
 
 def profile_curves(
@@ -194,6 +210,37 @@ def profile_curves(
 
     in_blocks(work, shape[0], threads)
     return Curves(value, log_det, converged)
+
+
+def fixed_fits(
+    problem: Problem, couplings: Array, data: Array, centre: Array | None = None, threads: int | None = None
+) -> Array:
+    """Return -2 ln L minimised over the pulls at given couplings, shape (sets, points).
+
+    Parameters
+    ----------
+    problem : Problem
+    couplings : ndarray, shape (couplings, points)
+    data, centre, threads
+        See `profile_curves`.
+
+    Raises
+    ------
+    ConvergenceError
+        If a fit fails.
+    """
+    value = np.empty((data.shape[0], couplings.shape[1]))
+    converged = np.empty(value.shape, dtype=np.bool_)
+    measured = np.zeros((data.shape[0], len(problem.model.pulls))) if centre is None else centre
+
+    def work(block: slice) -> None:
+        found = minimise_pulls(problem, couplings, data=data[block], centre=measured[block], tolerance=TOLERANCE)
+        value[block], converged[block] = found.value, found.converged
+
+    in_blocks(work, data.shape[0], threads)
+    # Counts that are impossible there are no failure: their -2 ln L is infinite.
+    require_converged(converged | np.isinf(value), f"toys of {', '.join(problem.couplings)}")
+    return value
 
 
 def require_converged(converged: NDArray[np.bool_], what: str) -> None:

@@ -1,13 +1,61 @@
-"""Pseudo-experiments: pulls from their constraints, counts from the expectation, and how likely counts are."""
+"""Pseudo-experiments: pulls from their constraints, counts from the expectation, how likely counts are, and fits."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.inference.likelihood import Problem
+from bayesnu.errors import ConvergenceError
+from bayesnu.inference.batch import fit_couplings, fixed_fits, require_converged, starting_points
+from bayesnu.inference.likelihood import Problem, minimise_pulls
 
 Array = NDArray[np.float64]
+Ensemble = Literal["constraint", "fit", "posterior"]
+ENSEMBLES: tuple[Ensemble, ...] = get_args(Ensemble)
+"""Where the pulls of pseudo-experiments come from; see `pseudo_experiments`."""
+MOST_REDRAWS = 1000
+
+
+@dataclass(frozen=True)
+class PseudoData:
+    """Pseudo-experiments of one truth.
+
+    Attributes
+    ----------
+    counts : ndarray, shape (toys, obs)
+    centre : ndarray, shape (toys, pulls)
+        What the auxiliary measurement of each pull gave, in units of its width.
+    pulls : ndarray, shape (toys, pulls)
+        The true z.
+    """
+
+    counts: Array
+    centre: Array
+    pulls: Array
+
+
+@dataclass(frozen=True)
+class ToyFits:
+    """Fits of pseudo-experiments: at the true couplings, and at the best ones.
+
+    Attributes
+    ----------
+    data : PseudoData
+    best : ndarray, shape (toys, couplings)
+        Scaled values of the best fit.
+    value : ndarray, shape (toys,)
+        -2 ln L at the best fit.
+    statistic : ndarray, shape (toys,)
+        t = -2 ln L(truth)/L(best fit), pulls profiled in both; not negative.
+    """
+
+    data: PseudoData
+    best: Array
+    value: Array
+    statistic: Array
 
 
 def expected_draws(problem: Problem, theta: Array, pulls: Array) -> Array:
@@ -67,3 +115,90 @@ def poisson_log_likelihood(counts: Array, expected: Array) -> Array:
     from scipy.special import gammaln, xlogy
 
     return np.asarray(xlogy(counts, expected) - expected - gammaln(counts + 1))
+
+
+def pseudo_experiments(
+    problem: Problem, truth: Array, number: int, rng: np.random.Generator, ensemble: Ensemble = "constraint"
+) -> PseudoData:
+    """Draw pseudo-experiments at true couplings.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its own data matter to the ensembles "fit" and "posterior", and to free pulls.
+    truth : ndarray, shape (couplings,)
+        Scaled values.
+    number : int
+    rng : numpy.random.Generator
+    ensemble : {"constraint", "fit", "posterior"}
+        "constraint": the pulls of each are drawn from their constraints, whose auxiliary measurements stay at 0.
+        "fit": the pulls are those that fit the problem's data best at the truth, and each auxiliary measurement
+        fluctuates about its pull: the profile construction of Feldman and Cousins' intervals with nuisances.
+        "posterior": as "fit", with the pulls drawn from their posterior at the truth (Laplace's method).
+        A free pull has no constraint to draw from: in "constraint" it has the value that fits the data best.
+    """
+    model = problem.model
+    constrained = model.constraint > 0
+    fitted = minimise_pulls(problem, truth[:, None])
+    if not fitted.converged.all():
+        raise ConvergenceError("the pulls do not fit the data at this truth; choose another one")
+    if ensemble == "posterior":
+        spread = np.linalg.cholesky(np.linalg.inv(fitted.hessian[0]))
+    strengths = model.signal_strengths(truth[:, None])[0]
+    z, expected = np.empty((number, constrained.size)), np.empty((number, problem.data.size))
+    todo = np.ones(number, dtype=np.bool_)
+    for _ in range(MOST_REDRAWS):
+        draws = rng.standard_normal((int(todo.sum()), constrained.size))
+        if ensemble == "constraint":
+            z[todo] = np.where(constrained, draws, fitted.pulls[0])
+        elif ensemble == "fit":
+            z[todo] = fitted.pulls[0]
+        else:
+            z[todo] = fitted.pulls[0] + draws @ spread.T
+        pulls = model.widths * z
+        expected[todo] = np.einsum("tc,co->to", model.pull_factors(pulls[todo]), strengths)
+        # Where a factor or a count would be negative there is no likelihood, and no experiment.
+        todo = unsupported(pulls, expected)
+        if not todo.any():
+            break
+    else:
+        raise ConvergenceError("pulls of pseudo-experiments make counts negative; choose narrower pulls")
+    centre = np.zeros_like(z)
+    if ensemble != "constraint":
+        centre = np.where(constrained, z + rng.standard_normal(z.shape), 0.0)
+    return PseudoData(draw_counts(problem, expected, rng), centre, z)
+
+
+def toy_fits(
+    problem: Problem,
+    truth: Array,
+    number: int,
+    rng: np.random.Generator,
+    ensemble: Ensemble = "constraint",
+    threads: int | None = None,
+) -> ToyFits:
+    """Draw pseudo-experiments at true couplings and fit each twice: pulls alone at the truth, and all together.
+
+    Parameters
+    ----------
+    problem : Problem
+    truth : ndarray, shape (couplings,)
+        Scaled values.
+    number : int
+    rng : numpy.random.Generator
+    ensemble : {"constraint", "fit", "posterior"}
+        See `pseudo_experiments`.
+    threads : int, optional
+        All cores by default.
+
+    Raises
+    ------
+    ConvergenceError
+        If a fit fails.
+    """
+    data = pseudo_experiments(problem, truth, number, rng, ensemble)
+    starts = starting_points(problem, truth)
+    best = fit_couplings(problem, data.counts, starts, data.centre, threads)
+    require_converged(best.converged, f"toys of {', '.join(problem.couplings)}")
+    fixed = fixed_fits(problem, truth[:, None], data.counts, data.centre, threads)[:, 0]
+    return ToyFits(data, best.couplings, best.value, np.maximum(fixed - best.value, 0.0))

@@ -1,0 +1,314 @@
+"""Intervals by Feldman and Cousins' unified construction, Phys. Rev. D 57, 3873 (1998), with pulls.
+
+A value θ is in the set if its p-value is above α = 1 - cl:
+
+    p(θ) = P(t(θ) ≥ t_obs(θ) | θ),    t(θ) = -2 ln L(θ, ẑ(θ))/L(θ̂, ẑ),
+
+which is their ordering by the likelihood ratio. Counts and auxiliary measurements of pseudo-experiments follow the
+pulls that fit the data best at θ (profiled), or pulls drawn from their posterior at θ (averaged).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.inference.batch import fit_couplings, fixed_fits, starting_points
+from bayesnu.inference.crossing import Crossing, Estimate, Window, find_crossings
+from bayesnu.inference.likelihood import Problem, likelihood_range, squared_only
+from bayesnu.inference.toys import Ensemble, toy_fits
+from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
+
+Array = NDArray[np.float64]
+Pairs = tuple[tuple[float, float], ...]
+SCAN_POINTS = 33
+SCAN_TOYS = 400
+SCAN_REACH = 14.0
+"""Observed t up to which the first scan goes; where 90% of t lie below 3."""
+CHUNK = 500
+"""Pseudo-experiments of one task."""
+MOST_ROUNDS = 60
+DECIDED = 3.0
+"""Standard errors by which a p-value has to differ from α to count as above or below."""
+FINE_POINTS = 101
+TAIL = 1e-13
+"""Probability that a sum over counts leaves out."""
+NORMAL_REACH, NORMAL_CELLS = 7.0, 4_000
+"""Standard deviations, and cells, of a sum over values of a normal observation."""
+ROUNDING = 1e-7
+"""By how much t of equal outcomes may differ, since they are fitted."""
+BACKGROUND_STEPS = 401
+MOST_BACKGROUND = 2.0
+
+
+@dataclass(frozen=True)
+class ToyIntervals:
+    """A set of values of a coupling found with pseudo-experiments.
+
+    Attributes
+    ----------
+    intervals : tuple of (low, high)
+        In the coupling's own unit.
+    mc_error : tuple of (low, high)
+        Monte Carlo standard error of each bound; NaN where there is none.
+    toys : int
+        Pseudo-experiments that it took; 0 if all outcomes were summed.
+    """
+
+    intervals: Pairs
+    mc_error: Pairs
+    toys: int
+
+
+def observed_statistic(problem: Problem) -> Callable[[Array], Array]:
+    """Return the function θ → t_obs(θ) of a one-coupling problem, in scaled values."""
+    points, value = problem.wide_scan
+    starts = np.append(starting_points(problem, np.zeros(1)), points[[value.argmin()]][:, None], axis=0)
+    best = fit_couplings(problem, problem.data[None, :], starts)
+    lowest = min(float(best.value[0]), float(value.min()))
+
+    def statistic(theta: Array) -> Array:
+        return np.maximum(fixed_fits(problem, theta[None, :], problem.data[None, :])[0] - lowest, 0.0)
+
+    return statistic
+
+
+def count_above(
+    shared: tuple[Problem, Ensemble, int, int | None], path: tuple[int, ...], truth: float, observed: float, number: int
+) -> dict[str, Array]:
+    """Count the pseudo-experiments at a truth whose t is at least the observed one: one task."""
+    problem, ensemble, seed, threads = shared
+    rng = np.random.default_rng(task_seed(seed, *path))
+    fits = toy_fits(problem, np.array([truth]), number, rng, ensemble, threads)
+    return {"above": np.array(float((fits.statistic >= observed - ROUNDING).sum()))}
+
+
+def feldman_cousins(
+    problem: Problem,
+    cl: float,
+    workers: Workers,
+    *,
+    seed: int,
+    tolerance: float = 0.01,
+    ensemble: Ensemble = "fit",
+    chunks: Chunks | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ToyIntervals:
+    """Return Feldman and Cousins' set for a problem of one coupling.
+
+    A scan of the p-value tells how many pieces there are; each bound is then refined with more and more
+    pseudo-experiments until its Monte Carlo error is small enough. A single observation without pulls needs none:
+    its outcomes are summed.
+
+    Parameters
+    ----------
+    problem : Problem
+        Statistic "poisson", or "chi2" with the variances of measured errors.
+    cl : float
+    workers : Workers
+    seed : int
+        The same seed gives the same numbers, whoever the workers are.
+    tolerance : float
+        Of each bound, as a fraction of it (of a tenth of the largest, where it is closer to 0 than that).
+    ensemble : {"fit", "posterior"}
+        Pulls of the pseudo-experiments: profiled, or averaged over their posterior.
+    chunks : Chunks, optional
+        Where finished tasks are kept.
+    progress : callable, optional
+        Receives one phrase for each round.
+
+    Raises
+    ------
+    ConvergenceError
+        If the data do not bound the coupling, or the tolerance is not reached.
+    """
+    if len(problem.couplings) != 1:
+        raise UsageError(f"needs 1 coupling, not {len(problem.couplings)}: {', '.join(problem.couplings)}")
+    scale, bounded = float(problem.scales[0]), bool(squared_only(problem)[0])
+    grid = scan_grid(problem)
+    if is_one_observation(problem):
+        pieces = exact_set(problem, cl, grid)
+        return ToyIntervals(_scaled(pieces, scale), tuple((math.nan, math.nan) for _ in pieces), 0)
+    statistic = observed_statistic(problem)
+    shared = (problem, ensemble, seed, None if workers.number == 1 else 1)
+    toys = 0
+
+    def p_values(points: Sequence[tuple[tuple[int, ...], float]], number: int) -> list[Estimate]:
+        """Return the p-value at values of the coupling, each with its own random stream."""
+        nonlocal toys
+        theta = np.array([value for _, value in points])
+        observed = statistic(theta)
+        tasks = [
+            Task("p-" + "-".join(map(str, path)), (path, float(value), float(t), number))
+            for (path, value), t in zip(points, observed, strict=True)
+        ]
+        toys += number * len(tasks)
+        above = [float(result["above"]) for result in run_tasks(count_above, shared, tasks, workers, chunks)]
+        return [Estimate(value, k / number, number) for (_, value), k in zip(points, above, strict=True)]
+
+    progress("scanning the coupling")
+    alpha = 1 - cl
+    first = p_values([((0, k), float(value)) for k, value in enumerate(grid)], SCAN_TOYS)
+    ends, brackets = split(first, alpha, bounded)
+    windows = []
+    for low, high in brackets:
+        windows.append(Window((low + high) / 2, max((high - low) / 2, 1e-6), alpha, 0.0 if bounded else -math.inf))
+    extent = max(max(abs(low), abs(high)) for low, high in brackets)
+    reach = [max(abs(window.centre), 0.1 * extent) for window in windows]
+
+    def sample(number: int, wanted: Sequence[tuple[int, Array]]) -> list[list[Estimate]]:
+        progress(f"round {number + 1}: {toys} pseudo-experiments so far")
+        # Each round half as large again as the one before: few rounds, little too much.
+        size = int(CHUNK * 1.5 ** min(number, 8))
+        paths = [((1, k, number, j), float(value)) for k, points in wanted for j, value in enumerate(points)]
+        found = iter(p_values(paths, size))
+        return [[next(found) for _ in points] for _, points in wanted]
+
+    crossings = find_crossings(windows, sample, tolerance, reach, MOST_ROUNDS)
+    bounds = iter(crossings)
+    pieces, errors = [], []
+    for low, high in ends:
+        a = (low, math.nan) if low is not None else _bound(next(bounds))
+        b = (high, math.nan) if high is not None else _bound(next(bounds))
+        pieces.append((a[0], b[0]))
+        errors.append((a[1], b[1]))
+    return ToyIntervals(_scaled(pieces, scale), _scaled(errors, scale), toys)
+
+
+def scan_grid(problem: Problem) -> Array:
+    """Return scaled values of the coupling that cover all that could be in a set.
+
+    Raises
+    ------
+    ConvergenceError
+        If the data do not bound the coupling.
+    """
+    low, high = likelihood_range(problem, SCAN_REACH, exact=False)
+    if not np.isfinite(high - low):
+        raise ConvergenceError(
+            f"{problem.couplings[0]}: Δ(-2 ln L) stays below {SCAN_REACH:g} at any value, so the data do not bound it"
+        )
+    return np.linspace(low, high, SCAN_POINTS)
+
+
+def split(
+    estimates: Sequence[Estimate], alpha: float, bounded: bool
+) -> tuple[list[tuple[float | None, float | None]], list[tuple[float, float]]]:
+    """Return the pieces of a set from p-values on a grid, and the bracket of each bound that is to be refined.
+
+    Points whose p-value is not clearly above or below α are left to the refinement. An end of a piece is None
+    where there is a bracket, else the boundary at 0.
+
+    Raises
+    ------
+    ConvergenceError
+        If no value is clearly inside, or the ends of the grid are not clearly outside.
+    """
+    decided = [(e.value, e.probability > alpha) for e in estimates if e.differs(alpha, DECIDED)]
+    if not any(inside for _, inside in decided):
+        raise ConvergenceError("no value of the coupling is in the set; choose a higher cl")
+    at_low = estimates[0].value
+    if decided[-1][1] or (decided[0][1] and not (bounded and at_low == 0.0)):
+        raise ConvergenceError("the set does not end where the likelihood has fallen; choose a lower cl")
+    ends: list[tuple[float | None, float | None]] = []
+    brackets: list[tuple[float, float]] = []
+    start: float | None = at_low if decided[0][1] else None
+    for (here, inside), (there, after) in pairwise(decided):
+        if inside == after:
+            continue
+        brackets.append((here, there))
+        if after:
+            start = None
+        else:
+            ends.append((start, None))
+    return ends, brackets
+
+
+def is_one_observation(problem: Problem) -> bool:
+    """Return whether the data are one number and no pull moves."""
+    return problem.data.size == 1 and not np.any(problem.model.widths)
+
+
+def outcomes(problem: Problem, expected: float) -> tuple[Array, Array]:
+    """Return all values that a single observation can take, but for a negligible share, and their probabilities."""
+    from scipy.stats import norm, poisson
+
+    if problem.statistic == "chi2":
+        width = math.sqrt(float(problem.variance[0]))
+        edges = expected + width * np.linspace(-NORMAL_REACH, NORMAL_REACH, NORMAL_CELLS + 1)
+        return (edges[1:] + edges[:-1]) / 2, np.diff(norm.cdf(edges, expected, width))
+    n = np.arange(int(poisson.isf(TAIL, expected)) + 2, dtype=float)
+    return n, np.asarray(poisson.pmf(n, expected))
+
+
+def exact_p_value(problem: Problem, theta: float) -> float:
+    """Return the p-value of a single observation without pulls by summing over all outcomes."""
+    expected = float(problem.model.signal_strengths(np.array([[theta]]))[0].sum())
+    values, probabilities = outcomes(problem, expected)
+    data = np.append(values, problem.data[0])[:, None]
+    starts = starting_points(problem, np.array([theta]))
+    t = fixed_fits(problem, np.array([[theta]]), data)[:, 0] - fit_couplings(problem, data, starts).value
+    return float(probabilities[t[:-1] >= t[-1] - ROUNDING].sum())
+
+
+def exact_set(problem: Problem, cl: float, grid: Array) -> list[tuple[float, float]]:
+    """Return the set of a single observation; gaps that the discreteness of counts tears are filled."""
+    fine = np.linspace(grid[0], grid[-1], FINE_POINTS)
+    inside = np.array([exact_p_value(problem, float(theta)) >= 1 - cl for theta in fine])
+    if not inside.any():
+        raise ConvergenceError("no value of the coupling is in the set; choose a higher cl")
+
+    def edge(within: float, outside: float) -> float:
+        for _ in range(30):
+            middle = (within + outside) / 2
+            if exact_p_value(problem, middle) >= 1 - cl:
+                within = middle
+            else:
+                outside = middle
+        return within
+
+    first, last = int(np.flatnonzero(inside)[0]), int(np.flatnonzero(inside)[-1])
+    low = float(fine[0]) if first == 0 else edge(float(fine[first]), float(fine[first - 1]))
+    high = float(fine[-1]) if last == fine.size - 1 else edge(float(fine[last]), float(fine[last + 1]))
+    return [(low, high)]
+
+
+def with_background(problem: Problem, factor: float) -> Problem:
+    """Return a problem whose counts without the coupling are scaled."""
+    arrays = problem.model.arrays.copy()
+    arrays[:, problem.model.monomials.index(())] *= factor
+    return replace(problem, model=replace(problem.model, arrays=arrays))
+
+
+def never_falling(
+    problem: Problem, limit_at: Callable[[Problem], float], steps: int = BACKGROUND_STEPS, most: float = MOST_BACKGROUND
+) -> float:
+    """Return the largest upper limit at this background or any larger one, so that no limit falls as it grows.
+
+    Feldman and Cousins' own remedy, section IV B, for few counts: the same data would otherwise give a lower
+    limit to an experiment with more background.
+
+    Parameters
+    ----------
+    problem : Problem
+    limit_at : callable
+        The upper limit of a problem.
+    steps : int
+        Backgrounds tried, equally spaced from 1 to ``most`` times the nominal one.
+    most : float
+    """
+    return max(limit_at(with_background(problem, float(factor))) for factor in np.linspace(1.0, most, steps))
+
+
+def _bound(crossing: Crossing) -> tuple[float, float]:
+    return crossing.value, crossing.error
+
+
+def _scaled(pairs: Sequence[tuple[float, float]], scale: float) -> Pairs:
+    return tuple((low * scale, high * scale) for low, high in pairs)
