@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pickle
@@ -10,7 +11,7 @@ import signal
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_SECONDS = 8
+SILENT = logging.CRITICAL + 1
 
 
 def dask_setup(_: object) -> None:
@@ -61,14 +63,30 @@ class DaskWorkers(Workers):
         futures = client.map(_perform_remotely, tasks, study=study, key=list(places))
         try:
             for future, result in as_completed(futures, client.loop, with_results=True):
+                # When the scheduler is lost, every future ends with an error in place of a result.
+                if isinstance(result, BaseException):
+                    address = client.scheduler.address
+                    raise RunError(f"scheduler {address}: went away; run the same command again to go on")
                 yield places[future.key], result
                 future.release()
         except KilledWorker as error:
             raise lost_task(tasks[places[error.task]].name if error.task in places else None) from None
-        except CancelledError as error:
-            raise RunError(f"the Dask cluster went away ({error}); run the same command again to go on") from None
         finally:
-            client.cancel([future for future in futures if not future.done()])
+            if client.status == "running":
+                client.cancel([future for future in futures if not future.done()])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Dask's log off the terminal: what matters to the user is raised."""
+    handlers = {handler: handler.level for handler in logging.getLogger("distributed").handlers}
+    for handler in handlers:
+        handler.setLevel(SILENT)
+    try:
+        yield
+    finally:
+        for handler, level in handlers.items():
+            handler.setLevel(level)
 
 
 @contextmanager
@@ -82,6 +100,7 @@ def local_cluster(number: int) -> Iterator[Client]:
     before = {name: os.environ.get(name) for name in names}
     try:
         with (
+            quiet(),
             LocalCluster(
                 n_workers=number,
                 threads_per_worker=1,
@@ -92,7 +111,7 @@ def local_cluster(number: int) -> Iterator[Client]:
                     "dashboard_address": "127.0.0.1:0",
                     "allowed_failures": ATTEMPTS - 1,
                 },
-                silence_logs=logging.CRITICAL + 1,
+                silence_logs=SILENT,
                 preload=[__name__],
                 env=ONE_THREAD,
             ) as cluster,
@@ -116,13 +135,29 @@ def running_cluster(address: str) -> Iterator[tuple[int, Client]]:
         raise UsageError(f"scheduler {address}: needs Dask; pip install 'bayesnu[distributed]'") from None
     if not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]+", address):
         raise UsageError(f"scheduler {address}: must be an address as in tcp://127.0.0.1:8786 or tls://…")
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise UsageError(f"scheduler {address}: no Dask scheduler answers there ({error})") from error
-    with client:
+    with quiet(), ThreadPoolExecutor(1) as thread:
         try:
-            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        except TimeoutError:
-            raise UsageError(f"scheduler {address}: has no workers; start some with `dask worker {address}`") from None
-        yield sum(client.nthreads().values()), client
+            # Before a client is made: one that never connects is not to be got rid of.
+            kind = thread.submit(asyncio.run, _ask(address)).result()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UsageError(f"scheduler {address}: no Dask scheduler answers there ({reason})") from error
+        if kind != "Scheduler":
+            raise UsageError(f"scheduler {address}: a Dask {kind} answers there, not a scheduler")
+        with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+            try:
+                client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            except TimeoutError:
+                how = f"start some with `dask worker {address}`"
+                raise UsageError(f"scheduler {address}: has no workers; {how}") from None
+            yield sum(client.nthreads().values()), client
+
+
+async def _ask(address: str) -> str:
+    """Return what kind of Dask server answers at an address."""
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    options = {"timeout": CONNECT_SECONDS, "connection_args": Security().get_connection_args("client")}
+    async with asyncio.timeout(CONNECT_SECONDS + 1), rpc(address, **options) as server:
+        return str((await server.identity())["type"])

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from typing import Any
 import chores
 import numpy as np
 import pytest
+from distributed import Client
 
 from bayesnu.errors import BayesnuError, DataError, RunError, UsageError
 from bayesnu.workers import Chunks, Task, Workers, cluster, open_workers, run_tasks, task_seed
@@ -53,10 +55,15 @@ def dask() -> Iterator[Workers]:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The address of a scheduler with one worker."""
+def one() -> Iterator[Client]:
+    """A client of a cluster with one worker."""
     with cluster.local_cluster(1) as client:
-        yield client.scheduler.address
+        yield client
+
+
+@pytest.fixture(scope="module")
+def address(one: Client) -> str:
+    return str(one.scheduler.address)
 
 
 @pytest.fixture(params=["plain", "dask"])
@@ -74,8 +81,9 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the tasks give one after the other in this process."""
+    tasks = chores.tasks(tmp_path_factory.mktemp("log"), COUNT)
     with open_workers(number=1) as workers:
-        return digest(run_tasks(chores.draw, chores.SHARED, chores.tasks(tmp_path_factory.mktemp("log"), COUNT), workers))
+        return digest(run_tasks(chores.draw, chores.SHARED, tasks, workers))
 
 
 @pytest.fixture
@@ -274,7 +282,7 @@ def test_scheduler_that_goes_away(log: Path) -> None:
         running = workers.run(chores.draw, chores.SHARED, chores.tasks(log, 50, 0.2))
         next(running)
         client.cluster.close()
-        with pytest.raises(RunError, match="went away.*same command again"):
+        with pytest.raises(RunError, match=r"went away.*same command again"):
             list(running)
 
 
@@ -323,6 +331,24 @@ def test_scheduler_that_is_not_there(scheduler: str | None, message: str, monkey
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     scheduler = scheduler or f"tcp://127.0.0.1:{closed_port()}"
     with pytest.raises(UsageError, match=message), open_workers(scheduler):
+        pass
+
+
+def test_something_else_at_the_address(one: Client) -> None:
+    """A web server; a worker in place of its scheduler."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = server.getsockname()[1]
+        with pytest.raises(UsageError, match="no Dask scheduler answers there"), open_workers(f"tcp://127.0.0.1:{port}"):
+            pass
+    (worker,) = one.scheduler_info()["workers"]
+    with pytest.raises(UsageError, match="a Dask Worker answers there, not a scheduler"), open_workers(worker):
         pass
 
 
