@@ -2,8 +2,8 @@
 
 import io
 import re
-import sys
 import time
+from contextlib import redirect_stderr
 
 import pytest
 
@@ -15,12 +15,10 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    return sys.stderr  # type: ignore[return-value]
 
 
 def plain(terminal: Terminal) -> str:
@@ -28,8 +26,8 @@ def plain(terminal: Terminal) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
 
 
-def test_count_on_a_terminal(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
-    with counting_bar("toys") as count:
+def test_count_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with redirect_stderr(Terminal()) as terminal, counting_bar("toys") as count:
         for finished in (2, 4, 6):
             count(finished, 10)
             time.sleep(0.02)
@@ -37,14 +35,16 @@ def test_count_on_a_terminal(terminal: Terminal, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == ""
 
 
-def test_steps_on_a_terminal(terminal: Terminal) -> None:
-    with progress_bar(3) as step:
+def test_steps_on_a_terminal() -> None:
+    with redirect_stderr(Terminal()) as terminal, progress_bar(3) as step:
         step("fitting mu_numu")
         step("fitting q_numu")
     assert re.search(r"fitting q_numu .* 1/3 .* left: ", plain(terminal))
 
 
-def test_silent_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_elsewhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the environment asks for colours."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
     with counting_bar("toys") as count, progress_bar(3) as step:
         count(6, 10)
         step("fitting mu_numu")
