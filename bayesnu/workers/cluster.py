@@ -8,12 +8,14 @@ import os
 import pickle
 import re
 import signal
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -27,11 +29,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 8
 SILENT = logging.CRITICAL + 1
-
-
-def dask_setup(_: object) -> None:
-    """Leave Ctrl-C to the parent: a local Dask cluster calls this, by its name, in each process that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _perform_remotely(task: Task, study: tuple[Function, Any]) -> dict[str, NDArray[Any]]:
@@ -90,6 +87,30 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Hold Ctrl-C back while a cluster starts, since half a cluster cannot be closed, and keep it from what starts.
+
+    Threads and processes inherit the mask, those too that Dask starts later in place of one that was killed.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # What multiprocessing starts on its own behalf clears the mask.
+    resource_tracker.ensure_running()
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        # With the mask comes what was held back, before the handler is that of the caller again.
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def local_cluster(number: int) -> Iterator[Client]:
     """Start a Dask cluster of some one-thread processes on this machine."""
     import dask
@@ -99,24 +120,23 @@ def local_cluster(number: int) -> Iterator[Client]:
     names = ["PYTHONHASHSEED", *dask.config.get("distributed.nanny.pre-spawn-environ")]
     before = {name: os.environ.get(name) for name in names}
     try:
-        with (
-            quiet(),
-            LocalCluster(
-                n_workers=number,
-                threads_per_worker=1,
-                memory_limit=None,
-                # No dashboard; what else the scheduler serves by HTTP, at any free port.
-                scheduler_kwargs={
-                    "dashboard": False,
-                    "dashboard_address": "127.0.0.1:0",
-                    "allowed_failures": ATTEMPTS - 1,
-                },
-                silence_logs=SILENT,
-                preload=[__name__],
-                env=ONE_THREAD,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+        with quiet(), ExitStack() as stack:
+            with _interrupt_later():
+                started = LocalCluster(
+                    n_workers=number,
+                    threads_per_worker=1,
+                    memory_limit=None,
+                    # No dashboard; what else the scheduler serves by HTTP, at any free port.
+                    scheduler_kwargs={
+                        "dashboard": False,
+                        "dashboard_address": "127.0.0.1:0",
+                        "allowed_failures": ATTEMPTS - 1,
+                    },
+                    silence_logs=SILENT,
+                    env=ONE_THREAD,
+                )
+                cluster = stack.enter_context(started)
+                client = stack.enter_context(Client(cluster, set_as_default=False))
             yield client
     finally:
         for name, value in before.items():

@@ -185,6 +185,13 @@ def test_two_lists_at_a_time(plain: Processes, log: Path) -> None:
 # Something is killed
 
 
+def in_group(process: int, group: int) -> bool:
+    try:
+        return os.getpgid(process) == group
+    except ProcessLookupError:
+        return False
+
+
 def assert_gone(processes: set[int]) -> None:
     """All of these end within some seconds."""
     deadline = time.monotonic() + 20
@@ -274,6 +281,48 @@ def test_killed_client(kind: str, how: signal.Signals, log: Path, tmp_path: Path
     assert len(chores.starts(log)) - before == COUNT - len(kept)
     assert all((study / "chunks" / f"{name}.npz").stat().st_mtime_ns == stamp for name, stamp in kept.items())
     assert not list(study.rglob("*.part"))
+
+
+def test_interrupt_waits_for_the_start_of_a_cluster() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    steps = []
+
+    def start() -> None:
+        with cluster._interrupt_later():
+            steps.append("half")
+            os.kill(os.getpid(), signal.SIGINT)
+            steps.append("whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert steps == ["half", "whole"]
+    assert before == (signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_cluster_starts() -> None:
+    """One traceback, of Python's own, and no process left."""
+    code = """
+import os, threading, time
+from bayesnu.workers import cluster
+def interrupt():
+    while not any(t.name == "IO loop" for t in threading.enumerate()):
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.killpg(0, 2)
+threading.Thread(target=interrupt, daemon=True).start()
+with cluster.local_cluster(2):
+    print("started")
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as client:
+        output, errors = client.communicate()
+    assert client.returncode == -signal.SIGINT
+    assert output == ""
+    assert errors.count("Traceback") == 1
+    assert errors.strip().endswith("KeyboardInterrupt")
+    assert_gone({int(path.name) for path in Path("/proc").glob("[0-9]*") if in_group(int(path.name), client.pid)})
 
 
 @pytest.mark.slow
@@ -386,7 +435,8 @@ def test_task_name_is_unique() -> None:
         run_tasks(chores.draw, chores.SHARED, [Task("a", ()), Task("b", ()), Task("a", ())], InProcess())
 
 
-def test_dask_leaves_the_environment_alone(dask: Workers, address: str) -> None:
+@pytest.mark.slow
+def test_dask_leaves_the_environment_alone() -> None:
     before = dict(os.environ)
     with cluster.local_cluster(1):
         assert os.environ["MALLOC_TRIM_THRESHOLD_"]
