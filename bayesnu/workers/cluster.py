@@ -10,11 +10,9 @@ import re
 import signal
 import threading
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
@@ -25,52 +23,86 @@ from bayesnu.errors import RunError, UsageError
 from bayesnu.workers.tasks import ATTEMPTS, ONE_THREAD, Function, Results, Task, Workers, lost_task, perform
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Worker, WorkerPlugin
 
 CONNECT_SECONDS = 8
 SILENT = logging.CRITICAL + 1
 
 
-def _perform_remotely(task: Task, study: tuple[Function, Any]) -> dict[str, NDArray[Any]]:
-    threadpool_limits(limits=1)
-    return perform(*study, task.arguments)
+def _study_plugin(study: bytes) -> WorkerPlugin:
+    """Return what unpickles a study on each worker as it is told of it, those included that join later."""
+    from distributed import WorkerPlugin
+
+    class Study(WorkerPlugin):  # type: ignore[misc]
+        def setup(self, worker: Worker) -> None:
+            self.function, self.shared = pickle.loads(study)
+            threadpool_limits(limits=1)
+
+    return Study()
+
+
+def _perform_remotely(task: Task, study: str) -> dict[str, NDArray[Any]]:
+    from distributed import get_worker
+
+    plugin = get_worker().plugins[study]
+    return perform(plugin.function, plugin.shared, task.arguments)
 
 
 class DaskWorkers(Workers):
     """Runs tasks on a Dask cluster, which is started when it is first needed.
 
-    The study is a task of the cluster too, not data scattered to it: if all workers that hold it end, the scheduler
-    makes it again.
+    The study is a plugin of the workers rather than scattered data: data are lost with the workers that hold them,
+    and tasks that need them gather where they are, while other workers wait.
     """
 
     def __init__(self, number: int, connect: Callable[[], Client]) -> None:
-        self.number, self._connect = number, cache(connect)
+        self.number, self._connect = number, connect
+        self._client: Client | None = None
+        self._study, self._name = b"", ""
+
+    def _hold(self, client: Client, study: bytes) -> None:
+        """Have every worker hold a study in place of an earlier one."""
+        if study != self._study:
+            self._drop(client)
+            name = f"bayesnu-{uuid.uuid4().hex}"
+            client.register_plugin(_study_plugin(study), name=name)
+            self._study, self._name = study, name
+
+    def _drop(self, client: Client) -> None:
+        if self._name and client.status == "running":
+            client.unregister_worker_plugin(self._name)
+        self._study, self._name = b"", ""
 
     def run(self, function: Function, shared: Any, tasks: Sequence[Task]) -> Results:
         if not tasks:
             return
-        from distributed import as_completed
-        from distributed.scheduler import KilledWorker
+        from distributed import KilledWorker, as_completed
 
-        client, token = self._connect(), uuid.uuid4().hex
+        self._client = client = self._client or self._connect()
+        gone = RunError(f"scheduler {client.scheduler.address}: went away; run the same command again to go on")
+        if client.status != "running":
+            raise gone
+        self._hold(client, pickle.dumps((function, shared)))
+        token = uuid.uuid4().hex
         places = {f"{task.name}-{token}": place for place, task in enumerate(tasks)}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sending large graph")
-            study = client.submit(pickle.loads, pickle.dumps((function, shared)), key=f"study-{token}")
-        futures = client.map(_perform_remotely, tasks, study=study, key=list(places))
+        futures = client.map(_perform_remotely, tasks, study=self._name, key=list(places))
         try:
             for future, result in as_completed(futures, client.loop, with_results=True):
                 # When the scheduler is lost, every future ends with an error in place of a result.
                 if isinstance(result, BaseException):
-                    address = client.scheduler.address
-                    raise RunError(f"scheduler {address}: went away; run the same command again to go on")
+                    raise gone
                 yield places[future.key], result
                 future.release()
         except KilledWorker as error:
-            raise lost_task(tasks[places[error.task]].name if error.task in places else None) from None
+            raise lost_task(tasks[places[error.task]].name) from None
         finally:
             if client.status == "running":
                 client.cancel([future for future in futures if not future.done()])
+
+    def close(self) -> None:
+        """Leave nothing of the study on a cluster that goes on."""
+        if self._client is not None:
+            self._drop(self._client)
 
 
 @contextmanager

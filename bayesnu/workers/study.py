@@ -44,7 +44,7 @@ def open_workers(scheduler: str | None = None, number: int | None = None) -> Ite
     with ExitStack() as stack:
         if scheduler is not None:
             number, client = stack.enter_context(running_cluster(scheduler))
-            yield DaskWorkers(number, lambda: client)
+            yield stack.enter_context(closing(DaskWorkers(number, lambda: client)))
         elif number == 1:
             yield InProcess()
         elif importlib.util.find_spec("distributed") is not None:

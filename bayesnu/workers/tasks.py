@@ -111,5 +111,8 @@ class InProcess(Workers):
 
 def lost_task(name: str | None) -> RunError:
     if name is None:
-        return RunError(f"{ATTEMPTS} worker processes ended as they started")
+        return RunError(
+            f"{ATTEMPTS} worker processes ended as they started; a script needs `if __name__ == '__main__':` around"
+            " what opens workers"
+        )
     return RunError(f"task '{name}': its worker process ended {ATTEMPTS} times; was there memory enough?")

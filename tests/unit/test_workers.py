@@ -124,12 +124,23 @@ def test_two_workers(two: Workers, log: Path, undisturbed: str) -> None:
     assert os.getpid() not in chores.processes(log)
 
 
-def test_scheduler_with_one_worker(address: str, log: Path, undisturbed: str) -> None:
+def studies_held(client: Client) -> list[str]:
+    """What a cluster still holds of studies."""
+
+    def names(dask_scheduler: Any) -> list[str]:
+        return [name for name in dask_scheduler.worker_plugins if name.startswith("bayesnu")]
+
+    return client.run_on_scheduler(names)
+
+
+def test_scheduler_with_one_worker(one: Client, address: str, log: Path, undisturbed: str) -> None:
     with open_workers(address) as workers:
         assert isinstance(workers, DaskWorkers)
         assert workers.number == 1
         assert digest(run_tasks(chores.draw, chores.SHARED, chores.tasks(log, COUNT), workers)) == undisturbed
+        assert len(studies_held(one)) == 1
     assert len(chores.processes(log)) == 1
+    assert studies_held(one) == []
 
 
 @pytest.mark.slow
@@ -233,7 +244,7 @@ def test_task_that_kills_every_dask_worker(dask: Workers, log: Path, undisturbed
 def test_workers_that_never_start(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
     """As in a script without the guard of its main part."""
     monkeypatch.setattr("bayesnu.workers.processes._serve", sys.exit)
-    with closing(Processes(2)) as workers, pytest.raises(RunError, match="ended as they started"):
+    with closing(Processes(2)) as workers, pytest.raises(RunError, match="ended as they started; a script needs"):
         run_tasks(chores.draw, chores.SHARED, chores.tasks(log, 3), workers)
 
 
