@@ -43,6 +43,12 @@ def draw(shared: np.ndarray, folder: str, number: int, pause: float = 0.0) -> di
     return {"product": (left @ right).sum(axis=0), "file": rng.poisson(3, (2, 4)), "sum": float(shared @ shared)}
 
 
+def toss(_: np.ndarray, folder: str, number: int) -> dict[str, Any]:
+    """A moment's work."""
+    note(folder, number)
+    return {"tosses": np.random.default_rng(task_seed(5, number)).poisson(3, (2, 4)), "number": number}
+
+
 def draw_and_die(shared: np.ndarray, folder: str, number: int, chunks: str, times: int) -> dict[str, Any]:
     """As `draw`, but the process of task 6 ends some times; notes which chunks there were the first time."""
     marks = Path(folder) / "deaths"

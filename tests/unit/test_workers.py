@@ -461,6 +461,14 @@ Study = Callable[..., str]
 
 
 @pytest.fixture
+def tossed(tmp_path: Path) -> str:
+    """What the study gives without a folder."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    return digest(run_tasks(chores.toss, chores.SHARED, chores.tasks(folder, COUNT), InProcess()))
+
+
+@pytest.fixture
 def finish(log: Path, tmp_path: Path) -> Study:
     """Run a study in this process in the folder ``study``; returns the digest of its results."""
 
@@ -468,15 +476,15 @@ def finish(log: Path, tmp_path: Path) -> Study:
         for path in log.iterdir():
             path.unlink()
         chunks = Chunks(tmp_path / "study", key, {"model": "a toy"}, **options)
-        return digest(run_tasks(chores.draw, chores.SHARED, chores.tasks(log, COUNT), InProcess(), chunks))
+        return digest(run_tasks(chores.toss, chores.SHARED, chores.tasks(log, COUNT), InProcess(), chunks))
 
     return run
 
 
-def test_finished_study_is_read(finish: Study, log: Path, tmp_path: Path, undisturbed: str) -> None:
-    assert finish() == undisturbed
+def test_finished_study_is_read(finish: Study, log: Path, tmp_path: Path, tossed: str) -> None:
+    assert finish() == tossed
     assert len(chores.starts(log)) == COUNT
-    assert finish() == undisturbed
+    assert finish() == tossed
     assert chores.starts(log) == []
     record = json.loads((tmp_path / "study" / "study.json").read_text())
     assert (record["key"], record["description"]) == ("key", {"model": "a toy"})
@@ -502,15 +510,15 @@ def swap(path: Path) -> None:
 
 
 def foreign(path: Path) -> None:
-    np.savez(path, study="other", task=path.stem, **{"result.sum": np.zeros(1)})
+    np.savez(path, study="other", task=path.stem, **{"result.tosses": np.zeros(1)})
 
 
 def unsigned(path: Path) -> None:
-    np.savez(path, sum=np.zeros(1))
+    np.savez(path, tosses=np.zeros(1))
 
 
 def pickled(path: Path) -> None:
-    np.savez(path, study="key", task=path.stem, **{"result.sum": np.array([None])})
+    np.savez(path, study="key", task=path.stem, **{"result.tosses": np.array([None])})
 
 
 @pytest.mark.parametrize(
@@ -527,26 +535,26 @@ def pickled(path: Path) -> None:
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_chunk_that_is_not_used(
-    finish: Study, log: Path, tmp_path: Path, undisturbed: str, damage: Callable[[Path], None], message: str
+    finish: Study, log: Path, tmp_path: Path, tossed: str, damage: Callable[[Path], None], message: str
 ) -> None:
     finish()
     damage(tmp_path / "study" / "chunks" / "toys-004.npz")
     notices: list[str] = []
-    assert finish(notice=notices.append) == undisturbed
+    assert finish(notice=notices.append) == tossed
     assert chores.starts(log) == [4]
     assert len(notices) == 1
     assert "toys-004.npz" in notices[0]
     assert message in notices[0]
-    assert finish(notice=notices.append) == undisturbed
+    assert finish(notice=notices.append) == tossed
     assert len(notices) == 1
 
 
-def test_folder_of_another_study(finish: Study, log: Path, tmp_path: Path, undisturbed: str) -> None:
+def test_folder_of_another_study(finish: Study, log: Path, tmp_path: Path, tossed: str) -> None:
     finish("other")
     (tmp_path / "study" / "figure.png").write_bytes(b"kept")
     with pytest.raises(RunError, match=r"holds another study \(other, not key\).*--force"):
         finish()
-    assert finish(force=True) == undisturbed
+    assert finish(force=True) == tossed
     assert len(chores.starts(log)) == COUNT
     assert (tmp_path / "study" / "figure.png").exists()
 
@@ -557,7 +565,7 @@ def test_force_does_not_undo_the_same_study(finish: Study, log: Path) -> None:
     assert chores.starts(log) == []
 
 
-def test_folder_of_something_else(finish: Study, tmp_path: Path, undisturbed: str) -> None:
+def test_folder_of_something_else(finish: Study, tmp_path: Path, tossed: str) -> None:
     (tmp_path / "study").write_text("a file")
     with pytest.raises(RunError, match="is a file"):
         finish()
@@ -566,17 +574,17 @@ def test_folder_of_something_else(finish: Study, tmp_path: Path, undisturbed: st
     (tmp_path / "study" / "thesis.tex").write_text("years of work")
     with pytest.raises(RunError, match="is not empty and holds no study"):
         finish()
-    assert finish(force=True) == undisturbed
+    assert finish(force=True) == tossed
     assert (tmp_path / "study" / "thesis.tex").exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "\xff"])
-def test_damaged_record_of_a_study(finish: Study, tmp_path: Path, undisturbed: str, text: str) -> None:
+def test_damaged_record_of_a_study(finish: Study, tmp_path: Path, tossed: str, text: str) -> None:
     finish()
     (tmp_path / "study" / "study.json").write_text(text, encoding="latin-1")
     with pytest.raises(RunError, match=r"study\.json: cannot be read, or is no record"):
         finish()
-    assert finish(force=True) == undisturbed
+    assert finish(force=True) == tossed
 
 
 def test_chunk_that_cannot_be_written(finish: Study, tmp_path: Path) -> None:
