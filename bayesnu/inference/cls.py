@@ -1,0 +1,265 @@
+"""CLs limits and their expected bands: A. L. Read, J. Phys. G 28, 2693 (2002).
+
+The statistic compares a value θ of the coupling with its absence, pulls profiled in both:
+
+    Q(θ) = -2 ln L(θ, ẑ(θ))/L(0, ẑ(0)),    CLs(θ) = P(Q ≥ Q_obs | θ)/P(Q ≥ Q_obs | 0),
+
+and θ is excluded where CLs < 1 - cl. Where the counts are linear in the strength and many, the limits are those of
+the one-sided q̃ of G. Cowan et al., Eur. Phys. J. C 71, 1554 (2011); Q needs no sign of a strength, so that it serves
+couplings of either sign, upper and lower bounds apart. Asymptotically Q is normal about its value for Asimov data,
+with a variance of four times its size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.inference.batch import fixed_fits
+from bayesnu.inference.crossing import Estimate, Window, find_crossings
+from bayesnu.inference.likelihood import Problem, bounded_range, squared_only
+from bayesnu.inference.toys import Ensemble, pseudo_experiments
+from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
+
+Array = NDArray[np.float64]
+BAND_SIGMAS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+"""Of the expected bands: what the data of an experiment without the coupling give, in standard deviations."""
+REACH = 40.0
+"""Δ(-2 ln L) up to which bounds are looked for."""
+SCAN_POINTS = 121
+BAND_TOLERANCE = 3.0
+"""Monte Carlo error of the expected bands, in units of that of the observed bound."""
+CHUNK = 500
+MOST_ROUNDS = 60
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One bound, observed and expected without the coupling.
+
+    Attributes
+    ----------
+    observed : float
+        In the coupling's own unit.
+    error : float
+        Its Monte Carlo standard error; NaN if asymptotic.
+    expected : tuple of float
+        At `BAND_SIGMAS`: quantiles 2.3, 15.9, 50, 84.1 and 97.7% of the bound.
+    expected_error : tuple of float
+    """
+
+    observed: float
+    error: float
+    expected: tuple[float, ...]
+    expected_error: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CLsLimit:
+    """CLs bounds of a coupling.
+
+    Attributes
+    ----------
+    lower : Bound or None
+        None for a coupling that enters squared only.
+    upper : Bound
+    toys : int
+        Pseudo-experiments that it took; 0 if asymptotic.
+    """
+
+    lower: Bound | None
+    upper: Bound
+    toys: int
+
+
+def ratio_statistic(problem: Problem, theta: Array, data: Array, centre: Array | None, threads: int | None) -> Array:
+    """Return Q of every data set at scaled values of the coupling, shape (sets, points)."""
+    fits = fixed_fits(problem, np.append(0.0, theta)[None, :], data, centre, threads)
+    return fits[:, 1:] - fits[:, :1]
+
+
+def asymptotic_cls(observed: Array, without: Array, with_: Array) -> Array:
+    """Return CLs from Q and from its values for Asimov data without the coupling (positive) and with it (negative)."""
+    from scipy.special import ndtr
+
+    tail_with = ndtr(-(observed - with_) / (2 * np.sqrt(np.abs(with_))))
+    tail_without = ndtr(-(observed - without) / (2 * np.sqrt(np.abs(without))))
+    return np.asarray(np.divide(tail_with, tail_without, out=np.ones_like(observed), where=tail_without > 0))
+
+
+def asimov_ratios(problem: Problem, theta: Array) -> tuple[Array, Array]:
+    """Return Q at values of the coupling for Asimov data without the coupling, and with it; pulls fit the data."""
+    from bayesnu.inference.likelihood import minimise_pulls
+
+    points = np.append(0.0, theta)
+    fitted = minimise_pulls(problem, points[None, :])
+    factors = problem.model.pull_factors(problem.model.widths * fitted.pulls)
+    counts = np.einsum("gc,gco->go", factors, problem.model.signal_strengths(points[None, :]))
+    # Auxiliary measurements at the pulls, so that these cost nothing.
+    centre = fitted.pulls * problem.model.constraint
+    without = ratio_statistic(problem, theta, counts[:1], centre[:1], 1)[0]
+    with_ = np.array([
+        ratio_statistic(problem, theta[[k]], counts[[k + 1]], centre[[k + 1]], 1)[0, 0] for k in range(theta.size)
+    ])
+    return without, with_
+
+
+def cls_limit(
+    problem: Problem,
+    cl: float,
+    workers: Workers | None = None,
+    *,
+    seed: int = 0,
+    tolerance: float = 0.01,
+    ensemble: Ensemble = "fit",
+    chunks: Chunks | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> CLsLimit:
+    """Return the CLs bounds of a problem of one coupling, with the expected bands.
+
+    Parameters
+    ----------
+    problem : Problem
+        Statistic "poisson", or "chi2" with the variances of measured errors.
+    cl : float
+    workers : Workers, optional
+        With them the distributions of Q are those of pseudo-experiments, until the Monte Carlo error of each bound
+        is below ``tolerance`` of it; without, the asymptotic ones.
+    seed, tolerance, ensemble, chunks, progress
+        See `bayesnu.inference.feldman_cousins.feldman_cousins`.
+
+    Raises
+    ------
+    ConvergenceError
+        If the data do not bound the coupling, or the tolerance is not reached.
+    """
+    if len(problem.couplings) != 1:
+        raise UsageError(f"needs 1 coupling, not {len(problem.couplings)}: {', '.join(problem.couplings)}")
+    low, high = bounded_range(problem, REACH, exact=False)
+    sides = [] if squared_only(problem)[0] else [min(low, 0.0)]
+    sides.append(max(high, 0.0))
+    asymptotic = [_asymptotic_side(problem, cl, end) for end in sides]
+    scale, toys, bounds = float(problem.scales[0]), 0, asymptotic
+    if workers is not None:
+        bounds, toys = _toy_bounds(problem, cl, asymptotic, workers, seed, tolerance, ensemble, chunks, progress)
+    own = [
+        Bound(
+            b.observed * scale, b.error * scale, tuple(v * scale for v in b.expected),
+            tuple(v * scale for v in b.expected_error),
+        )
+        for b in bounds
+    ]  # fmt: skip
+    return CLsLimit(None if len(own) == 1 else own[0], own[-1], toys)
+
+
+def _asymptotic_side(problem: Problem, cl: float, end: float) -> Bound:
+    """Return the asymptotic bound between 0 and a scaled value that is far outside."""
+    from scipy.interpolate import CubicSpline
+
+    theta = end * np.linspace(0.0, 1.0, SCAN_POINTS)[1:]
+    without, with_ = asimov_ratios(problem, theta)
+    spread = 2 * np.sqrt(np.abs(without))
+    observed = ratio_statistic(problem, theta, problem.data[None, :], None, 1)[0]
+
+    def outermost(statistic: Array) -> float:
+        excess = np.log(np.maximum(asymptotic_cls(statistic, without, with_), 1e-300)) - math.log(1 - cl)
+        above = np.flatnonzero(excess > 0)
+        if above.size and above[-1] == theta.size - 1:
+            raise ConvergenceError(f"{problem.couplings[0]}: CLs does not fall to {1 - cl:.3g}; choose a lower cl")
+        k = int(above[-1]) if above.size else 0
+        roots = CubicSpline(np.abs(theta), excess).roots(extrapolate=False)
+        # A spline through points of both signs has a root between them.
+        low, high = sorted((abs(float(theta[k])), abs(float(theta[k + 1]))))
+        found = roots[(roots >= low) & (roots <= high)]
+        if not found.size:
+            raise ConvergenceError(f"{problem.couplings[0]}: CLs falls to {1 - cl:.3g} too near to 0; choose a higher cl")
+        return math.copysign(float(found[-1]), end)
+
+    # Data less like an absence of the coupling, by sigma, have the bound further out.
+    expected = tuple(outermost(without - sigma * spread) for sigma in BAND_SIGMAS)
+    return Bound(outermost(observed), math.nan, expected, (math.nan,) * len(expected))
+
+
+def ratio_chunk(
+    shared: tuple[Problem, Ensemble, int, int | None], path: tuple[int, ...], theta: float, number: int
+) -> dict[str, Array]:
+    """Return Q at a value of the coupling of pseudo-experiments with and without it: one task."""
+    problem, ensemble, seed, threads = shared
+    rng = np.random.default_rng(task_seed(seed, *path))
+    result = {}
+    for name, truth in (("with", theta), ("without", 0.0)):
+        data = pseudo_experiments(problem, np.array([truth]), number, rng, ensemble)
+        result[name] = ratio_statistic(problem, np.array([theta]), data.counts, data.centre, threads)[:, 0]
+    return result
+
+
+def _toy_bounds(
+    problem: Problem, cl: float, asymptotic: Sequence[Bound], workers: Workers, seed: int, tolerance: float,
+    ensemble: Ensemble, chunks: Chunks | None, progress: Callable[[str], None],
+) -> tuple[list[Bound], int]:  # fmt: skip
+    """Refine asymptotic bounds with pseudo-experiments."""
+    shared = (problem, ensemble, seed, None if workers.number == 1 else 1)
+    cases: list[tuple[float, float | None]] = []
+    for bound in asymptotic:
+        cases += [(bound.observed, None), *zip(bound.expected, BAND_SIGMAS, strict=True)]
+    alpha = 1 - cl
+    windows = [Window(start, 0.12 * abs(start), alpha) for start, _ in cases]
+    toys = 0
+
+    def sample(number: int, wanted: Sequence[tuple[int, Array]]) -> list[list[Estimate]]:
+        nonlocal toys
+        progress(f"round {number + 1}: {toys} pseudo-experiments so far")
+        size = int(CHUNK * 1.5 ** min(number, 8))
+        places = [(k, j, float(value)) for k, points in wanted for j, value in enumerate(points)]
+        tasks = [
+            Task(f"q-{k}-{number}-{j}-{size}", ((k, number, j), value, size)) for k, j, value in places
+        ]
+        toys += 2 * size * len(tasks)
+        results = run_tasks(ratio_chunk, shared, tasks, workers, chunks)
+        found = iter(
+            _estimate(problem, value, cases[k][1], result)
+            for (k, _, value), result in zip(places, results, strict=True)
+        )
+        return [[next(found) for _ in points] for _, points in wanted]
+
+    # The width of a band does not need the precision of a limit.
+    scales = [abs(start) * (1.0 if sigma is None else BAND_TOLERANCE) for start, sigma in cases]
+    crossings = find_crossings(windows, sample, tolerance, scales, MOST_ROUNDS)
+    bounds = []
+    for k in range(len(asymptotic)):
+        first, *rest = crossings[k * (1 + len(BAND_SIGMAS)) : (k + 1) * (1 + len(BAND_SIGMAS))]
+        bounds.append(
+            Bound(first.value, first.error, tuple(c.value for c in rest), tuple(c.error for c in rest))
+        )
+    return bounds, toys
+
+
+def _estimate(problem: Problem, theta: float, sigma: float | None, result: dict[str, Array]) -> Estimate:
+    """Return CLs at one value of the coupling, and the trials that have its error."""
+    from scipy.special import ndtr
+
+    with_, without = np.sort(result["with"]), np.sort(result["without"])
+    number = with_.size
+    if sigma is None:
+        observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None, 1)[0, 0])
+        rest = float((without >= observed).mean())
+    else:
+        # Its share of experiments without the coupling lies above it: the less, the more they are like it.
+        rest = float(ndtr(sigma))
+        observed = float(np.quantile(without, 1 - rest))
+    tail = max(float((with_ >= observed).mean()), 0.5 / number)
+    if tail >= rest:
+        return Estimate(theta, 1.0, number)
+    share = tail / rest
+    if sigma is None:
+        variance = share**2 * ((1 - tail) / tail + (1 - rest) / rest) / number
+    else:
+        # The error of the quantile moves the other tail by the ratio of both densities of Q, exp(-Q/2).
+        ratio = math.exp(-observed / 2)
+        variance = (tail * (1 - tail) + ratio**2 * rest * (1 - rest)) / rest**2 / number
+    return Estimate(theta, share, share * (1 - share) / variance)
