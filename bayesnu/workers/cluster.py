@@ -153,6 +153,8 @@ def local_cluster(number: int) -> Iterator[Client]:
     before = {name: os.environ.get(name) for name in names}
     try:
         with quiet(), ExitStack() as stack:
+            # By default a worker that takes longer than 15 s to start again, as on a busy machine, never does.
+            stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}))
             with _interrupt_later():
                 started = LocalCluster(
                     n_workers=number,

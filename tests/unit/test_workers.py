@@ -213,7 +213,10 @@ def assert_gone(processes: set[int]) -> None:
 
 
 def test_killed_worker(two: Workers, log: Path, tmp_path: Path, undisturbed: str) -> None:
-    """The chunks that run again had not been written when the worker was killed."""
+    """The chunks that run again had not been written when the worker was killed.
+
+    With plain processes that is the one that it ran; a Dask worker also holds results that are yet to be fetched.
+    """
     study = tmp_path / "study"
     tasks = chores.tasks(log, COUNT, str(study), 1)
     results = run_tasks(chores.draw_and_die, chores.SHARED, tasks, two, Chunks(study, "key"))
@@ -222,7 +225,8 @@ def test_killed_worker(two: Workers, log: Path, tmp_path: Path, undisturbed: str
     again = [f"toys-{number:03d}" for number, count in Counter(chores.starts(log)).items() if count > 1]
     assert "toys-006" in again
     assert not set(again) & set(written)
-    assert len(again) <= 2
+    if isinstance(two, Processes):
+        assert again == ["toys-006"]
 
 
 def test_task_that_kills_every_worker(plain: Processes, log: Path, undisturbed: str) -> None:
