@@ -59,6 +59,11 @@ def joint_priors(experiment: Experiment, couplings: Sequence[str]) -> list[Prior
                 f"couplings.{name}.prior: a joint fit needs a prior from the card; the range found with the "
                 "other couplings at 0 may cut the joint posterior"
             )
+        if len(couplings) > 1 and card is not None and card.kind == "jeffreys":
+            raise UsageError(
+                f"couplings.{name}.prior.kind = jeffreys: is that of one coupling, the others at 0; a joint fit needs "
+                "another prior"
+            )
         priors.append(resolve_prior(card, make_problem(experiment, [name])))
     return priors
 

@@ -113,7 +113,7 @@ def sample_single(
 def naming(experiment: Experiment, coupling: str) -> Iterator[None]:
     """Say in what does not converge which card, coupling and prior it was."""
     prior = experiment.card.couplings[coupling].prior
-    given = "" if prior is None else f".prior = {json.dumps(prior.model_dump())}"
+    given = "" if prior is None else f".prior = {json.dumps(prior.model_dump(exclude_none=True))}"
     try:
         yield
     except ConvergenceError as error:
