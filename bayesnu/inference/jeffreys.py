@@ -91,7 +91,7 @@ def _information(problem: Problem, theta: Array) -> Array:
 
 @dataclass(frozen=True)
 class JeffreysTable:
-    """p(θ) ∝ √I(θ) between two values: θ^``power`` √K(θ), K = I/θ^(2 ``power``) a cubic spline through equal steps of θ.
+    """p(θ) ∝ √I(θ) between two values: θ^``power`` √K(θ), with K = I/θ^(2 ``power``) a cubic spline in equal steps.
 
     One function serves the grid and, by its ``library``, NUTS. In θ² (``power`` 1) the density is √K alone.
 

@@ -138,7 +138,7 @@ def automatic_range(problem: Problem) -> tuple[float, float]:
 
     From 0 for a coupling that enters squared only, unless the data exclude 0.
     """
-    low, high = (bound * float(problem.scales[0]) for bound in bounded_range(problem, AUTOMATIC_RANGE))
+    low, high = (float(bound * problem.scales[0]) for bound in bounded_range(problem, AUTOMATIC_RANGE))
     return low, high
 
 
