@@ -184,7 +184,7 @@ def density_panels(run_folder: Path, limits: Sequence[dict[str, Any]]) -> list[D
                 curve[name].values,
                 curve["delta_chi2"].values,
                 credible["intervals"],
-                f"{percent(credible['cl'])} {KINDS[credible['kind']]}" if credible["intervals"] else WITHHELD,
+                f"{percent(credible['cl'])} {KINDS[credible['kind']]}" if credible["intervals"] else f"limit {WITHHELD}",
             )
         )
     return panels

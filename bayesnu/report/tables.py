@@ -101,8 +101,9 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     for entry in limits["limits"]:
         one_sided = COUPLINGS[entry["coupling"]].squared_only
         credible, chi2 = entry["credible"], entry["chi2"]
-        exponent = power_of_ten(flat(credible["intervals"]) + flat(chi2["intervals"]))
         own = next((c for c in entry["comparisons"] if c["scenario"] == limits["scenario"]), None)
+        shown = flat(credible["intervals"]) + flat(chi2["intervals"])
+        exponent = power_of_ten(shown or flat([own["published_true_units"]] if own else []))
         errors = [v / 10.0**exponent for v in flat(credible["mc_error"])]
         published, true, ratio = "–", "–", "–"
         if own is not None:

@@ -174,7 +174,8 @@ def study_priors(
 
     priors, left_out = alternatives(problem, own)
     # A card without a prior has the flat one.
-    named = [(CARDS_OWN, own), *priors] if own != priors[0][1] else [(f"flat ({CARDS_OWN})", own), *priors[1:]]
+    same = own.automatic and own.kind == "uniform"
+    named = [(f"flat ({CARDS_OWN})", own), *priors[1:]] if same else [(CARDS_OWN, own), *priors]
     limits = [bound(label, prior) for label, prior in named]
     grid = posterior(own)
     pieces = len(laplace_interval(grid, cl, "hdi").intervals)
