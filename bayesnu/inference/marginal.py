@@ -87,7 +87,7 @@ class MarginalLikelihood:
         """Return Δ(-2 ln L) from the lowest point of the profile at one value; infinite outside the range."""
         if not self.covers(np.array([theta])):
             return float("inf")
-        return float(self._spline(self._place(np.array(theta)))[1] - self.profile.min())
+        return max(0.0, float(self._spline(self._place(np.array(theta)))[1] - self.profile.min()))
 
 
 def marginal_likelihood(

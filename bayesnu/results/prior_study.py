@@ -178,7 +178,8 @@ def study_priors(
     named = [(f"flat ({CARDS_OWN})", own), *priors[1:]] if same else [(CARDS_OWN, own), *priors]
     limits = [bound(label, prior) for label, prior in named]
     grid = posterior(own)
-    pieces = len(laplace_interval(grid, cl, "hdi").intervals)
+    # Data that say nothing leave a flat prior flat, without a densest set.
+    pieces = len(laplace_interval(grid, cl, "hdi").intervals) if np.ptp(grid.density) > 0 else 1
     allowed = shared.delta(0.0) <= delta_chi2_level(cl, 1)
     modes = find_modes(grid)
     return PriorStudy(
