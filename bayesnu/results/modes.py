@@ -17,6 +17,8 @@ LEAST_SHARE = 0.01
 """Of the posterior: what holds less is no mode of its own."""
 MUST_VISIT = 0.05
 """Every chain has to visit a mode that holds more of the posterior."""
+A_VISIT = 0.1
+"""A chain visited a mode if its share there is more than this fraction of the mode's; stray draws are no visit."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,15 @@ def visits(draws: Array, modes: tuple[Mode, ...]) -> Array:
 
 
 def missed(draws: Array, modes: tuple[Mode, ...]) -> tuple[str, ...]:
-    """Return one phrase for each mode of more than `MUST_VISIT` of the posterior that some chain never visited."""
+    """Return one phrase for each mode of more than `MUST_VISIT` of the posterior that some chain missed."""
     shares = visits(draws, modes)
     found = []
     for k, mode in enumerate(modes):
-        absent = np.flatnonzero(shares[:, k] == 0)
+        absent = np.flatnonzero(shares[:, k] <= A_VISIT * mode.share)
         if mode.share > MUST_VISIT and absent.size:
             chains = ", ".join(str(chain) for chain in absent)
             found.append(
-                f"{'chain' if absent.size == 1 else 'chains'} {chains} never visited the mode at {mode.peak:.3g}, "
+                f"{'chain' if absent.size == 1 else 'chains'} {chains} never (or hardly) visited the mode at {mode.peak:.3g}, "
                 f"which holds {mode.share:.0%} of the posterior"
             )
     return tuple(found)

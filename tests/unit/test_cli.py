@@ -586,9 +586,9 @@ def test_output_folder_that_holds_something_else(
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("run.json", '{"format_version": 4, "ha'),
+        ("run.json", '{"format_version": 5, "ha'),
         ("run.json", '{"format_version": 99}'),
-        ("limits.json", '{"format_version": 4, "limits": ['),
+        ("limits.json", '{"format_version": 5, "limits": ['),
         ("limits.json", '{"format_version": 99}'),
         pytest.param("posteriors/mu_numu.nc", "CDF", marks=pytest.mark.slow),
     ],
