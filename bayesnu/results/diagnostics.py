@@ -121,7 +121,9 @@ def disagreement(nuts: IntervalSet, grid: IntervalSet) -> float:
     """Return the largest |NUTS bound - grid bound| in Monte Carlo errors; infinite if the pieces differ in number."""
     if len(nuts.intervals) != len(grid.intervals):
         return float("inf")
-    distance = np.abs(np.array(nuts.intervals) - np.array(grid.intervals))
+    with np.errstate(invalid="ignore"):
+        # Both are open below where the prior is.
+        distance = np.abs(np.array(nuts.intervals) - np.array(grid.intervals))
     error = np.array(nuts.mc_error)
     known = np.isfinite(error) & (error > 0)
     return float((distance[known] / error[known]).max()) if known.any() else 0.0

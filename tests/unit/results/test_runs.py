@@ -361,7 +361,8 @@ def test_a_run_says_the_mass_and_what_it_cannot_bound(fit: Start, tmp_path: Path
     assert [entry["coupling"] for entry in run.limits["limits"]] == ["mu_nue"]
     assert run.limits["m_N"] is None
     assert runs.load_run(run.folder).limits == run.limits
-    light, _ = fit(tmp_path / "light", ("d_nue", "mu_nue"), experiment=load_experiment("nucleus-10g"))
+    nucleus = load_experiment("nucleus-10g")
+    light, _ = fit(tmp_path / "light", ("d_nue", "mu_nue"), experiment=nucleus, draws=500, chains=4)
     assert light.limits["m_N"] == 1.0
     rows = list(csv.DictReader(io.StringIO((light.folder / "limits.csv").read_text(encoding="utf-8"))))
     assert {(row["coupling"], row["m_N_mev"]) for row in rows} == {("d_nue", "1"), ("mu_nue", "")}
