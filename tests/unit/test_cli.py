@@ -334,7 +334,7 @@ def test_priors(bayesnu_: Run_, quick: None) -> None:
     assert content["limits"][0]["limit"]["kind"] == "upper"
     table = bayesnu_("priors", "dune-on-axis", "--coupling", "q_numu", "--kind", "eti")
     assert (table.status, table.err) == (0, "")
-    assert "Left out: flat in the square" in table.out
+    assert "Left out: flat in the square" in " ".join(table.out.split())
     assert "did you mean 'mu_numu'" in bayesnu_("priors", "dune-on-axis", "--coupling", "mu_num").line
 
 
@@ -342,14 +342,14 @@ def test_limit_that_did_not_converge(bayesnu_: Run_, quick: None, fake_sampler: 
     asked = ("limit", "dune-on-axis", "--method", "nuts", *FEW)
     withheld = bayesnu_(*asked)
     assert (withheld.status, withheld.out) == (1, "")
-    assert withheld.err.startswith("bayesnu: mu_numu: the limit is withheld, since the sampler's verdict is fail: ESS ")
-    assert "--draws" in withheld.err
+    assert withheld.err.startswith("bayesnu: mu_numu: the limit is withheld, since the sampler's verdict is fail: ")
+    assert all(text in withheld.err for text in ("ESS ", "give --draws "))
     shown = bayesnu_(*asked, "--allow-unconverged")
     assert shown.status == 0
     assert shown.out.splitlines()[0].startswith("NOT CONVERGED: the limit on mu_numu is shown although")
     assert "× 10^-10 mu_B" in shown.out
     content = bayesnu_(*asked, "--allow-unconverged", "--format", "json")
-    assert content.out.startswith('{"unconverged": ["ESS ')
+    assert content.out.startswith('{"unconverged": ["')
     assert content.json["intervals"][0][1] > 0
 
 

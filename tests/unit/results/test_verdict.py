@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bayesnu.report import build
 from bayesnu.report.build import render, write_report
 from bayesnu.report.figures import density_panels, forest_panels
 from bayesnu.report.tables import joint_rows, limits_rows, runs_table
@@ -127,10 +129,6 @@ def test_page_of_a_run_that_failed(
     finished_run: Run, limits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its first line says so if limits are shown; else none is, the region of a joint fit is gone too."""
-    import dataclasses
-
-    from bayesnu.report import build
-
     folder = tmp_path / "run"
     shutil.copytree(finished_run.folder, folder)
     figures = folder / "figures"
