@@ -172,6 +172,7 @@ def density_panels(run_folder: Path, limits: Sequence[dict[str, Any]]) -> list[D
     panels = []
     for entry in limits:
         name, credible = entry["coupling"], entry["credible"]
+        label = f"{percent(credible['cl'])} {KINDS[credible['kind']]}" if credible["intervals"] else f"limit {WITHHELD}"
         tree = load_posterior(posterior_path(run_folder, name), ("posterior", "laplace_grid", "profile_curve"))
         grid, curve = tree["laplace_grid"], tree["profile_curve"]
         panels.append(
@@ -184,7 +185,7 @@ def density_panels(run_folder: Path, limits: Sequence[dict[str, Any]]) -> list[D
                 curve[name].values,
                 curve["delta_chi2"].values,
                 credible["intervals"],
-                f"{percent(credible['cl'])} {KINDS[credible['kind']]}" if credible["intervals"] else f"limit {WITHHELD}",
+                label,
             )
         )
     return panels

@@ -79,7 +79,7 @@ def missed(draws: Array, modes: tuple[Mode, ...]) -> tuple[str, ...]:
         if mode.share > MUST_VISIT and absent.size:
             chains = ", ".join(str(chain) for chain in absent)
             found.append(
-                f"{'chain' if absent.size == 1 else 'chains'} {chains} never (or hardly) visited the mode at {mode.peak:.3g}, "
-                f"which holds {mode.share:.0%} of the posterior"
+                f"{'chain' if absent.size == 1 else 'chains'} {chains} never (or hardly) visited the mode at "
+                f"{mode.peak:.3g}, which holds {mode.share:.0%} of the posterior"
             )
     return tuple(found)

@@ -43,7 +43,7 @@ THETA = np.array([0.1, 0.7, 1.0, 3.0])
 @pytest.mark.parametrize(
     ("problem", "information"),
     [
-        (counting([0, 1], "chi2"), lambda t: np.ones_like(t)),
+        (counting([0, 1], "chi2"), np.ones_like),
         (counting([0, 0, 1], "chi2"), lambda t: 4 * t**2),
         (counting([0, 1]), lambda t: 1 / t),
         (counting([0, 0, 3]), lambda t: 12 * np.ones_like(t)),

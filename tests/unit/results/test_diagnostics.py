@@ -189,7 +189,8 @@ def test_a_mode_that_no_chain_found_fails() -> None:
     draws = np.random.default_rng(5).normal(-4, 1, SHAPE)
     assert diagnose(tree_of(draws), "q_nue", wide, None).verdict == "pass"
     found = diagnose(tree_of(draws), "q_nue", wide, None, posterior)
-    assert found.reasons == ("chains 0, 1, 2, 3 never (or hardly) visited the mode at 4, which holds 40% of the posterior",)
+    (reason,) = found.reasons
+    assert reason == "chains 0, 1, 2, 3 never (or hardly) visited the mode at 4, which holds 40% of the posterior"
 
 
 def test_hint_says_how_many_draws_are_enough() -> None:

@@ -88,7 +88,7 @@ def test_tables_say_withheld(limits: dict[str, Any]) -> None:
     assert (row["coupling"], row["published"]) == ("mu_numu [10^-10 mu_B]", "< 3.20")
     assert WITHHELD not in rows[1]
     table = runs_table([("one", withhold(limits)), ("two", withhold(limits, True))])
-    cells = [list(column.cells)[0] for column in table.columns]
+    cells = [next(iter(column.cells)) for column in table.columns]
     assert [str(cell) for cell in cells[1:3]] == [WITHHELD, WITHHELD]
     assert WITHHELD not in map(str, cells[3:])
 
