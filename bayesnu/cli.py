@@ -1,7 +1,8 @@
 """The command line: parse, call one library function, print or save.
 
 Machine output goes to stdout alone, everything else to stderr; a foreseen error
-is one line on stderr and exit status 2.
+is one line on stderr and exit status 2, and a limit that is withheld because the
+sampler did not converge is one line on stderr and exit status 1.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bayesnu import __version__
-from bayesnu.errors import BayesnuError, DataError, UsageError
+from bayesnu.errors import BayesnuError, DataError, UnconvergedError, UsageError
 from bayesnu.report.terminal import Format, notice, print_tables, progress_bar, show
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ Chains = Annotated[int | None, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the sampler.")]
 
 
+AllowUnconverged = Annotated[
+    bool, typer.Option("--allow-unconverged", help="Show limits although the sampler's verdict is fail; said first.")
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="Print a table or JSON.")]
 
 
@@ -77,12 +81,17 @@ def run(
     chains: Chains = None,
     seed: Seed = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite another run in the folder.")] = False,
+    allow_unconverged: AllowUnconverged = False,
     override: Override = None,
 ) -> None:
-    """Fit the couplings of a card and write posteriors, limits, figures and the report."""
+    """Fit the couplings of a card and write posteriors, limits, figures and the report.
+
+    Exit status 1 if a limit is withheld, since the verdict on its fit is fail.
+    """
     from bayesnu.report.build import drawing, report_page, write_report
-    from bayesnu.report.tables import joint_tables, limits_table
-    from bayesnu.results.runs import make_arguments, run_fits, run_hash
+    from bayesnu.report.runs import print_limits
+    from bayesnu.results.runs import make_arguments, run_fits, run_hash, write_csv
+    from bayesnu.results.verdict import failed
 
     experiment = load(model, override)
     together = [[name.strip() for name in names.split(",")] for names in joint or ()]
@@ -104,16 +113,20 @@ def run(
                 progress=begin,
                 stored=lambda name: figures.start(folder, name, experiment.observed),
             )
-            page = report_page(finished)
-            if not page.exists():
-                # Written last, so that a page that exists is whole.
+            page, failing = report_page(finished), bool(failed(finished.limits))
+            if failing:
+                write_csv(finished, allow_unconverged=allow_unconverged)
+            if failing or not page.exists():
+                # Written last, so that a page that exists is whole; what it shows of a failed fit was asked for then.
                 step("writing the report")
-                write_report(finished, figures)
+                write_report(finished, figures, allow_unconverged=allow_unconverged)
     except KeyboardInterrupt:
         notice(f"interrupted; finished fits are kept in {folder}: run the same command to go on")
         raise typer.Exit(130) from None
-    print_tables(limits_table(finished.limits), *joint_tables(finished.limits))
+    print_limits([finished], allow_unconverged, notice)
     print(f"report: {page}")
+    if failing and not allow_unconverged:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -168,14 +181,19 @@ def limit(
     scan: Annotated[
         str | None, typer.Option(metavar="m_N=LOW:HIGH:N[:log]", help="A limit at each of N masses of N, in MeV.")
     ] = None,
+    allow_unconverged: AllowUnconverged = False,
     format_: FormatOption = Format.table,
     override: Override = None,
 ) -> None:
-    """Print the limit on one coupling by one method."""
+    """Print the limit on one coupling by one method.
+
+    Exit status 1 if the verdict on the draws of nuts is fail; the limit is then withheld.
+    """
     from bayesnu.experiment.setup import with_parameters
     from bayesnu.report.tables import interval_table, scan_table
     from bayesnu.results.limits import interval_json, scan_json
     from bayesnu.results.limits import limit as compute_limit
+    from bayesnu.results.verdict import not_converged
 
     if at and scan:
         raise UsageError(f"--at {at[0]}: give either --at or --scan")
@@ -197,14 +215,23 @@ def limit(
             chains=chains,
             seed=seed,
             notice=notice,
+            allow_unconverged=allow_unconverged,
         )
+
+    def said_first(intervals: Sequence[IntervalSet]) -> None:
+        # JSON says it in its own first line.
+        reasons = dict.fromkeys(reason for interval in intervals for reason in interval.unconverged)
+        if reasons and format_ is Format.table:
+            print(not_converged(coupling, "; ".join(reasons)))
 
     name = experiment.card.name
     if not masses:
         interval = bound(experiment)
+        said_first([interval])
         show(format_, interval_json(name, interval), lambda: [interval_table(name, interval)])
         return
     points = [(mass, bound(with_parameters(experiment, {"m_N": mass}))) for mass in masses]
+    said_first([interval for _, interval in points])
     show(format_, scan_json(name, points), lambda: [scan_table(name, points)])
 
 
@@ -225,26 +252,51 @@ def read_scan(text: str) -> list[float]:
 
 
 @app.command()
-def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]) -> None:
-    """Print the limits of finished runs beside each other and beside the published ones."""
-    from bayesnu.report.tables import joint_tables, limits_table, runs_table
-    from bayesnu.results.runs import load_run
+def priors(
+    model: ModelArgument,
+    coupling: Annotated[str, typer.Option(help="The coupling to bound; the others are 0.")],
+    cl: Annotated[float, typer.Option(help="Credibility.")] = 0.90,
+    kind: Annotated[str | None, typer.Option(help="hdi, eti or upper.")] = None,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print the limit on one coupling under several priors, beside each other, and which to quote."""
+    from bayesnu.report.priors import priors_table
+    from bayesnu.results.prior_study import card_study, study_json
 
-    loaded = [load_run(folder) for folder in runs]
-    tables = [table for item in loaded for table in (limits_table(item.limits), *joint_tables(item.limits))]
-    if len(loaded) > 1:
-        tables.append(runs_table([(item.folder.name, item.limits) for item in loaded]))
-    print_tables(*tables)
+    experiment = load(model, override)
+    name = experiment.card.name
+    content = {"model": name, "coupling": coupling, **study_json(name, card_study(experiment, coupling, cl, kind))}
+    show(format_, content, lambda: [priors_table(content)])
 
 
 @app.command()
-def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> None:
-    """Write the figures and the HTML report of a finished run again."""
-    from bayesnu.report.build import drawing, write_report
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    allow_unconverged: AllowUnconverged = False,
+) -> None:
+    """Print the limits of finished runs beside each other and beside the published ones."""
+    from bayesnu.report.runs import print_limits
     from bayesnu.results.runs import load_run
 
+    print_limits([load_run(folder) for folder in runs], allow_unconverged, notice)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    allow_unconverged: AllowUnconverged = False,
+) -> None:
+    """Write the figures and the HTML report of a finished run again."""
+    from bayesnu.report.build import drawing, write_report
+    from bayesnu.report.runs import say_verdict
+    from bayesnu.results.runs import load_run, write_csv
+
+    run = load_run(run_folder)
+    say_verdict([run], allow_unconverged, notice)
+    write_csv(run, allow_unconverged=allow_unconverged)
     with drawing() as figures:
-        print(f"report: {write_report(load_run(run_folder), figures)}")
+        print(f"report: {write_report(run, figures, allow_unconverged=allow_unconverged)}")
 
 
 @app.command()
@@ -363,7 +415,7 @@ def main() -> None:
         status = app(standalone_mode=False)
     except BayesnuError as error:
         notice(str(error))
-        raise SystemExit(2) from None
+        raise SystemExit(1 if isinstance(error, UnconvergedError) else 2) from None
     except TyperException as error:
         text = " ".join(error.format_message().replace("Value error, ", "").split())
         if text:

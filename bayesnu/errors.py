@@ -46,6 +46,10 @@ class ConvergenceError(BayesnuError):
     """A numerical step did not converge or left the range of finite numbers."""
 
 
+class UnconvergedError(BayesnuError):
+    """A limit is withheld, since the diagnostics of the sampler end in "fail"; the command line exits with status 1."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the closest allowed name, or ''.
 

@@ -174,8 +174,20 @@ class LogUniformPrior(Table):
     high: Positive
 
 
+class JeffreysPrior(Table):
+    """√I, I the Fisher information of the card; without bounds over the range that the program finds and reports.
+
+    ``high`` alone is a range from 0, for couplings that enter squared only.
+    """
+
+    kind: Literal["jeffreys"]
+    low: float | None = None
+    high: float | None = None
+
+
 PriorCard = Annotated[
-    UniformPrior | NormalPrior | HalfNormalPrior | UniformSquaredPrior | LogUniformPrior, Field(discriminator="kind")
+    UniformPrior | NormalPrior | HalfNormalPrior | UniformSquaredPrior | LogUniformPrior | JeffreysPrior,
+    Field(discriminator="kind"),
 ]
 
 
@@ -300,9 +312,27 @@ def _check_prior(name: str, prior: PriorCard) -> None:
     if isinstance(prior, UniformPrior | LogUniformPrior) and prior.low >= prior.high:
         raise below(f"{name}.prior", f"low = {prior.low:g} must be below high = {prior.high:g}")
     squared_only = COUPLINGS[name].squared_only
-    if squared_only and isinstance(prior, UniformPrior) and prior.low < 0:
+    if isinstance(prior, JeffreysPrior):
+        _check_jeffreys(name, prior)
+    elif squared_only and isinstance(prior, UniformPrior) and prior.low < 0:
         raise below(f"{name}.prior.low", f"{prior.low:g}: a moment is at least 0")
     if isinstance(prior, UniformSquaredPrior) and not squared_only:
         raise below(f"{name}.prior.kind", "'uniform-squared' is for couplings that enter squared only (moments)")
     if isinstance(prior, UniformPrior) and not math.isfinite(prior.high - prior.low):
+        raise below(f"{name}.prior", "the range high - low must be finite")
+
+
+def _check_jeffreys(name: str, prior: JeffreysPrior) -> None:
+    """Refuse half a range, an empty one, or one that reaches outside the physical region."""
+    squared_only = COUPLINGS[name].squared_only
+    if prior.high is None and prior.low is not None:
+        raise below(f"{name}.prior.high", "missing; give low and high, or neither for the range that the program finds")
+    if prior.high is not None and prior.low is None and not squared_only:
+        raise below(f"{name}.prior.low", "missing; give low and high, or neither for the range that the program finds")
+    low = prior.low or 0.0
+    if squared_only and low < 0:
+        raise below(f"{name}.prior.low", f"{low:g}: a moment is at least 0")
+    if prior.high is not None and low >= prior.high:
+        raise below(f"{name}.prior", f"low = {low:g} must be below high = {prior.high:g}")
+    if prior.high is not None and not math.isfinite(prior.high - low):
         raise below(f"{name}.prior", "the range high - low must be finite")

@@ -34,7 +34,7 @@ SCHEMAS: dict[str, type[AnyCard]] = {
 }
 """The schema of each kind of scattering."""
 KINDS = {
-    "prior": ("half-normal", "log-uniform", "normal", "uniform", "uniform-squared"),
+    "prior": ("half-normal", "jeffreys", "log-uniform", "normal", "uniform", "uniform-squared"),
     "m_N_prior": ("log-uniform", "uniform"),
     "detector": ("phonons", "photoelectrons"),
 }

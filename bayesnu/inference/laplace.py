@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.inference.likelihood import Problem, likelihood_range, minimise_pulls
+from bayesnu.inference.marginal import REACH, MarginalLikelihood, laplace_log_likelihood
 from bayesnu.inference.priors import Prior
 
 Array = NDArray[np.float64]
@@ -37,7 +38,9 @@ class GridPosterior:
     prior: Prior
 
 
-def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> GridPosterior:
+def laplace_posterior(
+    problem: Problem, prior: Prior, points: int = 1201, marginal: MarginalLikelihood | None = None
+) -> GridPosterior:
     """Return the posterior of a one-coupling problem.
 
     p(θ | n) ∝ p(θ) exp(-F(θ)) |H(θ)|^(-1/2), with F = -ln L minimised over the
@@ -52,6 +55,8 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
     prior : Prior
     points : int
         Grid points between the ends of prior and likelihood (Δχ² of 60).
+    marginal : MarginalLikelihood, optional
+        Of this problem, to interpolate in where it reaches; nothing is minimised again.
 
     Raises
     ------
@@ -61,13 +66,16 @@ def laplace_posterior(problem: Problem, prior: Prior, points: int = 1201) -> Gri
     scale = float(problem.scales[0])
 
     def log_posterior(grid: Array) -> Array:
-        profiled = minimise_pulls(problem, grid[None, :] / scale)
-        profiled.require(problem, 60.0)
-        return np.asarray(prior.log_density(grid) - profiled.value / 2 - np.linalg.slogdet(profiled.hessian)[1] / 2)
+        if marginal is not None and marginal.covers(grid):
+            return prior.log_density(grid) + marginal.at(grid)
+        return prior.log_density(grid) + laplace_log_likelihood(problem, grid)
 
     prior_low, prior_high = prior.reach
     spaced = np.geomspace if prior.kind == "log-uniform" else np.linspace
-    low, high = (bound * scale for bound in likelihood_range(problem, 60.0))
+    if marginal is None:
+        low, high = (bound * scale for bound in likelihood_range(problem, REACH))
+    else:
+        low, high = float(marginal.values[0]), float(marginal.values[-1])
     if prior_low >= high or prior_high <= low:
         # The prior lies in a tail of the likelihood: narrow it to where their product is.
         low, high = prior_low, prior_high

@@ -92,6 +92,14 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
                 raw.append(pm.Normal(f"v_{j}", 0.0, bounds[j, 1]))
             else:
                 raw.append(pm.HalfNormal(f"v_{j}", bounds[j, 1]))
+        for j, variable in enumerate(variables):
+            if variable.table is not None:
+                # A uniform v becomes one with Jeffreys' density, by the very table that the grid uses.
+                low, high = inputs["jeffreys_range"][0], inputs["jeffreys_range"][1]
+                t = pt.sqrt(pt.abs(raw[j])) if variable.map == "square-root" else pt.abs(raw[j])
+                t = raw[j] if variable.map == "identity" else t
+                share_of_range = pt.clip((t - low) / (high - low), 0.0, 1.0)
+                pm.Potential("jeffreys", variable.table.log_root(share_of_range, inputs["jeffreys"], pt))
         if bent is not None:
             middle, half, low, high = (inputs["mass_frame"][k] for k in range(4))
             powers = ((raw[bent.mass] - middle) / half) ** np.arange(1, KNEE_DEGREE + 1)
@@ -140,11 +148,14 @@ def model_inputs(
     """Return what differs between couplings of one card, besides the counts, by name.
 
     templates (component, monomial, obs), pull_width (pull), scale and folded
-    (coupling), bounds (coupling, 2), the `PullFrame` (found where none is given) and the `MassFrame`.
+    (coupling), bounds (coupling, 2), the `PullFrame` (found where none is given), the `MassFrame` and the
+    `JeffreysTable`.
     """
     frame = frame or pull_frame(problem, variables)
     bent = mass_frame(problem, variables)
     bounds = [[v.low, v.high] if v.kind == "uniform" else [0.0, v.sigma] for v in variables]
+    # A joint fit has none (`bayesnu.results.joint`).
+    tables = [v.table for v in variables if v.table is not None][:1]
     return {
         "templates": problem.model.arrays,
         "pull_width": problem.model.widths,
@@ -157,6 +168,8 @@ def model_inputs(
         "mass_frame": np.empty(0)
         if bent is None
         else np.array([bent.middle, bent.half, bent.low, bent.high, *bent.coefficients]),
+        "jeffreys_range": np.array([[t.low, t.high] for t in tables]).ravel() / problem.scales[0],
+        "jeffreys": tables[0].pieces if tables else np.empty(0),
     }
 
 
@@ -178,6 +191,10 @@ def model_structure(problem: Problem, variables: Sequence[SampledVariable]) -> t
     """Return what a compiled model depends on besides its data."""
     model = problem.model
     bent = len(variables) == 2 and mass_frame(problem, variables) is not None
-    kinds = tuple((v.kind, "identity" if v.map == "folded" else v.map) for v in variables)
+    kinds = tuple(
+        # With a table, the map says from which side it is read.
+        (v.kind, "identity" if v.map == "folded" and v.table is None else v.map, v.table is not None)
+        for v in variables
+    )
     errors = problem.variance.tobytes() if problem.statistic == "chi2" else b""
     return kinds, errors, model.monomials, model.components, model.arrays.shape, model.free, model.masses, bent

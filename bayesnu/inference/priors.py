@@ -13,12 +13,14 @@ from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.card import (
     HalfNormalPrior,
+    JeffreysPrior,
     LogUniformPrior,
     NormalPrior,
     PriorCard,
     UniformPrior,
     UniformSquaredPrior,
 )
+from bayesnu.inference.jeffreys import JeffreysTable, jeffreys_table
 from bayesnu.inference.likelihood import Problem, bounded_range, likelihood_range, make_problem
 from bayesnu.physics.couplings import COUPLINGS, Coupling
 
@@ -36,7 +38,7 @@ class Prior:
     Attributes
     ----------
     coupling : Coupling
-    kind : {"uniform", "normal", "half-normal", "uniform-squared", "log-uniform"}
+    kind : {"uniform", "normal", "half-normal", "uniform-squared", "log-uniform", "jeffreys"}
         A normal prior of a coupling that enters squared only is truncated at 0: "half-normal".
     low, high : float
         Support; infinite for the normal kinds.
@@ -44,14 +46,17 @@ class Prior:
         Width of the normal kinds; NaN for the others.
     automatic : bool
         Whether the program found the range.
+    table : JeffreysTable, optional
+        The density of kind "jeffreys".
     """
 
     coupling: Coupling
-    kind: Literal["uniform", "normal", "half-normal", "uniform-squared", "log-uniform"]
+    kind: Literal["uniform", "normal", "half-normal", "uniform-squared", "log-uniform", "jeffreys"]
     low: float
     high: float
     sigma: float = math.nan
     automatic: bool = False
+    table: JeffreysTable | None = None
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -76,6 +81,8 @@ class Prior:
                 density = np.full_like(theta, -math.log(self.high - self.low))
             elif self.kind == "uniform-squared":
                 density = np.log(2 * np.abs(theta)) - 2 * math.log(self.high)
+            elif self.table is not None:
+                density = self.table.log_density(np.clip(theta, self.low, self.high))
             elif self.kind == "log-uniform":
                 density = -np.log(np.abs(theta)) - math.log(math.log(self.high / self.low))
             else:
@@ -85,6 +92,8 @@ class Prior:
 
     def draw(self, rng: np.random.Generator, size: int) -> Array:
         """Return independent draws of θ."""
+        if self.table is not None:
+            return self.table.draw(rng, size)
         u = rng.random(size)
         if self.kind == "uniform":
             return self.low + u * (self.high - self.low)
@@ -108,8 +117,11 @@ def resolve_prior(card: PriorCard | None, problem: Problem) -> Prior:
     """Return the prior of a one-coupling problem: the card's, or uniform over the range where the likelihood lives."""
     coupling = COUPLINGS[problem.couplings[0]]
     if card is None:
-        low, high = (bound * float(problem.scales[0]) for bound in bounded_range(problem, AUTOMATIC_RANGE))
-        return Prior(coupling, "uniform", low, high, automatic=True)
+        return Prior(coupling, "uniform", *automatic_range(problem), automatic=True)
+    if isinstance(card, JeffreysPrior):
+        if card.high is None:
+            return jeffreys_prior(problem, *automatic_range(problem), automatic=True)
+        return jeffreys_prior(problem, card.low or 0.0, card.high)
     if isinstance(card, UniformPrior):
         return Prior(coupling, "uniform", card.low, card.high)
     if isinstance(card, UniformSquaredPrior):
@@ -119,6 +131,21 @@ def resolve_prior(card: PriorCard | None, problem: Problem) -> Prior:
     if isinstance(card, HalfNormalPrior) or (isinstance(card, NormalPrior) and coupling.squared_only):
         return Prior(coupling, "half-normal", 0.0, math.inf, card.sigma)
     return Prior(coupling, "normal", -math.inf, math.inf, card.sigma)
+
+
+def automatic_range(problem: Problem) -> tuple[float, float]:
+    """Return the range of a one-coupling problem, in its own unit, at whose ends Δχ² is `AUTOMATIC_RANGE`.
+
+    From 0 for a coupling that enters squared only, unless the data exclude 0.
+    """
+    low, high = (float(bound * problem.scales[0]) for bound in bounded_range(problem, AUTOMATIC_RANGE))
+    return low, high
+
+
+def jeffreys_prior(problem: Problem, low: float, high: float, *, automatic: bool = False) -> Prior:
+    """Return Jeffreys' prior of a one-coupling problem between two values in the coupling's own unit."""
+    table = jeffreys_table(problem, low, high)
+    return Prior(COUPLINGS[problem.couplings[0]], "jeffreys", low, high, automatic=automatic, table=table)
 
 
 def one_coupling(experiment: Experiment, coupling: str) -> tuple[Problem, Prior]:
@@ -156,6 +183,8 @@ class SampledVariable:
     map : {"identity", "folded", "square-root", "exponential"}
         t = v, |v|, √|v| or exp v. Folding gives a coupling that enters squared
         only a variable without a boundary at 0, where NUTS would diverge.
+    table : JeffreysTable, optional
+        Makes the density of v what it is when uniform times √K of the table.
     """
 
     kind: Literal["uniform", "normal", "half-normal"]
@@ -163,6 +192,7 @@ class SampledVariable:
     high: float
     sigma: float
     map: Literal["identity", "folded", "square-root", "exponential"]
+    table: JeffreysTable | None = None
 
     def scaled_coupling(self, v: Array) -> Array:
         """Return the coupling in scaled units at values of v."""
@@ -201,8 +231,10 @@ def sampled_variable(prior: Prior, problem: Problem) -> SampledVariable:
         low, high = max(low, reach_low), min(high, reach_high)
     if prior.kind == "log-uniform":
         return SampledVariable("uniform", math.log(low), math.log(high), math.nan, "exponential")
-    if prior.kind == "uniform-squared":
-        return SampledVariable("uniform", -(high**2), high**2, math.nan, "square-root")
+    table = prior.table
+    if prior.kind == "uniform-squared" or (table is not None and table.power):
+        # A Jeffreys prior that begins as θ is smooth in θ².
+        return SampledVariable("uniform", -(high**2), high**2, math.nan, "square-root", table)
     if prior.coupling.squared_only and low == 0:
-        return SampledVariable("uniform", -high, high, math.nan, "folded")
-    return SampledVariable("uniform", low, high, math.nan, "identity")
+        return SampledVariable("uniform", -high, high, math.nan, "folded", table)
+    return SampledVariable("uniform", low, high, math.nan, "identity", table)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from bayesnu.report.figures import (
     forest_figure,
     import_plotting,
     posterior_figure,
+    remove_figure,
 )
+from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows
 from bayesnu.report.tables import describe_chi2, describe_region, joint_rows, limits_rows, mass_note
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import percent
 from bayesnu.results.runs import Run
+from bayesnu.results.verdict import WITHHELD, warning, withhold
 from bayesnu.workers.processes import prepare_worker, start_method
 
 CAPTIONS = {
@@ -96,7 +100,7 @@ def drawing(workers: int = 2) -> Iterator[Drawing]:
         pool.shutdown(cancel_futures=True)
 
 
-def write_report(run: Run, background: Drawing | None = None) -> Path:
+def write_report(run: Run, background: Drawing | None = None, *, allow_unconverged: bool = False) -> Path:
     """Draw every figure of a finished run and write ``report.html``; returns its path.
 
     Parameters
@@ -104,13 +108,16 @@ def write_report(run: Run, background: Drawing | None = None) -> Path:
     run : Run
     background : Drawing, optional
         Draws the figures of the fits that it has not drawn yet; without it they are drawn here.
+    allow_unconverged : bool
+        Show limits of fits whose verdict is "fail"; the page's first line then says so.
 
     Raises
     ------
     RunError
         If a posterior is missing or truncated, or the folder cannot be written.
     """
-    folder, limits, observed = run.folder, run.limits, bool(run.limits["observed"])
+    folder, observed = run.folder, bool(run.limits["observed"])
+    limits = withhold(run.limits, allow_unconverged)
     draw, draw_forest = (
         (fit_figures, forest_figure) if background is None else (background.start, background.start_forest)
     )
@@ -122,13 +129,18 @@ def write_report(run: Run, background: Drawing | None = None) -> Path:
     posterior_figure(folder, limits)
     if background is not None:
         background.finish()
+    for entry in limits["joint"]:
+        if entry["name"] in limits["withheld"]:
+            remove_figure(folder, f"{entry['name']}-region")
     page = report_page(run)
-    write_text(page, render(run), RunError)
+    shown = replace(run, limits=limits)
+    write_text(page, render(shown, warning(run.limits) if allow_unconverged else ""), RunError)
     return page
 
 
-def render(run: Run) -> str:
-    """Return the HTML of a run whose figures exist."""
+def render(run: Run, unconverged: str) -> str:
+    """Return the HTML of a run whose figures exist, its limits as `withhold` leaves them; ``unconverged`` stands first.
+    """
     import jinja2
 
     text = (resources.files("bayesnu.report") / "template.html").read_text(encoding="utf-8")
@@ -143,12 +155,14 @@ def render(run: Run) -> str:
         without_limit=run.limits["without_limit"],
         model=run.limits["model"],
         verdict=run.limits["verdict"],
+        unconverged=unconverged,
+        withheld=run.limits["withheld"],
         chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
         data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
         header=header,
         rows=rows,
         footnote=FOOTNOTE if any(c["converted"] for e in run.limits["limits"] for c in e["comparisons"]) else "",
-        forest=image(run.folder, "limits"),
+        forest=image(run.folder, "limits") if any(e["credible"]["intervals"] for e in run.limits["limits"]) else "",
         posteriors=image(run.folder, "posteriors"),
         entries=entries,
         joint=joint,
@@ -167,7 +181,13 @@ def entry_page(folder: Path, entry: dict[str, Any], m_N: float | None) -> dict[s
         return "–" if value is None else format(value, digits)
 
     intervals = [
-        (label, item["kind"], f"{percent(item['cl'])}", exponential(item["intervals"]), exponents(item["mc_error"]))
+        (
+            label,
+            item["kind"],
+            f"{percent(item['cl'])}",
+            exponential(item["intervals"]) or WITHHELD,
+            exponents(item["mc_error"]),
+        )
         for label, item in (
             ("NUTS", credible),
             ("Laplace grid", entry["laplace"]),
@@ -200,14 +220,20 @@ def entry_page(folder: Path, entry: dict[str, Any], m_N: float | None) -> dict[s
         "reasons": diagnostics["reasons"],
         "intervals": intervals,
         "comparisons": comparisons,
+        "priors": prior_rows(entry["priors"]["limits"]),
+        "left_out": entry["priors"]["left_out"],
+        "advice": entry["priors"]["advice"],
+        "power_scaling": describe_power_scaling(entry["power_scaling"]),
         "diagnostics": [
             ("R-hat (coupling, worst pull)", f"{diagnostics['rhat']:.4f}, {diagnostics['pull_rhat_max']:.4f}"),
             ("bulk ESS, tail ESS", f"{diagnostics['ess_bulk']:.0f}, {diagnostics['ess_tail']:.0f}"),
+            ("ESS at the quantiles that are the bounds, the least", f"{diagnostics['ess_limit']:.0f}"),
             ("least ESS of a pull", f"{diagnostics['pull_ess_min']:.0f}"),
             ("divergences", str(diagnostics["divergences"])),
             ("least E-BFMI of a chain", f"{diagnostics['ebfmi_min']:.2f}"),
             ("largest Monte Carlo error of a bound, as a fraction of it", number(diagnostics["error_relative"], ".2%")),
             ("NUTS against the Laplace grid, in Monte Carlo errors", number(diagnostics["laplace_sigma"], ".1f")),
+            *mode_rows(diagnostics),
         ],
         "figures": fit_images(folder, name),
     }
@@ -216,6 +242,7 @@ def entry_page(folder: Path, entry: dict[str, Any], m_N: float | None) -> dict[s
 def joint_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
     """Return what the template shows of one joint fit."""
     header, rows = joint_rows(entry)
+    shown = bool(entry["parameters"][0]["credible"]["intervals"])
     return {
         "name": entry["name"],
         "title": " and ".join(entry["couplings"]),
@@ -224,13 +251,13 @@ def joint_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
         "header": header,
         "rows": rows,
         "region": describe_region(entry),
-        "figures": fit_images(folder, entry["name"]),
+        "figures": fit_images(folder, entry["name"], without=() if shown else ("region",)),
     }
 
 
-def fit_images(folder: Path, fit: str) -> list[tuple[str, str]]:
+def fit_images(folder: Path, fit: str, without: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Return captions and data URIs of the figures of a fit, its region first."""
-    names = sorted(figure_names(fit), key=lambda kind: kind != "region")
+    names = sorted((kind for kind in figure_names(fit) if kind not in without), key=lambda kind: kind != "region")
     return [(CAPTIONS[kind], image(folder, f"{fit}-{kind}")) for kind in names]
 
 

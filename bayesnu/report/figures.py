@@ -27,6 +27,7 @@ from bayesnu.results.fits import CREDIBILITY, posterior_path
 from bayesnu.results.intervals import percent
 from bayesnu.results.joint import stored_region
 from bayesnu.results.posterior import load_posterior
+from bayesnu.results.verdict import WITHHELD
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,6 +51,12 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
             lambda path, s=suffix, o=options: figure.savefig(path, format=s[1:], **o),  # type: ignore[misc]
             RunError,
         )
+
+
+def remove_figure(run_folder: Path, name: str) -> None:
+    """Remove a figure of an earlier report that showed what is withheld now."""
+    for suffix in (".png", ".pdf"):
+        (run_folder / "figures" / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 def import_plotting() -> None:
@@ -165,6 +172,7 @@ def density_panels(run_folder: Path, limits: Sequence[dict[str, Any]]) -> list[D
     panels = []
     for entry in limits:
         name, credible = entry["coupling"], entry["credible"]
+        label = f"{percent(credible['cl'])} {KINDS[credible['kind']]}" if credible["intervals"] else f"limit {WITHHELD}"
         tree = load_posterior(posterior_path(run_folder, name), ("posterior", "laplace_grid", "profile_curve"))
         grid, curve = tree["laplace_grid"], tree["profile_curve"]
         panels.append(
@@ -177,16 +185,21 @@ def density_panels(run_folder: Path, limits: Sequence[dict[str, Any]]) -> list[D
                 curve[name].values,
                 curve["delta_chi2"].values,
                 credible["intervals"],
-                f"{percent(credible['cl'])} {KINDS[credible['kind']]}",
+                label,
             )
         )
     return panels
 
 
 def forest_panels(limits: dict[str, Any]) -> list[tuple[str, list[ForestRow]]]:
-    """Return the rows of the forest plot: ours, the paper's own in true units, then the others."""
+    """Return the rows of the forest plot: ours, the paper's own in true units, then the others.
+
+    A coupling whose limit is withheld has none.
+    """
     panels = []
     for entry in limits["limits"]:
+        if not entry["credible"]["intervals"]:
+            continue
         credible, chi2 = entry["credible"], entry["chi2"]
         level = f"{percent(credible['cl'])}"
         rows = [
@@ -221,5 +234,9 @@ def posterior_figure(run_folder: Path, limits: dict[str, Any]) -> None:
 
 
 def forest_figure(run_folder: Path, limits: dict[str, Any]) -> None:
-    """Draw and save the forest plot of all limits."""
-    save_figure(plot_forest(forest_panels(limits)), run_folder / "figures", "limits")
+    """Draw and save the forest plot of all limits that are shown; without any there is no such figure."""
+    panels = forest_panels(limits)
+    if panels:
+        save_figure(plot_forest(panels), run_folder / "figures", "limits")
+    else:
+        remove_figure(run_folder, "limits")

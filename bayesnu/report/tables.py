@@ -16,6 +16,7 @@ from bayesnu.resources import DataFile
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.discrimination import Discrimination
 from bayesnu.results.intervals import IntervalSet, percent
+from bayesnu.results.verdict import WITHHELD
 
 VARIANCE_LABELS = {"sm": "N_SM", "sm+background": "N_SM + B", "measured": "σ² as measured"}
 """How the variance of (3.1) is named."""
@@ -59,6 +60,8 @@ def write_set(intervals: Sequence[Sequence[float | None]], exponent: int, one_si
 
 def write_credible(credible: dict[str, Any], exponent: int) -> str:
     """Return a credible set of limits.json in units of 10^exponent, with its kind unless it is an upper limit."""
+    if not credible["intervals"]:
+        return WITHHELD
     if credible["kind"] == "upper":
         return write_set([[None, high] for _, high in credible["intervals"]], exponent, True)
     return write_set(credible["intervals"], exponent, False) + f" {credible['kind'].upper()}"
@@ -80,7 +83,7 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     Parameters
     ----------
     limits : dict
-        The content of limits.json.
+        The content of limits.json as `bayesnu.results.verdict.withhold` leaves it; so for all tables of a run.
     """
     level = f"{percent(limits['limits'][0]['credible']['cl'])}"
     header = [
@@ -98,21 +101,22 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     for entry in limits["limits"]:
         one_sided = COUPLINGS[entry["coupling"]].squared_only
         credible, chi2 = entry["credible"], entry["chi2"]
-        exponent = power_of_ten(flat(credible["intervals"]) + flat(chi2["intervals"]))
         own = next((c for c in entry["comparisons"] if c["scenario"] == limits["scenario"]), None)
+        shown = flat(credible["intervals"]) + flat(chi2["intervals"])
+        exponent = power_of_ten(shown or flat([own["published_true_units"]] if own else []))
         errors = [v / 10.0**exponent for v in flat(credible["mc_error"])]
         published, true, ratio = "–", "–", "–"
         if own is not None:
             published = write_set([own["published"]], exponent, one_sided)
             true = write_set([own["published_true_units"]], exponent, one_sided) + ("*" if own["converted"] else "")
-            ratio = ", ".join(f"{r:.2f}" for r in own["ratio"] if r is not None)
+            ratio = ", ".join(f"{r:.2f}" for r in own["ratio"] if r is not None) or "–"
         rows.append(
             [
                 f"{entry['coupling']} [10^{exponent} {entry['unit']}]",
                 write_credible(credible, exponent),
                 ", ".join(f"±{e:.2g}" for e in errors) or "–",
                 write_credible(entry["laplace"], exponent).removesuffix(" HDI"),
-                write_set(chi2["intervals"], exponent, one_sided),
+                write_set(chi2["intervals"], exponent, one_sided) or WITHHELD,
                 published,
                 true,
                 ratio,
@@ -135,6 +139,8 @@ def limits_table(limits: dict[str, Any]) -> Table:
     footnotes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
     chi2 = describe_chi2(limits["limits"][0]["chi2"]["variance"])
     footnotes.append(f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: {chi2}.")
+    if limits["withheld"]:
+        footnotes.append(f"{WITHHELD}: the sampler's verdict is fail, so that no limit is shown.")
     if limits["without_limit"]:
         footnotes.append(f"No count depends on {', '.join(limits['without_limit'])}: no limit.")
     return _table(f"{limits['title']}: limits{mass_note(limits['m_N'])}", header, rows, " ".join(footnotes))
@@ -204,7 +210,8 @@ def runs_table(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
         else:
             label = f"{name} [10^{exponent} {COUPLINGS[name].unit}]"
             cells = [write_set(intervals, exponent, one_sided) for intervals in sets]
-        rows.append([label, *(cell or "–" for cell in cells)])
+        shown = [name not in limits["withheld"] for _, limits in runs for _ in ("credible", "chi2")]
+        rows.append([label, *((cell or "–") if keep else WITHHELD for cell, keep in zip(cells, shown, strict=True))])
     return _table("Runs side by side", header, rows, "Probability and kind of each interval: limits.json of the run.")
 
 
@@ -288,6 +295,12 @@ def significant(interval: IntervalSet, one_sided: bool) -> str:
     if interval.kind == "upper":
         return _written_out([(0.0, high) for _, high in interval.intervals], True)
     return _written_out(interval.intervals, one_sided)
+
+
+def significant_set(item: dict[str, Any]) -> str:
+    """Return an interval set of limits.json with three significant digits of every bound."""
+    one_sided = COUPLINGS[item["coupling"]].squared_only and item["kind"] in ("upper", "delta_chi2")
+    return _written_out(_without_prior(item), one_sided)
 
 
 def _without_prior(item: dict[str, Any]) -> list[list[float | None]]:

@@ -13,12 +13,14 @@ from bayesnu.errors import RunError
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.marginal import marginal_likelihood
 from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.profile import ProfileCurve, profile_curve
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
-from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, TUNE
+from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_DRAWS, DEFAULT_SEED, TUNE, default_kind
 from bayesnu.results.posterior import load_posterior, posterior_tree, save_posterior
+from bayesnu.results.prior_study import PriorStudy, study_priors
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,13 +56,20 @@ class Deterministic:
     prior: Prior
     grid: GridPosterior
     curve: ProfileCurve
+    priors: PriorStudy
 
 
 def deterministic(experiment: Experiment, coupling: str) -> Deterministic:
-    """Return the prior, the Laplace grid posterior and the profile curve of one coupling."""
+    """Return the prior, the Laplace grid posterior, the profile curve and the limits under other priors.
+
+    One marginal likelihood serves the posterior under every prior.
+    """
     problem, prior = one_coupling(experiment, coupling)
+    marginal = marginal_likelihood(problem, prior.reach)
+    grid = laplace_posterior(problem, prior, marginal=marginal)
+    study = study_priors(problem, prior, CREDIBILITY, default_kind(coupling), marginal)
     chi2 = make_problem(experiment, [coupling], "chi2") if experiment.variances else problem
-    return Deterministic(problem, chi2, prior, laplace_posterior(problem, prior), profile_curve(chi2))
+    return Deterministic(problem, chi2, prior, grid, profile_curve(chi2), study)
 
 
 def seed_of(seed: int, *couplings: str) -> int:

@@ -41,6 +41,8 @@ class IntervalSet:
         Monte Carlo standard error of each bound; NaN where it is deterministic.
     m_N : float, optional
         Mass of N in MeV at which a transition moment is bounded.
+    unconverged : tuple of str
+        Reasons for which the sampler's verdict is "fail", where the interval is shown nevertheless.
     """
 
     coupling: str
@@ -51,6 +53,7 @@ class IntervalSet:
     intervals: Pairs
     mc_error: Pairs
     m_N: float | None = None
+    unconverged: tuple[str, ...] = ()
 
 
 def relative_error(interval: IntervalSet) -> float:

@@ -18,11 +18,11 @@ from bayesnu.inference.priors import Prior, mass_prior, resolve_prior
 from bayesnu.inference.profile import delta_chi2_level, profile_grid
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
-from bayesnu.results.diagnostics import AGREEMENT_SIGMA, Diagnostics, diagnose, worst_verdict
+from bayesnu.results.diagnostics import AGREEMENT_SIGMA, Diagnostics, diagnose, diagnostics_json, worst_verdict
 from bayesnu.results.fits import RunArguments, kept_fit, posterior_path, seed_of
 from bayesnu.results.intervals import IntervalSet
 from bayesnu.results.limits import default_kind, interval_json, nuts_interval
-from bayesnu.results.posterior import finite_or_none, posterior_tree, save_posterior
+from bayesnu.results.posterior import posterior_tree, save_posterior
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,6 +58,11 @@ def joint_priors(experiment: Experiment, couplings: Sequence[str]) -> list[Prior
             raise UsageError(
                 f"couplings.{name}.prior: a joint fit needs a prior from the card; the range found with the "
                 "other couplings at 0 may cut the joint posterior"
+            )
+        if len(couplings) > 1 and card is not None and card.kind == "jeffreys":
+            raise UsageError(
+                f"couplings.{name}.prior.kind = jeffreys: is that of one coupling, the others at 0; a joint fit needs "
+                "another prior"
             )
         priors.append(resolve_prior(card, make_problem(experiment, [name])))
     return priors
@@ -288,17 +293,13 @@ def joint_json(model: str, result: JointResult) -> dict[str, Any]:
     """Return the entry of a joint fit in limits.json."""
     parameters = []
     for k, name in enumerate(result.couplings):
-        diagnostics = asdict(result.diagnostics[k])
         parameters.append(
             {
                 "coupling": name,
                 "unit": COUPLINGS[name].unit,
                 "prior": result.priors[k],
                 "credible": interval_json(model, result.intervals[k]),
-                "diagnostics": {
-                    key: finite_or_none(value) if isinstance(value, float) else value
-                    for key, value in diagnostics.items()
-                },
+                "diagnostics": diagnostics_json(result.diagnostics[k]),
             }
         )
     region_entry = None

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import ConvergenceError, UsageError, nearest, silent, unknown_name
+from bayesnu.errors import ConvergenceError, UnconvergedError, UsageError, nearest, silent, unknown_name
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
@@ -20,7 +20,7 @@ from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
-from bayesnu.results.diagnostics import draws_problems
+from bayesnu.results.diagnostics import CouplingDraws, judge
 from bayesnu.results.intervals import (
     IntervalSet,
     Kind,
@@ -88,10 +88,16 @@ def sample_single(
     seed: int,
     draws: int | None,
     notice: Callable[[str], None],
+    allow_unconverged: bool = False,
 ) -> IntervalSet:
     """Sample one coupling until the Monte Carlo error of the quoted bounds is below `ERROR_GOAL` of them.
 
-    A given number of draws is kept as it is. What is wrong with the draws goes to ``notice``.
+    A given number of draws is kept as it is. A warning about the draws goes to ``notice``.
+
+    Raises
+    ------
+    UnconvergedError
+        If the verdict on the draws is "fail", unless ``allow_unconverged``.
     """
     number = draws or DEFAULT_DRAWS
     while True:
@@ -101,19 +107,35 @@ def sample_single(
         if draws is not None or worst <= ERROR_GOAL or number >= MOST_DRAWS:
             break
         number = min(MOST_DRAWS, int(number * max(2.0, 1.2 * (worst / ERROR_GOAL) ** 2)))
-    problems = draws_problems(result.theta[0], int(np.asarray(result.sample_stats["diverging"].values).sum()))
-    if worst > ERROR_GOAL:
-        problems.append(f"Monte Carlo error of a bound is {worst:.1%} of it")
-    if problems:
-        notice(f"{prior.coupling.name}: take this limit with care: {'; '.join(problems)}")
-    return interval
+    grid = laplace_posterior(problem, prior)
+    stats = result.sample_stats
+    drawn = CouplingDraws(
+        prior.coupling.name,
+        result.theta[0],
+        result.pulls,
+        problem.model.pulls,
+        np.asarray(stats["diverging"].values, dtype=bool),
+        np.asarray(stats["energy"].values),
+    )
+    found = judge(drawn, interval, laplace_interval(grid, cl, kind), grid)
+    why = "; ".join(found.reasons)
+    if found.verdict != "fail":
+        if found.verdict == "warn":
+            notice(f"{prior.coupling.name}: take this limit with care: {why}")
+        return interval
+    if allow_unconverged:
+        return replace(interval, unconverged=found.reasons)
+    raise UnconvergedError(
+        f"{prior.coupling.name}: the limit is withheld, since the sampler's verdict is fail: {why}; {found.hint}, or "
+        "see it nevertheless with --allow-unconverged"
+    )
 
 
 @contextmanager
 def naming(experiment: Experiment, coupling: str) -> Iterator[None]:
     """Say in what does not converge which card, coupling and prior it was."""
     prior = experiment.card.couplings[coupling].prior
-    given = "" if prior is None else f".prior = {json.dumps(prior.model_dump())}"
+    given = "" if prior is None else f".prior = {json.dumps(prior.model_dump(exclude_none=True))}"
     try:
         yield
     except ConvergenceError as error:
@@ -132,6 +154,7 @@ def limit(
     chains: int | None = None,
     seed: int | None = None,
     notice: Callable[[str], None] = silent,
+    allow_unconverged: bool = False,
 ) -> IntervalSet:
     """Return the limit on one coupling, the others held at 0.
 
@@ -152,9 +175,13 @@ def limit(
         For the Bayesian methods; ``laplace`` is deterministic and needs none.
     notice : callable, optional
         Receives a line if the sampler's draws have a problem.
+    allow_unconverged : bool
+        Return the limit of draws whose diagnostics end in "fail", marked as such.
 
     Raises
     ------
+    UnconvergedError
+        If the verdict on the sampler's draws is "fail", unless ``allow_unconverged``.
     UsageError
         For an unknown name, or an option that the method does not take.
     """
@@ -180,7 +207,9 @@ def limit(
         chosen = chosen_kind if method in BAYESIAN else "delta_chi2"
         everything = ((0.0 if COUPLINGS[coupling].squared_only else -math.inf, math.inf),)
         return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, chosen, method, everything, exact(everything), mass)
-    interval = _by_method(experiment, coupling, method, variance, cl, chosen_kind, draws, chains, seed, notice)
+    interval = _by_method(
+        experiment, coupling, method, variance, cl, chosen_kind, draws, chains, seed, notice, allow_unconverged
+    )
     say_caution(experiment, interval, notice)
     return replace(interval, m_N=mass)
 
@@ -212,6 +241,7 @@ def _by_method(
     chains: int | None,
     seed: int | None,
     notice: Callable[[str], None],
+    allow_unconverged: bool,
 ) -> IntervalSet:
     allowed = experiment.variances
     chosen_variance = next((v for v in allowed if v == variance), None)
@@ -224,7 +254,9 @@ def _by_method(
         if method == "laplace":
             return laplace_interval(laplace_posterior(problem, prior), cl, kind)
         sampler, number = Sampler(), DEFAULT_SEED if seed is None else seed
-        return sample_single(problem, prior, sampler, cl, kind, chains or DEFAULT_CHAINS, number, draws, notice)
+        return sample_single(
+            problem, prior, sampler, cl, kind, chains or DEFAULT_CHAINS, number, draws, notice, allow_unconverged
+        )
 
 
 def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> None:
@@ -261,7 +293,8 @@ def interval_json(model: str, interval: IntervalSet) -> dict[str, object]:
     def pairs(values: tuple[tuple[float, float], ...]) -> list[list[float | None]]:
         return [[v if math.isfinite(v) else None for v in pair] for pair in values]
 
-    return {
+    marked = {"unconverged": list(interval.unconverged)} if interval.unconverged else {}
+    return marked | {
         "model": model,
         "coupling": interval.coupling,
         "unit": interval.unit,

@@ -35,8 +35,9 @@ from bayesnu.results.limits import (
 )
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.summary import limits_csv, result_json, summarise
+from bayesnu.results.verdict import warning, withhold
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 PACKAGES = ("numpy", "scipy", "xarray", "pymc", "pytensor", "nutpie", "arviz", "numba")
 
 
@@ -294,10 +295,17 @@ def run_fits(
         "joint": [joint_json(experiment.card.name, result) for result in together],
     }
     _write_json(folder / "limits.json", content)
-    write_text(folder / "limits.csv", limits_csv(results, scenario, together, mass), RunError)
     information |= {"finished": _now(), "resumed": resumed}
+    run = Run(folder, information, content, tuple(resumed))
+    write_csv(run)
     _write_json(folder / "run.json", information)
-    return Run(folder, information, content, tuple(resumed))
+    return run
+
+
+def write_csv(run: Run, *, allow_unconverged: bool = False) -> None:
+    """Write limits.csv; fits whose verdict is "fail" are not in it, or its first line is a comment that says so."""
+    text = limits_csv(withhold(run.limits, allow_unconverged), warning(run.limits) if allow_unconverged else "")
+    write_text(run.folder / "limits.csv", text, RunError)
 
 
 def describe_run(experiment: Experiment, arguments: RunArguments, name: str) -> dict[str, Any]:

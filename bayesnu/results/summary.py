@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,10 @@ import numpy as np
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.physics.couplings import COUPLINGS
-from bayesnu.results.comparison import Comparison, PublishedLimit, compare, own_row
-from bayesnu.results.diagnostics import Diagnostics, diagnose
+from bayesnu.results.comparison import Comparison, PublishedLimit, compare
+from bayesnu.results.diagnostics import Diagnostics, diagnose, diagnostics_json
 from bayesnu.results.fits import Deterministic
 from bayesnu.results.intervals import IntervalSet
-from bayesnu.results.joint import JointResult
 from bayesnu.results.limits import (
     default_kind,
     frequentist_interval,
@@ -27,6 +25,8 @@ from bayesnu.results.limits import (
     nuts_interval,
 )
 from bayesnu.results.posterior import finite_or_none
+from bayesnu.results.prior_study import PowerScaling, PriorStudy, power_scaling, study_json
+from bayesnu.results.verdict import INTERVALS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,6 +45,8 @@ class CouplingResult:
     chi2_background: IntervalSet | None
     poisson: IntervalSet | None
     comparisons: tuple[Comparison, ...]
+    priors: PriorStudy
+    power_scaling: PowerScaling
     diagnostics: Diagnostics
 
 
@@ -72,7 +74,9 @@ def summarise(
         frequentist_interval(second[0], credibility) if second else None,
         frequentist_interval(inputs.problem, credibility) if experiment.errors is None else None,
         tuple(compare(coupling, chi2.intervals, published)),
-        diagnose(tree, coupling, credible, grid),
+        inputs.priors,
+        power_scaling(tree, inputs.priors.own),
+        diagnose(tree, coupling, credible, grid, inputs.grid),
     )
 
 
@@ -91,11 +95,6 @@ def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
         }
         for row in result.comparisons
     ]
-    diagnostics = {
-        key: finite_or_none(value) if isinstance(value, float) else value
-        for key, value in asdict(result.diagnostics).items()
-    }
-    diagnostics["reasons"] = list(result.diagnostics.reasons)
     return {
         "coupling": result.coupling,
         "unit": result.credible.unit,
@@ -108,15 +107,25 @@ def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
         else interval_json(model, result.chi2_background) | {"variance": "sm+background"},
         "poisson": None if result.poisson is None else interval_json(model, result.poisson),
         "comparisons": comparisons,
-        "diagnostics": diagnostics,
+        "priors": study_json(model, result.priors),
+        "power_scaling": asdict(result.power_scaling),
+        "diagnostics": diagnostics_json(result.diagnostics),
     }
 
 
-def limits_csv(
-    results: Sequence[CouplingResult], scenario: str | None, joint: Sequence[JointResult] = (), m_N: float | None = None
-) -> str:
-    """Return the limits as CSV: one row per coupling, method and piece of the set; ``free`` names what was fitted."""
+def limits_csv(limits: dict[str, Any], unconverged: str = "") -> str:
+    """Return the limits as CSV: one row per coupling, method and piece of the set; ``free`` names what was fitted.
+
+    Parameters
+    ----------
+    limits : dict
+        The content of limits.json as `bayesnu.results.verdict.withhold` leaves it: what is withheld has no row.
+    unconverged : str
+        The first line, after "# ", if limits are shown that did not converge.
+    """
     buffer = io.StringIO()
+    if unconverged:
+        buffer.write(f"# {unconverged}\n")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
         [
@@ -140,30 +149,24 @@ def limits_csv(
         ]
     )
 
-    def text(value: float) -> str:
-        return f"{value:.6g}" if math.isfinite(value) else ""
+    def text(value: float | None) -> str:
+        return "" if value is None else f"{value:.6g}"
 
-    def write(free: Sequence[str], interval: IntervalSet, variance: str, published: Sequence[float]) -> None:
-        for piece, (bounds, errors) in enumerate(zip(interval.intervals, interval.mc_error, strict=True)):
-            massive = m_N is not None and COUPLINGS[interval.coupling].family in ("d", "dd") and "m_N" not in free
-            mass = f"{m_N:g}" if massive else ""
-            names = [interval.coupling, " ".join(free), mass, interval.unit, interval.method, variance, interval.kind]
-            numbers = [text(v) for v in (*bounds, *errors, *published)]
-            writer.writerow([*names, f"{interval.probability:g}", piece, *numbers])
+    def write(free: Sequence[str], interval: dict[str, Any], published: Sequence[float | None]) -> None:
+        coupling, m_N = interval["coupling"], limits["m_N"]
+        massive = m_N is not None and COUPLINGS[coupling].family in ("d", "dd") and "m_N" not in free
+        names = [coupling, " ".join(free), f"{m_N:g}" if massive else "", interval["unit"], interval["method"]]
+        names += [interval.get("variance", ""), interval["kind"], f"{interval['cl']:g}"]
+        for piece, (bounds, errors) in enumerate(zip(interval["intervals"], interval["mc_error"], strict=True)):
+            writer.writerow([*names, piece, *(text(v) for v in (*bounds, *errors, *published))])
 
-    for result in results:
-        own = own_row(result.comparisons, scenario)
-        published = (*own.published.printed, *own.published.true_units) if own else (math.nan,) * 4
-        rows = [
-            (result.credible, ""),
-            (result.laplace, ""),
-            (result.chi2, result.chi2_variance),
-            *([(result.chi2_background, "sm+background")] if result.chi2_background is not None else []),
-            *([(result.poisson, "")] if result.poisson is not None else []),
-        ]
-        for interval, variance in rows:
-            write([result.coupling], interval, variance, published)
-    for fit in joint:
-        for interval in fit.intervals:
-            write(fit.couplings, interval, "", (math.nan,) * 4)
+    for entry in limits["limits"]:
+        own = next((row for row in entry["comparisons"] if row["scenario"] == limits["scenario"]), None)
+        published = [*own["published"], *own["published_true_units"]] if own else [None] * 4
+        for key in INTERVALS:
+            if entry[key] is not None:
+                write([entry["coupling"]], entry[key], published)
+    for fit in limits["joint"]:
+        for parameter in fit["parameters"]:
+            write(fit["couplings"], parameter["credible"], [None] * 4)
     return buffer.getvalue()

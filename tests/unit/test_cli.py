@@ -93,9 +93,9 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     def idle() -> Iterator[Idle]:
         yield Idle()
 
-    def write(run: Run, background: object = None) -> Path:
+    def write(run: Run, background: object = None, *, allow_unconverged: bool = False) -> Path:
         written.append(run.folder)
-        (run.folder / "report.html").write_text("report")
+        (run.folder / "report.html").write_text(f"report {allow_unconverged}")
         return run.folder / "report.html"
 
     monkeypatch.setattr(build, "drawing", idle)
@@ -162,7 +162,7 @@ def test_help_lists_the_commands(bayesnu_: Run_) -> None:
     assert found.status == 0
     assert found.err == ""
     assert bayesnu_() == found
-    commands = ("run", "predict", "limit", "compare", "report", "response", "models", "data")
+    commands = ("run", "predict", "limit", "priors", "compare", "report", "response", "models", "data")
     assert all(f"\n  {name} " in found.out for name in commands)
     for name in commands:
         assert f"bayesnu {name} [OPTIONS]" in bayesnu_(name, "--help").out
@@ -170,9 +170,12 @@ def test_help_lists_the_commands(bayesnu_: Run_) -> None:
 
 def test_options_of_the_issue_exist(bayesnu_: Run_) -> None:
     for command, options in {
-        "run": "--coupling --out --draws --chains --seed --force -o",
+        "run": "--coupling --out --draws --chains --seed --force --allow-unconverged -o",
+        "priors": "--coupling --cl --kind --format -o",
+        "compare": "--allow-unconverged",
+        "report": "--allow-unconverged",
         "predict": "--set --pull --format -o",
-        "limit": "--coupling --method --variance --cl --kind --draws --chains --seed --format -o",
+        "limit": "--coupling --method --variance --cl --kind --draws --chains --seed --allow-unconverged --format -o",
         "response": "--samples --seed",
     }.items():
         text = bayesnu_(command, "--help").out
@@ -324,10 +327,37 @@ def test_limit_table(bayesnu_: Run_, quick: None) -> None:
     assert found.err == ""
 
 
+def test_priors(bayesnu_: Run_, quick: None) -> None:
+    content = bayesnu_("priors", "dune-on-axis", "--coupling", "mu_numu", "--cl", "0.95", "--format", "json").json
+    assert (content["model"], content["coupling"]) == ("dune-on-axis", "mu_numu")
+    assert {item["limit"]["cl"] for item in content["limits"]} == {0.95}
+    assert content["limits"][0]["limit"]["kind"] == "upper"
+    table = bayesnu_("priors", "dune-on-axis", "--coupling", "q_numu", "--kind", "eti")
+    assert (table.status, table.err) == (0, "")
+    assert "Left out: flat in the square" in " ".join(table.out.split())
+    assert "did you mean 'mu_numu'" in bayesnu_("priors", "dune-on-axis", "--coupling", "mu_num").line
+
+
+def test_limit_that_did_not_converge(bayesnu_: Run_, quick: None, fake_sampler: Any) -> None:
+    asked = ("limit", "dune-on-axis", "--method", "nuts", *FEW)
+    withheld = bayesnu_(*asked)
+    assert (withheld.status, withheld.out) == (1, "")
+    assert withheld.err.startswith("bayesnu: mu_numu: the limit is withheld, since the sampler's verdict is fail: ")
+    assert all(text in withheld.err for text in ("ESS ", "give --draws "))
+    shown = bayesnu_(*asked, "--allow-unconverged")
+    assert shown.status == 0
+    assert shown.out.splitlines()[0].startswith("NOT CONVERGED: the limit on mu_numu is shown although")
+    assert "× 10^-10 mu_B" in shown.out
+    content = bayesnu_(*asked, "--allow-unconverged", "--format", "json")
+    assert content.out.startswith('{"unconverged": ["')
+    assert content.json["intervals"][0][1] > 0
+
+
 # run, compare, report
 
 
-RUN = ("--coupling", "mu_numu", "--coupling", "q_numu", "--draws", "100", "--chains", "2", "--seed", "5")
+RUN = ("--coupling", "mu_numu", "--coupling", "q_numu", "--draws", "1000", "--chains", "2", "--seed", "5")
+FEW = ("--coupling", "mu_numu", "--draws", "100", "--chains", "2", "--seed", "5")
 
 
 def test_run_and_run_again(
@@ -352,11 +382,48 @@ def test_run_and_run_again(
     assert fake_sampler.calls == ["mu_numu", "q_numu"]
 
 
+def test_run_that_did_not_converge(
+    bayesnu_: Run_, quick: None, fake_sampler: Any, no_report: list[Path], tmp_path: Path
+) -> None:
+    """No limit in any output, unless it is asked for; and then that is said first."""
+    out = tmp_path / "out"
+    first = bayesnu_("run", "dune-on-axis", *FEW, "--out", out)
+    assert first.status == 1
+    assert "withheld" in first.out
+    assert "mu_numu: the limit is withheld" in first.err
+    entry = json.loads((out / "limits.json").read_text())["limits"][0]
+    number = f"{entry['credible']['intervals'][0][1] * 1e10:.2f}"
+    csv = out / "limits.csv"
+    assert number not in first.out
+    assert csv.read_text().count("\n") == 1
+    assert (out / "report.html").read_text() == "report False"
+    shown = bayesnu_("run", "dune-on-axis", *FEW, "--out", out, "--allow-unconverged")
+    assert shown.status == 0
+    assert shown.out.startswith("NOT CONVERGED: the limit on mu_numu is shown although the sampler's verdict is fail (")
+    assert number in shown.out
+    assert csv.read_text().startswith("# NOT CONVERGED: the limit on mu_numu")
+    assert csv.read_text().count("\n") == 7
+    assert (out / "report.html").read_text() == "report True"
+    again = bayesnu_("compare", out)
+    assert (again.status, number in again.out, "is withheld" in again.err) == (0, False, True)
+    both = bayesnu_("compare", out, out)
+    assert "Runs side by side" in both.out
+    assert number not in both.out
+    allowed = bayesnu_("compare", out, "--allow-unconverged")
+    assert allowed.out.startswith("NOT CONVERGED")
+    assert number in allowed.out
+    page = bayesnu_("report", out)
+    assert (page.out, csv.read_text().count("\n")) == (f"report: {out / 'report.html'}\n", 1)
+    assert "is withheld" in page.err
+    assert bayesnu_("report", out, "--allow-unconverged").out.startswith("NOT CONVERGED")
+    assert fake_sampler.calls == ["mu_numu"]
+
+
 def test_default_folder_is_named_after_card_and_arguments(
     bayesnu_: Run_, quick: None, fake_sampler: Any, no_report: list[Path]
 ) -> None:
     for seed in ("1", "2"):
-        assert bayesnu_("run", "dune-on-axis", "--coupling", "mu_numu", "--draws", "100", "--seed", seed).status == 0
+        assert bayesnu_("run", "dune-on-axis", "--coupling", "mu_numu", "--draws", "500", "--seed", seed).status == 0
     folders = sorted(Path("runs").iterdir())
     assert len(folders) == 2
     assert all(folder.name.startswith("dune-on-axis-") for folder in folders)
@@ -586,9 +653,9 @@ def test_output_folder_that_holds_something_else(
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("run.json", '{"format_version": 4, "ha'),
+        ("run.json", '{"format_version": 5, "ha'),
         ("run.json", '{"format_version": 99}'),
-        ("limits.json", '{"format_version": 4, "limits": ['),
+        ("limits.json", '{"format_version": 5, "limits": ['),
         ("limits.json", '{"format_version": 99}'),
         pytest.param("posteriors/mu_numu.nc", "CDF", marks=pytest.mark.slow),
     ],

@@ -15,7 +15,7 @@ from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.frame import PullFrame, pull_frame
 from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
 from bayesnu.inference.model import _draw_counts, build_pymc_model, model_data, model_structure, poisson_log_density
-from bayesnu.inference.priors import Prior, SampledVariable, sampled_variable
+from bayesnu.inference.priors import Prior, SampledVariable, jeffreys_prior, sampled_variable
 from bayesnu.inference.sampling import Draws
 from bayesnu.inference.toys import expected_draws, poisson_log_likelihood
 from bayesnu.physics.couplings import COUPLINGS
@@ -125,8 +125,14 @@ PRIORS: dict[str, tuple[Prior, ...]] = {
 }
 
 
-@pytest.fixture(scope="module", params=list(PRIORS))
+JEFFREYS = {"Jeffreys, in the square": ("mu_numu", 0.0, 1e-9), "Jeffreys, signed": ("q_nue", -4e-8, 6e-8)}
+
+
+@pytest.fixture(scope="module", params=[*PRIORS, *JEFFREYS])
 def case(request: pytest.FixtureRequest, on_axis: Experiment) -> Case:
+    if request.param in JEFFREYS:
+        name, low, high = JEFFREYS[request.param]
+        return make_case(on_axis, jeffreys_prior(make_problem(on_axis, [name]), low, high))
     return make_case(on_axis, *PRIORS[request.param])
 
 
@@ -223,6 +229,7 @@ def test_coordinates_are_named(on_axis: Experiment) -> None:
 def test_one_structure_serves_signed_and_folded_couplings(folded: Case, signed: Case, case: Case) -> None:
     assert model_structure(folded.problem, folded.variables) == model_structure(signed.problem, signed.variables)
     same = case.variables[0].kind == "uniform" and case.variables[0].map in ("identity", "folded")
+    same = same and case.variables[0].table is None
     equal = model_structure(case.problem, case.variables) == model_structure(folded.problem, folded.variables)
     assert equal == (same and len(case.variables) == 1)
 

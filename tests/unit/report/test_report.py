@@ -20,6 +20,7 @@ from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
 from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, exponents, image, write_report
 from bayesnu.report.figures import PER_FIT, density_panels, fit_figures, forest_panels, predictive_panels
+from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows, priors_table
 from bayesnu.report.tables import (
     data_table,
     interval_table,
@@ -37,6 +38,7 @@ from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import IntervalSet
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.runs import Run, load_run
+from bayesnu.results.verdict import withhold
 
 COUPLINGS = ("mu_numu", "q_numu", "r2_numu")
 
@@ -92,12 +94,16 @@ def test_page_shows_every_result(page: str, reported: Run) -> None:
         assert entry["prior"] in text
         for key in ("credible", "laplace", "chi2", "chi2_background", "poisson"):
             assert exponential(entry[key]["intervals"]) in text
+        assert entry["priors"]["advice"] in text
+        assert all(cell in text for row in prior_rows(entry["priors"]["limits"]) for cell in row)
+        assert all(f"Left out: {reason}." in text for reason in entry["priors"]["left_out"])
+        assert entry["power_scaling"]["text"] in text
         diagnostics = entry["diagnostics"]
         assert f'<span class="{diagnostics["verdict"]}">{diagnostics["verdict"]}</span>' in page
         assert all(reason in text for reason in diagnostics["reasons"])
         assert f"{diagnostics['rhat']:.4f}" in text
         assert f"{diagnostics['ess_bulk']:.0f}, {diagnostics['ess_tail']:.0f}" in text
-    header, rows = limits_rows(reported.limits)
+    header, rows = limits_rows(withhold(reported.limits))
     assert all(cell in text for cell in (*header, *(c for row in rows for c in row)))
     assert all(CAPTIONS[kind] in text for kind in PER_FIT)
 
@@ -188,7 +194,7 @@ def rendered(*tables: Table) -> str:
 
 
 def test_limits_table(finished_run: Run) -> None:
-    header, rows = limits_rows(finished_run.limits)
+    header, rows = limits_rows(withhold(finished_run.limits))
     assert header[1] == "90% credible (NUTS)"
     assert [row[0] for row in rows] == ["mu_numu [10^-10 mu_B]", "q_numu [10^-9 e]", "r2_numu [10^-33 cm^2]"]
     moment, charge, radius = (dict(zip(header, row, strict=True)) for row in rows)
@@ -199,7 +205,7 @@ def test_limits_table(finished_run: Run) -> None:
     assert charge["90% credible (NUTS)"].endswith(" HDI")
     assert radius["90% C.L. χ²"] == "[-2.09, 2.08]"
     assert radius["ratio χ²/published"] == "0.91, 0.94"
-    text = rendered(limits_table(finished_run.limits))
+    text = rendered(limits_table(withhold(finished_run.limits)))
     assert "DUNE near detector, on axis" in text
     assert "-√α" in text
 
@@ -215,7 +221,7 @@ def test_runs_that_differ_by_orders_of_magnitude_are_written_out(finished_run: R
             entry[key] = {**entry[key], "intervals": [[low, high]]}
         return {**finished_run.limits, "limits": [entry], "m_N": 2.5}
 
-    both = [("near", scaled(1.0)), ("far", scaled(0.01))]
+    both = [("near", withhold(scaled(1.0))), ("far", withhold(scaled(0.01)))]
     text = rendered(runs_table(both))
     assert "mu_numu [mu_B]" in text
     assert re.search(r"< 2\.\d+e-10 .*< 2\.\d+e-12", text)
@@ -225,7 +231,7 @@ def test_runs_that_differ_by_orders_of_magnitude_are_written_out(finished_run: R
 
 def test_several_runs_side_by_side(finished_run: Run) -> None:
     other = {**finished_run.limits, "limits": finished_run.limits["limits"][1:]}
-    text = rendered(runs_table([("one", finished_run.limits), ("two", other)]))
+    text = rendered(runs_table([("one", withhold(finished_run.limits)), ("two", withhold(other))]))
     for word in ("one: credible", "two: χ²", "mu_numu", "r2_numu", "–"):
         assert word in text
 
@@ -293,3 +299,24 @@ def test_models_and_data_tables() -> None:
     text = rendered(data_table([DataFile("x.csv", 12, "ab" * 32, True), DataFile("y.csv", 0, "cd" * 32, False)]))
     for word in ("x.csv", "abababababab", "intact", "y.csv", "CHANGED"):
         assert word in text
+
+
+def test_priors_table(finished_run: Run) -> None:
+    entry = finished_run.limits["limits"][0]
+    text = rendered(priors_table({"model": "dune-on-axis", "coupling": "mu_numu", **entry["priors"]}))
+    for words in ("flat in the square", "< 3.03e-10", "log-uniform, floor 0.001", "Quote the limit", "deterministic"):
+        assert words in text
+
+
+def test_power_scaling_in_words() -> None:
+    assert describe_power_scaling({"prior": None, "likelihood": None, "text": "not defined"}) == "not defined"
+    found = describe_power_scaling({"prior": 0.1234, "likelihood": 0.2, "text": "both"})
+    assert found == "prior 0.123, likelihood 0.200: both"
+
+
+def test_share_of_each_chain_in_each_mode() -> None:
+    found = {"mode_peaks": [-1.0, 2.0], "mode_shares": [0.6, 0.4], "mode_visits": [[0.5, 0.5], [1.0, 0.0]]}
+    assert mode_rows(found) == [
+        ("mode at -1: share of the Laplace grid; of each chain", "60%; 50%, 100%"),
+        ("mode at 2: share of the Laplace grid; of each chain", "40%; 50%, 0%"),
+    ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.errors import ConvergenceError, UnconvergedError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import make_problem
@@ -131,8 +131,13 @@ class Recorder:
         self.asked.append(numbers)
         rng = np.random.default_rng(numbers["seed"])
         theta = self.scale * rng.normal(1, self.sigma, (1, numbers["chains"], numbers["draws"]))
-        stats = xr.Dataset({"diverging": (("chain", "draw"), theta[0] > self.scale * self.divergent_above)})
-        return Draws(problem.couplings, theta, np.zeros((1, 1, 1)), stats, 0, 0.9, 0)  # type: ignore[arg-type]
+        stats = xr.Dataset(
+            {
+                "diverging": (("chain", "draw"), theta[0] > self.scale * self.divergent_above),
+                "energy": (("chain", "draw"), rng.normal(size=theta.shape[1:])),
+            }
+        )
+        return Draws(problem.couplings, theta, np.zeros((*theta.shape[1:], 1)), stats, 0, 0.9, 0)
 
 
 @pytest.fixture
@@ -144,7 +149,7 @@ def sampled(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 @pytest.mark.parametrize("sampled", [0.1], indirect=True)
 def test_nuts_by_default(on_axis: Experiment, sampled: Recorder) -> None:
-    found = limit(on_axis, "q_numu", method="nuts", kind="eti")
+    found = limit(on_axis, "q_numu", method="nuts", kind="eti", allow_unconverged=True)
     assert sampled.asked == [
         {"draws": DEFAULT_DRAWS, "chains": DEFAULT_CHAINS, "tune": TUNE, "seed": DEFAULT_SEED},
     ]
@@ -156,7 +161,7 @@ def test_nuts_by_default(on_axis: Experiment, sampled: Recorder) -> None:
 @pytest.mark.parametrize("sampled", [0.6], indirect=True)
 def test_nuts_draws_more_until_the_error_is_small(on_axis: Experiment, sampled: Recorder) -> None:
     """1 - 1.645 × 0.6 is so near 0 that its relative error takes many draws."""
-    found = limit(on_axis, "q_numu", method="nuts", kind="eti")
+    found = limit(on_axis, "q_numu", method="nuts", kind="eti", allow_unconverged=True)
     numbers = [numbers["draws"] for numbers in sampled.asked]
     assert numbers == sorted(set(numbers))
     assert len(numbers) > 1
@@ -166,32 +171,45 @@ def test_nuts_draws_more_until_the_error_is_small(on_axis: Experiment, sampled: 
 
 @pytest.mark.parametrize("sampled", [0.6], indirect=True)
 def test_given_draws_are_kept(on_axis: Experiment, sampled: Recorder) -> None:
-    limit(on_axis, "q_numu", method="nuts", kind="eti", draws=200, chains=3, seed=0)
+    limit(on_axis, "q_numu", method="nuts", kind="eti", draws=200, chains=3, seed=0, allow_unconverged=True)
     assert sampled.asked == [{"draws": 200, "chains": 3, "tune": TUNE, "seed": 0}]
 
 
 @pytest.mark.parametrize("sampled", [0.1], indirect=True)
-def test_notice_of_bad_draws(on_axis: Experiment, sampled: Recorder) -> None:
-    notices: list[str] = []
-    limit(on_axis, "q_numu", method="nuts", kind="eti", notice=notices.append)
-    assert notices == []
+def test_limit_of_draws_that_fail_is_withheld(on_axis: Experiment, sampled: Recorder) -> None:
     sampled.divergent_above = 1.0
-    limit(on_axis, "q_numu", method="nuts", kind="eti", draws=100, chains=2, notice=notices.append)
-    assert len(notices) == 1
-    assert notices[0].startswith("q_numu: take this limit with care: ")
-    assert "ESS" in notices[0]
-    assert "divergences" in notices[0]
+    asked = {"method": "nuts", "kind": "eti", "draws": 100, "chains": 2}
+    with pytest.raises(UnconvergedError) as error:
+        limit(on_axis, "q_numu", **asked)  # type: ignore[arg-type]
+    text = str(error.value)
+    assert text.startswith("q_numu: the limit is withheld, since the sampler's verdict is fail: ")
+    assert all(part in text for part in ("ESS", "divergences at q_numu 1", "; give --draws ", "--allow-unconverged"))
+    assert "NUTS and the Laplace grid differ by" in text
+    shown = limit(on_axis, "q_numu", **asked, allow_unconverged=True)  # type: ignore[arg-type]
+    assert any("divergences" in reason for reason in shown.unconverged)
+    assert next(iter(interval_json("on-axis", shown))) == "unconverged"
+
+
+def test_notice_of_few_draws(on_axis: Experiment, fake_sampler: Any) -> None:
+    notices: list[str] = []
+    found = limit(on_axis, "q_numu", method="nuts", kind="eti", notice=notices.append)
+    assert (notices, found.unconverged) == ([], ())
+    assert "unconverged" not in interval_json("on-axis", found)
+    limit(on_axis, "q_numu", method="nuts", kind="eti", draws=175, chains=4, notice=notices.append)
+    (line,) = notices
+    assert line.startswith("q_numu: take this limit with care: ESS ")
 
 
 @pytest.mark.parametrize("sampled", [0.1], indirect=True)
 @pytest.mark.parametrize("method", ["laplace", "nuts"])
 def test_upper_limit_of_a_signed_coupling_is_open_below(on_axis: Experiment, sampled: Recorder, method: str) -> None:
     """The range that the program found bounds the search, not the coupling; a range of the card's does."""
-    assert limit(on_axis, "q_numu", method=method, kind="upper").intervals[0][0] == -math.inf
+    asked: dict[str, Any] = {"method": method, "kind": "upper", "allow_unconverged": True}
+    assert limit(on_axis, "q_numu", **asked).intervals[0][0] == -math.inf
     prior = "couplings.q_numu.prior={kind='uniform', low=-3e-9, high=3e-9}"
     bounded = load_experiment("dune-on-axis", [prior])
-    assert limit(bounded, "q_numu", method=method, kind="upper").intervals[0][0] == -3e-9
-    assert limit(on_axis, "mu_numu", method=method, kind="upper").intervals[0][0] == 0
+    assert limit(bounded, "q_numu", **asked).intervals[0][0] == -3e-9
+    assert limit(on_axis, "mu_numu", **asked).intervals[0][0] == 0
 
 
 @pytest.mark.slow

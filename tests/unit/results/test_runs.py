@@ -237,15 +237,15 @@ def test_folder_that_cannot_be_written(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("run.json", '{"format_version": 4, "ha', r"run\.json: not JSON, or truncated"),
+        ("run.json", '{"format_version": 5, "ha', r"run\.json: not JSON, or truncated"),
         ("run.json", "", r"run\.json: not JSON, or truncated"),
         ("run.json", "[]", r"run\.json: not a record of a run"),
         ("run.json", '{"format_version": 99, "hash": "x", "finished": "now"}', r"run\.json: format version 99"),
         ("run.json", '{"hash": "x", "finished": "now"}', r"run\.json: format version None"),
-        ("run.json", '{"format_version": 4, "finished": "now"}', r"the key 'hash' is missing"),
-        ("limits.json", '{"format_version": 4, "lim', r"limits\.json: not JSON, or truncated"),
+        ("run.json", '{"format_version": 5, "finished": "now"}', r"the key 'hash' is missing"),
+        ("limits.json", '{"format_version": 5, "lim', r"limits\.json: not JSON, or truncated"),
         ("limits.json", '{"format_version": 99, "limits": []}', r"limits\.json: format version 99"),
-        ("limits.json", '{"format_version": 4}', r"limits\.json: the key 'model' is missing or empty"),
+        ("limits.json", '{"format_version": 5}', r"limits\.json: the key 'model' is missing or empty"),
         ("limits.json", "ANOTHER HASH", r"limits\.json: belongs to another run \(0123\)"),
         ("limits.json", "NO LIMITS", r"limits\.json: the key 'limits' is missing or empty"),
         ("limits.json", None, r"limits\.json: cannot be read"),
@@ -361,7 +361,8 @@ def test_a_run_says_the_mass_and_what_it_cannot_bound(fit: Start, tmp_path: Path
     assert [entry["coupling"] for entry in run.limits["limits"]] == ["mu_nue"]
     assert run.limits["m_N"] is None
     assert runs.load_run(run.folder).limits == run.limits
-    light, _ = fit(tmp_path / "light", ("d_nue", "mu_nue"), experiment=load_experiment("nucleus-10g"))
+    nucleus = load_experiment("nucleus-10g")
+    light, _ = fit(tmp_path / "light", ("d_nue", "mu_nue"), experiment=nucleus, draws=500, chains=4)
     assert light.limits["m_N"] == 1.0
     rows = list(csv.DictReader(io.StringIO((light.folder / "limits.csv").read_text(encoding="utf-8"))))
     assert {(row["coupling"], row["m_N_mev"]) for row in rows} == {("d_nue", "1"), ("mu_nue", "")}
