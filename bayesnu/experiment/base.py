@@ -76,6 +76,18 @@ class Experiment(ABC):
         return None
 
     @property
+    def relative_variance(self) -> Array | None:
+        """Squared relative errors of the expected counts that are independent from bin to bin, shape (obs,).
+
+        The counts are then Poisson about a gamma-distributed mean; None for none.
+        """
+        return None
+
+    def without_response_error(self) -> Self | None:
+        """Return the experiment without its response's Monte Carlo error in the likelihood; None where there is none."""
+        return None
+
+    @property
     def variances(self) -> tuple[Variance, ...]:
         """The variances V of χ² (3.1) that make sense here, the default first."""
         return ("sm+background",)

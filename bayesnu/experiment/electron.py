@@ -13,8 +13,9 @@ from bayesnu.errors import CardError
 from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
 from bayesnu.experiment.card import Card
-from bayesnu.experiment.expectation import build_count_model
+from bayesnu.experiment.expectation import CountModel, build_count_model, deviation_arrays
 from bayesnu.experiment.load import LoadedCard
+from bayesnu.experiment.mc_stat import ResponseModes, relative_variance, response_modes, with_modes
 from bayesnu.experiment.templates import (
     Templates,
     build_templates,
@@ -37,11 +38,17 @@ class ElectronExperiment(Experiment):
     templates : Templates
     backgrounds : ndarray, shape (exposures, 2, bins)
         Counts per year of CCQE and misidentified π⁰.
+    modes : ResponseModes, optional
+        Of the response's Monte Carlo error, the same at every mass of N.
+    bin_errors : ndarray, shape (obs,), optional
+        Squared relative errors of independent bins.
     """
 
     flux: FluxTable
     templates: Templates
     backgrounds: Array
+    modes: ResponseModes | None = None
+    bin_errors: Array | None = None
 
     @property
     def card(self) -> Card:
@@ -63,6 +70,18 @@ class ElectronExperiment(Experiment):
     def variances(self) -> tuple[Variance, ...]:
         """N_SM, as the paper has it, or N_SM + B."""
         return ("sm", "sm+background")
+
+    @property
+    def relative_variance(self) -> Array | None:
+        """Of the response's Monte Carlo error, with ``response.mc_stat`` = "gamma-poisson"."""
+        return self.bin_errors
+
+    def without_response_error(self) -> ElectronExperiment | None:
+        """Return the experiment with the mean of the response's sub-samples taken for exact."""
+        if self.modes is None and self.bin_errors is None:
+            return None
+        model = count_model(self.card, self.templates, self.backgrounds, None)
+        return replace(self, model=model, modes=None, bin_errors=None)
 
     @property
     def response_key(self) -> str:
@@ -87,8 +106,14 @@ class ElectronExperiment(Experiment):
         """Return the experiment with N of another mass (MeV); only what depends on it is folded again."""
         card = self.card.model_copy(update={"sterile": self.card.sterile.model_copy(update={"m_N": m_N})})
         templates = refold_dipole(self.templates, card, self.flux)
-        model = build_count_model(card, templates, self.backgrounds)
+        model = count_model(card, templates, self.backgrounds, self.modes)
         return replace(self, loaded=replace(self.loaded, card=card), model=model, templates=templates)
+
+
+def count_model(card: Card, templates: Templates, backgrounds: Array, modes: ResponseModes | None) -> CountModel:
+    """Return the expected counts, with a pull for each mode of the response's error."""
+    model = build_count_model(card, templates, backgrounds)
+    return model if modes is None else with_modes(model, deviation_arrays(card, templates, backgrounds), modes)
 
 
 def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> ElectronExperiment:
@@ -121,8 +146,8 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
         else:
             backgrounds = computed_backgrounds(card, flux)
         templates = build_templates(card, flux, events, notice)
-        count_model = build_count_model(card, templates, backgrounds)
-        expected = count_model.expected()
+        model = build_count_model(card, templates, backgrounds)
+        expected = model.expected()
     if not np.isfinite(expected).all():
         raise CardError(
             "exposures: the expected counts overflow; check years, target.mass_tonnes and flux.pot_per_year"
@@ -133,4 +158,12 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
     counts = [exposure.observed_counts for exposure in card.exposures]
     observed = counts[0] is not None
     data = np.array(counts, dtype=float).ravel() if observed else expected
-    return ElectronExperiment(loaded, count_model, data, observed, files, flux, templates, backgrounds)
+    modes, bin_errors = None, None
+    if card.response.mc_stat != "none":
+        deviations = deviation_arrays(card, templates, backgrounds)
+        if card.response.mc_stat == "covariance":
+            modes = response_modes(model, deviations)
+            model = with_modes(model, deviations, modes)
+        else:
+            bin_errors = relative_variance(model, deviations)
+    return ElectronExperiment(loaded, model, data, observed, files, flux, templates, backgrounds, modes, bin_errors)

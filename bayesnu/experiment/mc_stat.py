@@ -1,0 +1,140 @@
+"""The Monte Carlo error of the response in the likelihood.
+
+One response serves all exposures, channels and terms, so that its errors are shared. The response is the mean of S
+independent sub-samples; folded, each gives a deviation δ_s of the whole array [component, monomial, obs], and
+V = Σ_s δ_s δ_sᵀ/(S (S - 1)) is the covariance of the expectation at any couplings and pulls.
+
+"covariance" gives the expectation a pull for each of the leading modes of V,
+
+    λ(z) = λ + Σ_k z_k D_k(θ, f),   z_k ~ N(0, 1),   Σ_k D_k D_kᵀ = V.
+
+The factors of pulls are 1 + σ z; a mode is therefore a component D_k/σ with the factor 1 + σ z_k, taken from the one
+that it belongs to. "gamma-poisson" gives each bin a relative variance of its own; see `relative_variance`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.errors import CardError
+from bayesnu.experiment.expectation import CountModel
+
+Array = NDArray[np.float64]
+PULL = "mc_stat"
+MODE_WIDTH = 0.01
+"""σ of the modes: 1 + σ z stays above 0 to 100 standard deviations, and D/σ cancels to 1e-13 of the counts."""
+LEFT_OUT = 1e-3
+"""Share of the variance that modes may leave out."""
+MOST_MODES = 12
+"""Each mode is one more pull to profile and to sample."""
+CHANCE = 0.01
+"""Probability that independent bins are taken for correlated ones."""
+
+
+@dataclass(frozen=True)
+class ResponseModes:
+    """The leading modes of the response's error.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (modes, sub-samples)
+        D_k = Σ_s weights[k, s] δ_s.
+    left_out : float
+        Share of the variance that they leave out.
+    """
+
+    weights: Array
+    left_out: float
+
+
+def response_modes(model: CountModel, deviations: Array) -> ResponseModes:
+    """Return the leading modes: as few as leave out at most `LEFT_OUT` of the variance, but `MOST_MODES` at most.
+
+    The variance is that in units of the statistical one, Σ_i δ_i²/λ_i with λ of the SM, summed over the monomials, each
+    at the coupling at which it alone changes χ² by 1, so that none is lost for its unit.
+
+    Parameters
+    ----------
+    model : CountModel
+    deviations : ndarray, shape (components, monomials, obs, sub-samples)
+    """
+    expected = model.expected()
+    size = np.sqrt((model.arrays.sum(axis=0) ** 2 / expected).sum(axis=1))
+    unit = np.where(size > 0, size, 1.0)
+    unit[model.monomials.index(())] = 1.0
+    scaled = deviations.sum(axis=0) / unit[:, None, None] / np.sqrt(expected)[:, None]
+    _, singular, modes = np.linalg.svd(scaled.reshape(-1, scaled.shape[-1]), full_matrices=False)
+    if not singular.any():
+        return ResponseModes(np.zeros((0, deviations.shape[-1])), 0.0)
+    # What is left out by the first 0, 1, 2, ... modes.
+    left = 1 - np.append(0.0, np.cumsum(singular**2) / (singular**2).sum())
+    number = min(int(np.argmax(left <= LEFT_OUT)), MOST_MODES)
+    return ResponseModes(modes[:number] * _to_standard_error(deviations), max(float(left[number]), 0.0))
+
+
+def _to_standard_error(deviations: Array) -> float:
+    """Return 1/√(S (S - 1)), which makes the deviations' squares those of their mean."""
+    subsamples = deviations.shape[-1]
+    return 1 / math.sqrt(subsamples * (subsamples - 1))
+
+
+def with_modes(model: CountModel, deviations: Array, modes: ResponseModes) -> CountModel:
+    """Return the model with a pull ``mc_stat[k]`` for each mode."""
+    parts = np.moveaxis(deviations @ modes.weights.T, -1, 0) / MODE_WIDTH
+    numbers = range(1, len(modes.weights) + 1)
+    components, labels, arrays = list(model.components), list(model.component_names), [*(model.arrays - parts.sum(axis=0))]
+    for k, part in zip(numbers, parts, strict=True):
+        for c in np.flatnonzero(part.any(axis=(1, 2))).tolist():
+            components.append((*model.components[c], len(model.pulls) + k - 1))
+            labels.append(f"{model.component_names[c]}, {PULL}[{k}]")
+            arrays.append(part[c])
+    return replace(
+        model,
+        components=tuple(components),
+        component_names=tuple(labels),
+        pulls=(*model.pulls, *(f"{PULL}[{k}]" for k in numbers)),
+        widths=np.append(model.widths, np.full(len(modes.weights), MODE_WIDTH)),
+        arrays=np.array(arrays),
+        signed=True,
+    )
+
+
+def chance_correlation(bins: int, subsamples: int) -> float:
+    """Return the largest |ρ| that sub-samples of as many independent bins show, exceeded with probability `CHANCE`.
+
+    By Fisher's transformation: artanh ρ is normal with variance 1/(S - 3).
+    """
+    pairs = bins * (bins - 1) / 2
+    if pairs == 0:
+        return 1.0
+    return math.tanh(NormalDist().inv_cdf(1 - CHANCE / (2 * pairs)) / math.sqrt(subsamples - 3))
+
+
+def relative_variance(model: CountModel, deviations: Array) -> Array:
+    """Return the squared relative error of every bin at the SM expectation, shape (obs,), if the bins are independent.
+
+    Raises
+    ------
+    CardError
+        If two bins are correlated more than the sub-samples of independent bins are by chance.
+    """
+    own = deviations[:, model.monomials.index(())].sum(axis=0) * _to_standard_error(deviations)
+    covariance = own @ own.T
+    error = np.sqrt(np.diagonal(covariance))
+    scale = np.where(error > 0, error, 1.0)
+    correlation = covariance / (scale[:, None] * scale)
+    np.fill_diagonal(correlation, 0.0)
+    allowed = chance_correlation(int((error > 0).sum()), deviations.shape[-1])
+    first, second = (int(k) for k in np.unravel_index(int(np.abs(correlation).argmax()), correlation.shape))
+    if abs(correlation[first, second]) > allowed:
+        raise CardError(
+            f"response.mc_stat = 'gamma-poisson': the response's errors of bins {first} and {second} (counted through all "
+            f"exposures) are correlated, ρ = {correlation[first, second]:.2f}; independent ones would stay within "
+            f"±{allowed:.2f}; use 'covariance'"
+        )
+    return np.asarray((error / model.expected()) ** 2)
