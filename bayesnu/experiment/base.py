@@ -83,6 +83,11 @@ class Experiment(ABC):
         """
         return None
 
+    @property
+    def response_error(self) -> str:
+        """How the response's Monte Carlo error enters the likelihood; empty where it does not."""
+        return ""
+
     def without_response_error(self) -> Self | None:
         """Return the experiment without its response's Monte Carlo error in the likelihood; None where there is none."""
         return None

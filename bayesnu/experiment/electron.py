@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.detector.settings import SUBSAMPLES
 from bayesnu.errors import CardError
 from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
@@ -75,6 +76,14 @@ class ElectronExperiment(Experiment):
     def relative_variance(self) -> Array | None:
         """Of the response's Monte Carlo error, with ``response.mc_stat`` = "gamma-poisson"."""
         return self.bin_errors
+
+    @property
+    def response_error(self) -> str:
+        """How the response's Monte Carlo error enters the likelihood; empty where it does not."""
+        if self.modes is not None:
+            number, left = len(self.modes.weights), self.modes.left_out
+            return f"covariance of {SUBSAMPLES} sub-samples in {number} modes, {left:.2g} of its variance left out"
+        return "" if self.bin_errors is None else f"gamma-poisson, bin by bin, from {SUBSAMPLES} sub-samples"
 
     def without_response_error(self) -> ElectronExperiment | None:
         """Return the experiment with the mean of the response's sub-samples taken for exact."""

@@ -28,9 +28,9 @@ Array = NDArray[np.float64]
 PULL = "mc_stat"
 MODE_WIDTH = 0.01
 """σ of the modes: 1 + σ z stays above 0 to 100 standard deviations, and D/σ cancels to 1e-13 of the counts."""
-LEFT_OUT = 1e-3
+LEFT_OUT = 1e-2
 """Share of the variance that modes may leave out."""
-MOST_MODES = 12
+MOST_MODES = 16
 """Each mode is one more pull to profile and to sample."""
 CHANCE = 0.01
 """Probability that independent bins are taken for correlated ones."""

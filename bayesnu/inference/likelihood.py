@@ -1,9 +1,10 @@
 """-2 ln L with its pulls minimised, for many values of the couplings at once.
 
-Two statistics share the expected counts λ of `bayesnu.experiment.expectation`:
+Three statistics share the expected counts λ of `bayesnu.experiment.expectation`:
 
-    poisson   2 Σ [λ - n + n ln(n/λ)] + Σ z²
-    chi2      Σ (n - λ)²/V + Σ z², (3.1): V is N_SM, or N_SM + B
+    poisson        2 Σ [λ - n + n ln(n/λ)] + Σ z²
+    gamma-poisson  2 Σ [n ln(n/λ) + (n + 1/v) ln((1 + vλ)/(1 + vn))] + Σ z², v the relative variance of λ
+    chi2           Σ (n - λ)²/V + Σ z², (3.1): V is N_SM, or N_SM + B; with v, + v λ² of the SM
 
 with pulls f = σ z; free pulls have no z² term. In (3.1) the data are N_SM without background and only α B
 enters; adding the nominal B to both leaves n - λ as it is.
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.base import Experiment, Variance
 from bayesnu.experiment.expectation import CountModel
+from bayesnu.inference.negative_binomial import negative_binomial_deviance
 from bayesnu.physics.couplings import COUPLINGS
 
 Array = NDArray[np.float64]
-Statistic = Literal["poisson", "chi2"]
+Statistic = Literal["poisson", "gamma-poisson", "chi2"]
 LEAST_COUNTS = 1e-3
 """Expected counts below are as good as none for the scale of a coupling."""
 RIPPLE = 1e-4
@@ -48,9 +50,9 @@ class Problem:
     model : CountModel
         Expected counts in scaled couplings.
     data : ndarray, shape (obs,)
-    statistic : {"poisson", "chi2"}
+    statistic : {"poisson", "gamma-poisson", "chi2"}
     variance : ndarray, shape (obs,)
-        V of (3.1), or the squares of measured errors; unused by "poisson".
+        V of (3.1), or the squares of measured errors; relative variances of "gamma-poisson"; unused by "poisson".
     """
 
     couplings: tuple[str, ...]
@@ -191,6 +193,10 @@ def make_problem(
             raise UsageError(
                 f"variance = {variance}: bin {int(np.argmin(spread))} expects no counts; use the method poisson"
             )
+        if experiment.relative_variance is not None:
+            spread = spread + experiment.relative_variance * experiment.model.expected() ** 2
+    elif experiment.relative_variance is not None:
+        statistic, spread = "gamma-poisson", experiment.relative_variance
     else:
         spread = np.ones(experiment.data.size)
     return Problem(names, scales, experiment.model.restrict(names, scales.tolist()), experiment.data, statistic, spread)
@@ -210,6 +216,9 @@ def _statistic(problem: Problem, expected: Array) -> tuple[Array, Array, Array]:
     # Nothing expected and nothing seen is possible: a signal without background at coupling 0.
     possible = ((expected > 0) | ((expected == 0) & (n == 0))).all(axis=-1)
     safe = np.where(expected > 0, expected, 1.0)
+    if problem.statistic == "gamma-poisson":
+        own, first, second = negative_binomial_deviance(n, safe, problem.variance)
+        return np.where(possible, own.sum(-1), np.inf), first, second
     log_ratio = np.log(np.where(n > 0, n, 1.0)) - np.log(safe)
     value = 2 * (expected - n + n * log_ratio).sum(-1)
     return np.where(possible, value, np.inf), 2 * (1 - n / safe), 2 * (n / safe) / safe

@@ -129,12 +129,24 @@ def describe_chi2(variance: str) -> str:
     return f"(3.1), variance {VARIANCE_LABELS[variance]}"
 
 
+def describe_response_share(entry: dict[str, Any]) -> str:
+    """Return how much of a coupling's intervals is the response's Monte Carlo error; empty where it is not in them."""
+    if "mc_stat" not in entry:
+        return ""
+    found = entry["mc_stat"]["share"]
+    shares = {name: "–" if found[name] is None else f"{round(found[name], 3) + 0.0:.1%}" for name in ("laplace", "chi2")}
+    return f"{shares['laplace']} of the squared width of the Laplace grid's interval, {shares['chi2']} of that of χ²"
+
+
 def limits_table(limits: dict[str, Any]) -> Table:
     """Return the comparison table of a run."""
     header, rows = limits_rows(limits)
     footnotes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
     chi2 = describe_chi2(limits["limits"][0]["chi2"]["variance"])
     footnotes.append(f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: {chi2}.")
+    shares = [f"{entry['coupling']} {text}" for entry in limits["limits"] if (text := describe_response_share(entry))]
+    if shares:
+        footnotes.append(f"Monte Carlo error of the response: {'; '.join(shares)}.")
     if limits["without_limit"]:
         footnotes.append(f"No count depends on {', '.join(limits['without_limit'])}: no limit.")
     return _table(f"{limits['title']}: limits{mass_note(limits['m_N'])}", header, rows, " ".join(footnotes))

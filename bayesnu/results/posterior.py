@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import RunError
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.likelihood import Problem
+from bayesnu.inference.negative_binomial import draw_means, negative_binomial_log_density
 from bayesnu.inference.priors import Prior
 from bayesnu.inference.sampling import Draws
 from bayesnu.resources import write_atomically
@@ -44,20 +45,24 @@ def expected_draws(problem: Problem, theta: Array, pulls: Array) -> Array:
 
 
 def draw_counts(problem: Problem, expected: Array, rng: np.random.Generator) -> Array:
-    """Draw data about expected counts: Poisson, or normal with measured errors."""
+    """Draw data about expected counts: Poisson, about a gamma-distributed mean, or normal with measured errors."""
     if problem.statistic == "chi2":
         return np.asarray(rng.normal(expected, np.sqrt(problem.variance)))
+    if problem.statistic == "gamma-poisson":
+        expected = draw_means(expected, problem.variance, rng)
     # Expectations beyond NumPy's range (priors far wider than data) stay as they are.
     limit = 1e18
     return np.where(expected < limit, rng.poisson(np.minimum(expected, limit)).astype(float), expected)
 
 
 def log_likelihood(problem: Problem, expected: Array) -> Array:
-    """Return ln p(data | expected), normal or Poisson; broadcast shape."""
+    """Return ln p(data | expected), normal, negative binomial or Poisson; broadcast shape."""
     if problem.statistic == "chi2":
         return np.asarray(
             -((problem.data - expected) ** 2 / problem.variance + np.log(2 * np.pi * problem.variance)) / 2
         )
+    if problem.statistic == "gamma-poisson":
+        return np.asarray(negative_binomial_log_density(problem.data, expected, problem.variance))
     return poisson_log_likelihood(problem.data, expected)
 
 

@@ -26,6 +26,7 @@ from bayesnu.results.limits import (
     laplace_interval,
     nuts_interval,
 )
+from bayesnu.results.mc_stat import ResponseShare, response_share, response_share_json
 from bayesnu.results.posterior import finite_or_none
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class CouplingResult:
     poisson: IntervalSet | None
     comparisons: tuple[Comparison, ...]
     diagnostics: Diagnostics
+    mc_stat: ResponseShare | None
 
 
 def summarise(
@@ -73,6 +75,7 @@ def summarise(
         frequentist_interval(inputs.problem, credibility) if experiment.errors is None else None,
         tuple(compare(coupling, chi2.intervals, published)),
         diagnose(tree, coupling, credible, grid),
+        response_share(experiment, inputs, grid, chi2),
     )
 
 
@@ -109,7 +112,7 @@ def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
         "poisson": None if result.poisson is None else interval_json(model, result.poisson),
         "comparisons": comparisons,
         "diagnostics": diagnostics,
-    }
+    } | ({} if result.mc_stat is None else {"mc_stat": response_share_json(model, result.mc_stat)})
 
 
 def limits_csv(

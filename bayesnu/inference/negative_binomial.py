@@ -1,0 +1,70 @@
+"""Counts whose Poisson mean is gamma-distributed: negative binomial, continued to real n.
+
+With mean λ and relative variance v of the mean, r = 1/v:
+
+    p(n | λ, v) = Γ(n + r)/(Γ(r) n!) (vλ)ⁿ/(1 + vλ)^(n + r),   E n = λ,   Var n = λ + v λ².
+
+At v = 0 this is the Poisson distribution, and everything here goes over into it without loss of digits.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+LEAST_VARIANCE = 1e-30
+"""Relative variances below are as good as 0."""
+SMALL_VARIANCE = 1e-4
+"""Below, Stirling's series is exact and the difference of two lnΓ is not."""
+
+
+def negative_binomial_log_density(counts: Any, mean: Any, relative_variance: Array, library: Any = None) -> Any:
+    """Return ln p(n | λ, v), -inf where λ < 0 or a count is seen and none expected; broadcast shape.
+
+    Parameters
+    ----------
+    counts, mean : arrays, or tensors of PyTensor
+    relative_variance : ndarray
+        At least 0.
+    library : module, optional
+        ``pytensor.tensor`` for tensors; NumPy by default.
+    """
+    if library is None:
+        from scipy.special import gammaln
+
+        library = SimpleNamespace(log=np.log, log1p=np.log1p, gammaln=gammaln, switch=np.where)
+    v = np.maximum(relative_variance, LEAST_VARIANCE)
+    r = 1 / v
+    safe = library.switch(mean > 0, mean, 1.0)
+    # ln Γ(n + r)/Γ(r) rⁿ: 0 at r = ∞.
+    stirling = (
+        (counts + r - 0.5) * library.log1p(counts * v) - counts + (1 / (counts + r) - v) / 12 - (1 / (counts + r) ** 3 - v**3) / 360
+    )
+    direct = library.gammaln(counts + r) - library.gammaln(r) - counts * np.log(r)
+    rising = library.switch(v < SMALL_VARIANCE, stirling, direct)
+    density = counts * library.log(safe) - (counts + r) * library.log1p(v * safe) + rising - library.gammaln(counts + 1)
+    return library.switch((mean > 0) | ((mean >= 0) & (counts <= 0)), density, -np.inf)
+
+
+def negative_binomial_deviance(counts: Array, mean: Array, relative_variance: Array) -> tuple[Array, Array, Array]:
+    """Return 2 ln p(n | n, v)/p(n | λ, v) of every bin and its first two derivatives in λ > 0.
+
+    2 [n ln(n/λ) + (n + r) ln((r + λ)/(r + n))], with derivatives 2 (λ - n)/(λ (1 + vλ)) and
+    2 [n/λ² - v (1 + vn)/(1 + vλ)²]. The second one may be negative, where λ is far above n.
+    """
+    v = np.maximum(relative_variance, LEAST_VARIANCE)
+    log_ratio = np.log(np.where(counts > 0, counts, 1.0)) - np.log(mean)
+    value = 2 * (counts * log_ratio + (counts + 1 / v) * np.log1p(v * (mean - counts) / (1 + v * counts)))
+    first = 2 * (mean - counts) / (mean * (1 + v * mean))
+    second = 2 * (counts / mean / mean - v * (1 + v * counts) / (1 + v * mean) ** 2)
+    return value, first, second
+
+
+def draw_means(mean: Array, relative_variance: Array, rng: np.random.Generator, size: Any = None) -> Array:
+    """Draw Poisson means about ``mean``: gamma-distributed with the relative variance."""
+    v = np.maximum(relative_variance, LEAST_VARIANCE)
+    return np.asarray(mean * rng.gamma(1 / v, v, size=np.shape(mean) if size is None else size))
