@@ -58,7 +58,7 @@ def add_bin_probabilities(
 def add_points(
     energies: Array, angles: Array, sigma: float, resolution: float, edges: Array, points: int, shift: Array, out: Array
 ) -> float:
-    """Add the weighted bin probabilities of one shifted sequence in the cell with these edges; return the weights' sum."""
+    """Add the weighted bin probabilities of one shifted sequence in the cell with these edges; return their weight."""
     total = 0.0
     for n in range(points):
         u0 = (shift[0] + n * STEPS[0]) % 1.0

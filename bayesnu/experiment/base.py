@@ -89,7 +89,7 @@ class Experiment(ABC):
         return ""
 
     def without_response_error(self) -> Self | None:
-        """Return the experiment without its response's Monte Carlo error in the likelihood; None where there is none."""
+        """Return the experiment with its response taken for exact; None where its error is not in the likelihood."""
         return None
 
     @property

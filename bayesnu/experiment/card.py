@@ -99,7 +99,7 @@ class Response(Table):
     @model_validator(mode="after")
     def _has_an_error(self) -> Response:
         if self.mc_stat != "none" and self.method == "quadrature":
-            raise below("mc_stat", f"'{self.mc_stat}': method 'quadrature' has no Monte Carlo error; only 'none' is allowed")
+            raise below("mc_stat", f"'{self.mc_stat}': method 'quadrature' has no Monte Carlo error; allowed is 'none'")
         return self
 
 

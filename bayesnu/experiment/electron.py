@@ -174,5 +174,6 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
             modes = response_modes(model, deviations)
             model = with_modes(model, deviations, modes)
         else:
-            bin_errors = relative_variance(model, deviations)
+            labels = [f"exposures.{k} bin {b}" for k in range(len(card.exposures)) for b in range(backgrounds.shape[2])]
+            bin_errors = relative_variance(model, deviations, labels)
     return ElectronExperiment(loaded, model, data, observed, files, flux, templates, backgrounds, modes, bin_errors)

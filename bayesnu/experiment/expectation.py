@@ -141,7 +141,8 @@ class CountModel:
     def floored(self) -> bool:
         """Whether counts of a component are cut off at 0: where a spline in m_N may ring by a trifle about none.
 
-        Parts of a morph, and deviations of a response, may be negative; where there are any, every bin has a background.
+        Parts of a morph, and deviations of a response, may be negative; where there are any, every bin has other
+        counts.
         """
         return self.masses is not None and not self.signed and bool(self.membership.max() <= 1)
 

@@ -15,6 +15,7 @@ that it belongs to. "gamma-poisson" gives each bin a relative variance of its ow
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -87,7 +88,8 @@ def with_modes(model: CountModel, deviations: Array, modes: ResponseModes) -> Co
     """Return the model with a pull ``mc_stat[k]`` for each mode."""
     parts = np.moveaxis(deviations @ modes.weights.T, -1, 0) / MODE_WIDTH
     numbers = range(1, len(modes.weights) + 1)
-    components, labels, arrays = list(model.components), list(model.component_names), [*(model.arrays - parts.sum(axis=0))]
+    components, labels = list(model.components), list(model.component_names)
+    arrays = list(model.arrays - parts.sum(axis=0))
     for k, part in zip(numbers, parts, strict=True):
         for c in np.flatnonzero(part.any(axis=(1, 2))).tolist():
             components.append((*model.components[c], len(model.pulls) + k - 1))
@@ -115,8 +117,15 @@ def chance_correlation(bins: int, subsamples: int) -> float:
     return math.tanh(NormalDist().inv_cdf(1 - CHANCE / (2 * pairs)) / math.sqrt(subsamples - 3))
 
 
-def relative_variance(model: CountModel, deviations: Array) -> Array:
+def relative_variance(model: CountModel, deviations: Array, bins: Sequence[str]) -> Array:
     """Return the squared relative error of every bin at the SM expectation, shape (obs,), if the bins are independent.
+
+    Parameters
+    ----------
+    model : CountModel
+    deviations : ndarray, shape (components, monomials, obs, sub-samples)
+    bins : sequence of str
+        How an error names each bin, (obs,).
 
     Raises
     ------
@@ -133,8 +142,8 @@ def relative_variance(model: CountModel, deviations: Array) -> Array:
     first, second = (int(k) for k in np.unravel_index(int(np.abs(correlation).argmax()), correlation.shape))
     if abs(correlation[first, second]) > allowed:
         raise CardError(
-            f"response.mc_stat = 'gamma-poisson': the response's errors of bins {first} and {second} (counted through all "
-            f"exposures) are correlated, ρ = {correlation[first, second]:.2f}; independent ones would stay within "
-            f"±{allowed:.2f}; use 'covariance'"
+            f"response.mc_stat = 'gamma-poisson': the response's errors of {bins[first]} and {bins[second]} have the "
+            f"correlation {correlation[first, second]:.2f}; independent ones would stay within ±{allowed:.2f}; "
+            "use 'covariance'"
         )
     return np.asarray((error / model.expected()) ** 2)

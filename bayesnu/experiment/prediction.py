@@ -93,7 +93,7 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
     given = check_pulls(pulls, experiment.model)
     for name in given:
         if name.startswith(f"{PULL}["):
-            raise UsageError(f"pull {name}: belongs to the fit; predictions are of the mean response, whose error is its own")
+            raise UsageError(f"pull {name}: is the fit's alone; a prediction is that of the mean response")
     templates = experiment.templates
     exposures = []
     with np.errstate(over="ignore", invalid="ignore"):

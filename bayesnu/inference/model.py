@@ -186,4 +186,5 @@ def model_structure(problem: Problem, variables: Sequence[SampledVariable]) -> t
     bent = len(variables) == 2 and mass_frame(problem, variables) is not None
     kinds = tuple((v.kind, "identity" if v.map == "folded" else v.map) for v in variables)
     errors = b"" if problem.statistic == "poisson" else problem.variance.tobytes()
-    return kinds, problem.statistic, errors, model.monomials, model.components, model.arrays.shape, model.free, model.masses, bent
+    shape = (model.monomials, model.components, model.arrays.shape, model.free, model.masses, model.floored)
+    return kinds, problem.statistic, errors, *shape, bent

@@ -41,9 +41,8 @@ def negative_binomial_log_density(counts: Any, mean: Any, relative_variance: Arr
     r = 1 / v
     safe = library.switch(mean > 0, mean, 1.0)
     # ln Γ(n + r)/Γ(r) rⁿ: 0 at r = ∞.
-    stirling = (
-        (counts + r - 0.5) * library.log1p(counts * v) - counts + (1 / (counts + r) - v) / 12 - (1 / (counts + r) ** 3 - v**3) / 360
-    )
+    u = 1 / (counts + r)
+    stirling = (counts + r - 0.5) * library.log1p(counts * v) - counts + (u - v) / 12 - (u**3 - v**3) / 360
     direct = library.gammaln(counts + r) - library.gammaln(r) - counts * np.log(r)
     rising = library.switch(v < SMALL_VARIANCE, stirling, direct)
     density = counts * library.log(safe) - (counts + r) * library.log1p(v * safe) + rising - library.gammaln(counts + 1)

@@ -134,8 +134,9 @@ def describe_response_share(entry: dict[str, Any]) -> str:
     if "mc_stat" not in entry:
         return ""
     found = entry["mc_stat"]["share"]
-    shares = {name: "–" if found[name] is None else f"{round(found[name], 3) + 0.0:.1%}" for name in ("laplace", "chi2")}
-    return f"{shares['laplace']} of the squared width of the Laplace grid's interval, {shares['chi2']} of that of χ²"
+    # Adding 0 takes the sign off a share that rounds to 0.
+    laplace, chi2 = ("–" if found[k] is None else f"{round(found[k], 3) + 0.0:.1%}" for k in ("laplace", "chi2"))
+    return f"{laplace} of the squared width of the Laplace grid's interval, {chi2} of that of χ²"
 
 
 def limits_table(limits: dict[str, Any]) -> Table:

@@ -9,7 +9,7 @@ from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.results.fits import Deterministic
-from bayesnu.results.intervals import IntervalSet
+from bayesnu.results.intervals import IntervalSet, check_kind
 from bayesnu.results.limits import frequentist_interval, interval_json, laplace_interval
 from bayesnu.results.posterior import finite_or_none
 
@@ -58,7 +58,7 @@ def response_share(
         return None
     names = [laplace.coupling]
     grid = laplace_posterior(make_problem(exact, names), inputs.prior)
-    bare = laplace_interval(grid, laplace.probability, laplace.kind)
+    bare = laplace_interval(grid, laplace.probability, check_kind(laplace.kind))
     bare_chi2 = frequentist_interval(make_problem(exact, names, inputs.chi2.statistic), chi2.probability)
     shares = [1 - (width(a) / width(b)) ** 2 for a, b in ((bare, laplace), (bare_chi2, chi2))]
     return ResponseShare(experiment.response_error, bare, bare_chi2, *shares)
