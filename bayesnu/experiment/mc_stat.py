@@ -4,6 +4,10 @@ One response serves all exposures, channels and terms, so that its errors are sh
 independent sub-samples; folded, each gives a deviation δ_s of the whole array [component, monomial, obs], and
 V = Σ_s δ_s δ_sᵀ/(S (S - 1)) is the covariance of the expectation at any couplings and pulls.
 
+V is known as well as S samples tell it. Where the response's error exceeds the statistical one in many bins, a fit
+finds the combinations for which it came out too small, and intervals are too narrow by a fraction of about bins/S: a
+response with more samples is the remedy, and the card says so (`ResponseModes.largest`).
+
 "covariance" gives the expectation a pull for each of the leading modes of V,
 
     λ(z) = λ + Σ_k z_k D_k(θ, f),   z_k ~ N(0, 1),   Σ_k D_k D_kᵀ = V.
@@ -30,7 +34,7 @@ PULL = "mc_stat"
 MODE_WIDTH = 0.01
 """σ of the modes: 1 + σ z stays above 0 to 100 standard deviations, and D/σ cancels to 1e-13 of the counts."""
 LEFT_OUT = 1e-2
-"""Share of the variance that modes may leave out."""
+"""Share of the response's variance that modes may leave out, and of the statistical variance in any direction."""
 MOST_MODES = 16
 """Each mode is one more pull to profile and to sample."""
 CHANCE = 0.01
@@ -46,18 +50,25 @@ class ResponseModes:
     weights : ndarray, shape (modes, sub-samples)
         D_k = Σ_s weights[k, s] δ_s.
     left_out : float
-        Share of the variance that they leave out.
+        Share of the response's variance that they leave out.
+    left_out_statistical : float
+        The most that they leave out of the variance of any combination of counts, as a fraction of its statistical one.
+    largest : float
+        The largest error of the response over the statistical one, among combinations of counts.
     """
 
     weights: Array
     left_out: float
+    left_out_statistical: float
+    largest: float
 
 
 def response_modes(model: CountModel, deviations: Array) -> ResponseModes:
-    """Return the leading modes: as few as leave out at most `LEFT_OUT` of the variance, but `MOST_MODES` at most.
+    """Return the leading modes: as few as leave out at most `LEFT_OUT`, but `MOST_MODES` at most.
 
-    The variance is that in units of the statistical one, Σ_i δ_i²/λ_i with λ of the SM, summed over the monomials, each
-    at the coupling at which it alone changes χ² by 1, so that none is lost for its unit.
+    Counts are in units of their statistical error, √λ of the SM, and the monomials, each at the coupling at which it
+    alone changes χ² by 1, side by side, so that none is lost for its unit. An eigenvalue of the covariance is then the
+    response's variance over the statistical one along a mode.
 
     Parameters
     ----------
@@ -71,11 +82,13 @@ def response_modes(model: CountModel, deviations: Array) -> ResponseModes:
     scaled = deviations.sum(axis=0) / unit[:, None, None] / np.sqrt(expected)[:, None]
     _, singular, modes = np.linalg.svd(scaled.reshape(-1, scaled.shape[-1]), full_matrices=False)
     if not singular.any():
-        return ResponseModes(np.zeros((0, deviations.shape[-1])), 0.0)
-    # What is left out by the first 0, 1, 2, ... modes.
-    left = 1 - np.append(0.0, np.cumsum(singular**2) / (singular**2).sum())
-    number = min(int(np.argmax(left <= LEFT_OUT)), MOST_MODES)
-    return ResponseModes(modes[:number] * _to_standard_error(deviations), max(float(left[number]), 0.0))
+        return ResponseModes(np.zeros((0, deviations.shape[-1])), 0.0, 0.0, 0.0)
+    # What is left out by the first 0, 1, 2, ... modes: their sum, and the largest.
+    variance = np.append((singular * _to_standard_error(deviations)) ** 2, 0.0)
+    left = np.cumsum(variance[::-1])[::-1] / variance.sum()
+    number = min(int(np.argmax((left <= LEFT_OUT) & (variance <= LEFT_OUT))), MOST_MODES)
+    weights = modes[:number] * _to_standard_error(deviations)
+    return ResponseModes(weights, float(left[number]), float(variance[number]), math.sqrt(variance[0]))
 
 
 def _to_standard_error(deviations: Array) -> float:
