@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +33,12 @@ PULL = "mc_stat"
 MODE_WIDTH = 0.01
 """σ of the modes: 1 + σ z stays above 0 to 100 standard deviations, and D/σ cancels to 1e-13 of the counts."""
 LEFT_OUT = 1e-2
-"""Share of the response's variance that modes may leave out, and of the statistical variance in any direction."""
+"""Share of the response's variance that modes may leave out, summed as in `response_modes`; and of the SM's statistical
+variance in any direction."""
 MOST_MODES = 16
 """Each mode is one more pull to profile and to sample."""
+REACH = 10.0
+"""√χ² to which a coupling may change the counts where pulls take it back: near a limit, not far outside."""
 CHANCE = 0.01
 """Probability that independent bins are taken for correlated ones."""
 
@@ -52,9 +54,9 @@ class ResponseModes:
     left_out : float
         Share of the response's variance that they leave out.
     left_out_statistical : float
-        The most that they leave out of the variance of any combination of counts, as a fraction of its statistical one.
+        The most that they leave out of the variance of any combination of the SM's counts, over its statistical one.
     largest : float
-        The largest error of the response over the statistical one, among combinations of counts.
+        The largest error of the response over the statistical one, among combinations of the SM's counts.
     """
 
     weights: Array
@@ -66,8 +68,8 @@ class ResponseModes:
 def response_modes(model: CountModel, deviations: Array) -> ResponseModes:
     """Return the leading modes: as few as leave out at most `LEFT_OUT`, but `MOST_MODES` at most.
 
-    Counts are in units of their statistical error, √λ of the SM, and the monomials, each at the coupling at which it
-    alone changes χ² by 1, side by side, so that none is lost for its unit. An eigenvalue of the covariance is then the
+    Counts are in units of their statistical error, √λ of the SM, and the monomials, each where it alone
+    changes χ² by `REACH` squared, side by side, so that none is lost for its unit. An eigenvalue of the covariance is then the
     response's variance over the statistical one along a mode.
 
     Parameters
@@ -77,7 +79,7 @@ def response_modes(model: CountModel, deviations: Array) -> ResponseModes:
     """
     expected = model.expected()
     size = np.sqrt((model.arrays.sum(axis=0) ** 2 / expected).sum(axis=1))
-    unit = np.where(size > 0, size, 1.0)
+    unit = np.where(size > 0, size / REACH, 1.0)
     unit[model.monomials.index(())] = 1.0
     scaled = deviations.sum(axis=0) / unit[:, None, None] / np.sqrt(expected)[:, None]
     _, singular, modes = np.linalg.svd(scaled.reshape(-1, scaled.shape[-1]), full_matrices=False)
@@ -122,12 +124,15 @@ def with_modes(model: CountModel, deviations: Array, modes: ResponseModes) -> Co
 def chance_correlation(bins: int, subsamples: int) -> float:
     """Return the largest |ρ| that sub-samples of as many independent bins show, exceeded with probability `CHANCE`.
 
-    By Fisher's transformation: artanh ρ is normal with variance 1/(S - 3).
+    ρ √((S - 2)/(1 - ρ²)) is a Student variable with S - 2 degrees of freedom.
     """
+    from scipy.special import stdtrit
+
     pairs = bins * (bins - 1) / 2
     if pairs == 0:
         return 1.0
-    return math.tanh(NormalDist().inv_cdf(1 - CHANCE / (2 * pairs)) / math.sqrt(subsamples - 3))
+    t = float(stdtrit(subsamples - 2, 1 - CHANCE / (2 * pairs)))
+    return t / math.sqrt(subsamples - 2 + t**2)
 
 
 def relative_variance(model: CountModel, deviations: Array, bins: Sequence[str]) -> Array:

@@ -46,7 +46,8 @@ def negative_binomial_log_density(counts: Any, mean: Any, relative_variance: Arr
     direct = library.gammaln(counts + r) - library.gammaln(r) - counts * np.log(r)
     rising = library.switch(v < SMALL_VARIANCE, stirling, direct)
     density = counts * library.log(safe) - (counts + r) * library.log1p(v * safe) + rising - library.gammaln(counts + 1)
-    return library.switch((mean > 0) | ((mean >= 0) & (counts <= 0)), density, -np.inf)
+    # Nothing expected and nothing seen is certain.
+    return library.switch(mean > 0, density, library.switch((mean >= 0) & (counts <= 0), 0.0, -np.inf))
 
 
 def negative_binomial_deviance(counts: Array, mean: Array, relative_variance: Array) -> tuple[Array, Array, Array]:

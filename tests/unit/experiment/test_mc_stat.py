@@ -96,7 +96,7 @@ def test_counts_are_linear_in_the_modes(sampled: ElectronExperiment) -> None:
 def test_the_modes_kept_leave_out_no_more_than_stated(
     sampled: ElectronExperiment, couplings: dict[str, float], pulls: dict[str, float]
 ) -> None:
-    """Of any combination of counts, in units of its statistical variance."""
+    """A share of the variance everywhere; and at the SM, of any combination of counts in units of its statistical one."""
     modes = sampled.modes
     assert 1 <= len(modes.weights) < mc_stat.MOST_MODES
     assert 0 < modes.left_out <= mc_stat.LEFT_OUT
@@ -107,10 +107,11 @@ def test_the_modes_kept_leave_out_no_more_than_stated(
     full = np.cov(folded_apart(sampled, couplings, pulls) / np.sqrt(counts), rowvar=False) / SUBSAMPLES
     left = np.linalg.eigvalsh(full - found.T @ found)
     assert left.min() > -1e-9 * full.trace()
-    assert left.max() < 1.5 * modes.left_out_statistical
-    assert left.sum() / full.trace() < 1.5 * mc_stat.LEFT_OUT
-    # The largest eigenvalue is that of the SM, to the little that the monomials add.
+    # What is bounded is the sum over the monomials' blocks; at one place far from the SM it may be somewhat more.
+    assert left.sum() / full.trace() < (2 if couplings and pulls else 1) * mc_stat.LEFT_OUT
     if not couplings and not pulls:
+        assert left.max() <= modes.left_out_statistical
+        # The largest eigenvalue is that of the SM, to the little that the monomials add.
         assert modes.largest == pytest.approx(np.sqrt(np.linalg.eigvalsh(full)[-1]), rel=0.1)
 
 
@@ -190,7 +191,7 @@ def test_too_few_samples_for_sub_samples() -> None:
 
 def test_bins_of_two_exposures_share_their_errors() -> None:
     """The same bin of both exposures has the same response: ρ is nearly 1, and the error names the two."""
-    with pytest.raises(CardError, match=r"of exposures\.0 bin (\d+) and exposures\.1 bin \1 have the correlation 0\.9"):
+    with pytest.raises(CardError, match=r"of exposures\.0 bin (\d+) and exposures\.1 bin \1 have the correlation 1\.00"):
         load_electron_experiment("dune-on-axis", [*COARSE, "response.mc_stat=gamma-poisson"])
 
 

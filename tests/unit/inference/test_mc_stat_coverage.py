@@ -14,8 +14,12 @@ from bayesnu.experiment.electron import ElectronExperiment, count_model
 from bayesnu.experiment.expectation import build_count_model, deviation_arrays
 from bayesnu.experiment.mc_stat import response_modes
 from bayesnu.experiment.setup import load_electron_experiment
+from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import Problem, bracket, make_problem, minimise_pulls
+from bayesnu.inference.priors import one_coupling
 from bayesnu.inference.profile import delta_chi2_level
+from bayesnu.inference.sampling import Sampler
+from bayesnu.results.limits import laplace_interval, nuts_interval
 
 # Four bins on axis, well-known fluxes, and 4,800 events of the response for 27,000 of the experiment.
 SMALL = (
@@ -105,3 +109,16 @@ def test_coverage_needs_the_error_of_the_response_with_many_toys() -> None:
     toys = run_toys(200)
     check(toys)
     assert toys.without < 0.65 * toys.number
+
+
+@pytest.mark.slow
+def test_nuts_agrees_with_the_laplace_grid() -> None:
+    experiment = load_electron_experiment("dune-on-axis", SAMPLED)
+    assert len(experiment.modes.weights) > 2
+    problem, prior = one_coupling(experiment, "mu_nue")
+    draws = Sampler().sample(problem, [prior], draws=5000, chains=4, tune=800, seed=2)
+    found = nuts_interval(draws.theta[0], prior, 0.90, "upper")
+    exact = laplace_interval(laplace_posterior(problem, prior), 0.90, "upper")
+    assert abs(found.intervals[0][1] - exact.intervals[0][1]) < 4 * found.mc_error[0][1]
+    assert found.mc_error[0][1] < 0.02 * found.intervals[0][1]
+    assert int(np.asarray(draws.sample_stats["diverging"].values).sum()) == 0

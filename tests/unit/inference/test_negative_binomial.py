@@ -95,7 +95,8 @@ def test_draws_have_mean_and_variance(spread: ElectronExperiment) -> None:
     variance = expected + spread.bin_errors * expected**2
     np.testing.assert_allclose((counts.mean(axis=0) - expected) / np.sqrt(variance / 20_000), 0, atol=4)
     np.testing.assert_allclose(counts.var(axis=0) / variance, 1, atol=5 * np.sqrt(2 / 20_000))
-    np.testing.assert_array_equal(draw_means(expected, np.zeros(expected.size), np.random.default_rng(1)), expected)
+    sharp = draw_means(expected, np.zeros(expected.size), np.random.default_rng(1))
+    np.testing.assert_allclose(sharp, expected, rtol=1e-13)
 
 
 def test_pulls_are_minimised(spread: ElectronExperiment) -> None:
@@ -134,7 +135,9 @@ def test_pymc_has_the_same_likelihood(spread: ElectronExperiment) -> None:
         warnings.simplefilter("ignore")
         inputs = [model.rvs_to_values[rv] for rv in model.free_RVs]
         theta, pulls = (
-            model.compile_fn(model.replace_rvs_by_values([model[name]])[0], inputs=inputs, mode=PLAIN)(point)
+            model.compile_fn(
+                model.replace_rvs_by_values([model[name]])[0], inputs=inputs, mode=PLAIN, on_unused_input="ignore"
+            )(point)
             for name in ("theta", "pulls")
         )
         found = model.compile_fn(model.logp(vars=[model["n"]], sum=False)[0], inputs=inputs, mode=PLAIN)(point)
