@@ -175,9 +175,9 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
             model = with_modes(model, deviations, modes)
             if modes.largest > 1:
                 notice(
-                    f"{loaded.where}: response.samples = {card.response.samples}: the response's Monte Carlo error is up "
-                    f"to {modes.largest:.1f} times the statistical one, more than {SUBSAMPLES} sub-samples can describe "
-                    "well; take more samples"
+                    f"{loaded.where}: response.samples = {card.response.samples}: the response's Monte Carlo error is "
+                    f"up to {modes.largest:.1f} times the statistical one, more than {SUBSAMPLES} sub-samples can "
+                    "describe well; take more samples"
                 )
         else:
             labels = [f"exposures.{k} bin {b}" for k in range(len(card.exposures)) for b in range(backgrounds.shape[2])]

@@ -68,8 +68,8 @@ class ResponseModes:
 def response_modes(model: CountModel, deviations: Array) -> ResponseModes:
     """Return the leading modes: as few as leave out at most `LEFT_OUT`, but `MOST_MODES` at most.
 
-    Counts are in units of their statistical error, √λ of the SM, and the monomials, each where it alone
-    changes χ² by `REACH` squared, side by side, so that none is lost for its unit. An eigenvalue of the covariance is then the
+    Counts are in units of their statistical error, √λ of the SM, and the monomials, each where it alone changes χ² by
+    `REACH` squared, side by side, so that none is lost for its unit. An eigenvalue of the covariance is then the
     response's variance over the statistical one along a mode.
 
     Parameters

@@ -96,7 +96,7 @@ def test_counts_are_linear_in_the_modes(sampled: ElectronExperiment) -> None:
 def test_the_modes_kept_leave_out_no_more_than_stated(
     sampled: ElectronExperiment, couplings: dict[str, float], pulls: dict[str, float]
 ) -> None:
-    """A share of the variance everywhere; and at the SM, of any combination of counts in units of its statistical one."""
+    """A share of the variance everywhere; at the SM, of any combination of counts in units of its statistical one."""
     modes = sampled.modes
     assert 1 <= len(modes.weights) < mc_stat.MOST_MODES
     assert 0 < modes.left_out <= mc_stat.LEFT_OUT
@@ -191,7 +191,7 @@ def test_too_few_samples_for_sub_samples() -> None:
 
 def test_bins_of_two_exposures_share_their_errors() -> None:
     """The same bin of both exposures has the same response: ρ is nearly 1, and the error names the two."""
-    with pytest.raises(CardError, match=r"of exposures\.0 bin (\d+) and exposures\.1 bin \1 have the correlation 1\.00"):
+    with pytest.raises(CardError, match=r"exposures\.0 bin (\d+) and exposures\.1 bin \1 have the correlation 1\.00"):
         load_electron_experiment("dune-on-axis", [*COARSE, "response.mc_stat=gamma-poisson"])
 
 

@@ -1,4 +1,4 @@
-"""How much of a limit is the response's Monte Carlo error: in limits.json, the table and the page; nothing without it."""
+"""How much of a limit is the response's Monte Carlo error: in limits.json, table and page; nothing without it."""
 
 import math
 from collections.abc import Callable
