@@ -320,7 +320,7 @@ def response(
     settings = response_settings(experiment.card, experiment.flux)
     total, error = experiment.templates.standard_model_error()
     worst = float((error / total)[total > 0.01 * total.sum(axis=-1, keepdims=True)].max())
-    print(f"response: {locate_response(settings)}")
+    print(f"response: {locate_response(settings, experiment.card.response.mc_stat != 'none')}")
     print(
         f"method {settings.method}, {settings.samples} samples, seed {settings.seed}; largest statistical error of a "
         f"bin with more than 1% of the SM counts: {worst:.2%}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.detector.settings import FORMAT_VERSION, REPLICATES, ResponseSettings
+from bayesnu.detector.settings import FORMAT_VERSION, REPLICATES, SUBSAMPLES, ResponseSettings
 from bayesnu.errors import ResponseError
 from bayesnu.resources import write_atomically
 
@@ -33,6 +33,8 @@ class ResponseMatrix:
         P(reconstructed bin | true cell), averaged over the cell (uniform in ln E_e and in E_e θ²).
     error : ndarray, same shape
         Its statistical standard error; zero for quadrature.
+    deviations : ndarray of float32, shape (energy_cells, angle_cells, bins, SUBSAMPLES), optional
+        Of independent sub-samples from ``values``, which are then their mean: `build_subsampled`.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class ResponseMatrix:
     settings: ResponseSettings
     values: Array
     error: Array
+    deviations: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         s = self.settings
@@ -52,12 +55,21 @@ class ResponseMatrix:
                 raise ResponseError(f"response {name} have shape {array.shape}, the edges need {shape}")
             if not np.isfinite(array).all() or (array < 0).any():
                 raise ResponseError(f"response {name} must be finite and at least 0")
+        if self.deviations is not None and (
+            self.deviations.shape != (*shape, SUBSAMPLES) or not np.isfinite(self.deviations).all()
+        ):
+            raise ResponseError(f"response deviations must be finite and of shape {(*shape, SUBSAMPLES)}")
         rows = self.values.sum(axis=2)
         if rows.max() > 1 + 1e-9:
             i, j = np.unravel_index(int(rows.argmax()), rows.shape)
             raise ResponseError(
                 f"response row (energy {i}, e_theta2 {j}) sums to {rows.max():.9f}: at most 1 is allowed"
             )
+
+    @property
+    def subsamples(self) -> int:
+        """Number of sub-samples; 0 without ``deviations``."""
+        return 0 if self.deviations is None else SUBSAMPLES
 
     def fold(self, true_counts: Array) -> Array:
         """Fold counts in the true cells, shape (…, energy_cells, angle_cells), to bins, shape (…, bins)."""
@@ -68,6 +80,15 @@ class ResponseMatrix:
         """Return the statistical standard error of `fold`, cells being independent."""
         flat = self.error.reshape(-1, self.error.shape[2])
         return np.sqrt(true_counts.reshape(*true_counts.shape[:-2], -1) ** 2 @ flat**2)
+
+    def fold_deviations(self, true_counts: Array) -> Array:
+        """Return what each sub-sample folds minus `fold`, shape (…, bins, subsamples)."""
+        bins = self.values.shape[2]
+        if self.deviations is None:
+            return np.zeros((*true_counts.shape[:-2], bins, 0))
+        flat = self.deviations.reshape(-1, bins * SUBSAMPLES)
+        folded = true_counts.reshape(*true_counts.shape[:-2], -1) @ flat
+        return np.asarray(folded.reshape(*folded.shape[:-1], bins, SUBSAMPLES))
 
     def labelled(self) -> xr.Dataset:
         """Return the matrix as a Dataset with edges, units and provenance."""
@@ -80,11 +101,15 @@ class ResponseMatrix:
             coords[name] = (name, (edges[1:] + edges[:-1]) / 2, {"units": unit})
             coords[f"{name}_lo"] = (name, edges[:-1], {"units": unit})
             coords[f"{name}_hi"] = (name, edges[1:], {"units": unit})
+        variables: dict[str, Any] = {
+            "response": (DIMENSIONS, self.values, {"units": "1", "long_name": "P(reconstructed bin | true cell)"}),
+            "error": (DIMENSIONS, self.error, {"units": "1", "long_name": "statistical standard error"}),
+        }
+        if self.deviations is not None:
+            meaning = {"units": "1", "long_name": "deviation of each sub-sample from the response"}
+            variables["deviations"] = ((*DIMENSIONS, "subsample"), self.deviations, meaning)
         return xr.Dataset(
-            {
-                "response": (DIMENSIONS, self.values, {"units": "1", "long_name": "P(reconstructed bin | true cell)"}),
-                "error": (DIMENSIONS, self.error, {"units": "1", "long_name": "statistical standard error"}),
-            },
+            variables,
             coords=coords,
             attrs={
                 "settings": json.dumps(asdict(s), sort_keys=True),
@@ -101,7 +126,7 @@ class ResponseMatrix:
         write_atomically(
             path,
             lambda temporary: dataset.to_netcdf(
-                temporary, engine="h5netcdf", encoding={"response": packing, "error": packing}
+                temporary, engine="h5netcdf", encoding=dict.fromkeys(map(str, dataset.data_vars), packing)
             ),
             ResponseError,
         )
@@ -122,6 +147,7 @@ def load_response(path: Path) -> ResponseMatrix:
             version = int(np.ravel(file.attrs["format_version"])[0])
             text, key = str(file.attrs["settings"]), str(file.attrs["key"])
             values, error = np.asarray(file["response"], dtype=float), np.asarray(file["error"], dtype=float)
+            deviations = np.asarray(file["deviations"], dtype=np.float32) if "deviations" in file else None
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as problem:
         raise ResponseError(f"{path}: not a response file, or truncated ({problem})") from problem
     if version != FORMAT_VERSION:
@@ -134,7 +160,7 @@ def load_response(path: Path) -> ResponseMatrix:
     if settings.key != key:
         raise ResponseError(f"{path}: key {key} does not belong to its settings ({settings.key})")
     try:
-        return ResponseMatrix(settings, values, error)
+        return ResponseMatrix(settings, values, error, deviations)
     except ResponseError as problem:
         raise ResponseError(f"{path}: {problem}") from problem
 
@@ -169,6 +195,48 @@ def build_response(settings: ResponseSettings) -> ResponseMatrix:
     shifts = rng.random((settings.energy_cells, settings.angle_cells, REPLICATES, 4))
     points = settings.samples // (cells * REPLICATES)
     return ResponseMatrix(settings, *smearing.variance_reduced(*grid, *detector, points, shifts))
+
+
+def build_subsampled(settings: ResponseSettings) -> ResponseMatrix:
+    """Build a response as the mean of independent sub-samples, and keep their deviations from it.
+
+    Sub-sample s has weighted sums A_s and weights W_s in a cell; the response is R = Σ A_s/Σ W_s, and
+    δ_s = S (A_s - R W_s)/Σ W_s its deviation, to first order. The covariance of anything that is linear in R is
+    Σ_s of its δ_s δ_sᵀ/(S (S - 1)), whatever the method: each sub-sample is one more shifted sequence of
+    "variance-reduced", or so many more events of "sample-and-histogram".
+
+    Raises
+    ------
+    ResponseError
+        For quadrature, which has no such error, or fewer samples than one in each cell and sub-sample.
+    """
+    from bayesnu.detector import smearing
+
+    if settings.method == "quadrature":
+        raise ResponseError("response.method = 'quadrature': has no Monte Carlo error and no sub-samples")
+    if settings.samples < settings.least_subsampled:
+        raise ResponseError(
+            f"response.samples = {settings.samples}: at least {settings.least_subsampled} are needed for {SUBSAMPLES} "
+            f"sub-samples of {settings.energy_cells} × {settings.angle_cells} true cells"
+        )
+    cells = (settings.energy_cells, settings.angle_cells)
+    grid = (settings.energy_edges_gev, settings.angle_edges_gev)
+    detector = (settings.angular_resolution_rad, settings.energy_resolution, settings.bin_edges_gev)
+    points = settings.samples // settings.least_subsampled
+    rng = np.random.default_rng([settings.seed, SUBSAMPLES])
+    if settings.method == "sample-and-histogram":
+        # No seed twice: the same events twice would not be independent.
+        seeds = rng.choice(2**31, size=(SUBSAMPLES, cells[0]), replace=False)
+        made = [smearing.sample_and_histogram(*grid, *detector, points, own)[0] for own in seeds]
+        sums, weights = np.stack(made, axis=-1), np.ones((*cells, SUBSAMPLES))
+    else:
+        shifts = rng.random((*cells, SUBSAMPLES, 4))
+        sums, weights = smearing.variance_reduced_sums(*grid, *detector, points, shifts)
+    total = weights.sum(axis=-1)[..., None]
+    values = sums.sum(axis=-1) / total
+    deviations = SUBSAMPLES * (sums - values[..., None] * weights[:, :, None, :]) / total[..., None]
+    error = np.sqrt((deviations**2).sum(axis=-1) / (SUBSAMPLES * (SUBSAMPLES - 1)))
+    return ResponseMatrix(settings, values, error, deviations.astype(np.float32))
 
 
 def quadrature_settings(settings: ResponseSettings, tilts: int = 120) -> ResponseSettings:

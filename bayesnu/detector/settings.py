@@ -19,6 +19,8 @@ FORMAT_VERSION = 1
 Method = Literal["variance-reduced", "sample-and-histogram", "quadrature"]
 REPLICATES = 8
 """Independently shifted copies of the variance-reduced rule in each cell; their spread is its error."""
+SUBSAMPLES = 50
+"""Independent sub-samples of a response whose Monte Carlo error enters the likelihood."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class ResponseSettings:
         """The fewest samples with which the method can be built."""
         cells = self.energy_cells * self.angle_cells
         return {"quadrature": 1, "sample-and-histogram": cells, "variance-reduced": cells * REPLICATES}[self.method]
+
+    @property
+    def least_subsampled(self) -> int:
+        """The fewest samples with which the method can be built in sub-samples: one in each cell and sub-sample."""
+        return self.energy_cells * self.angle_cells * SUBSAMPLES
 
     @property
     def energy_edges_gev(self) -> NDArray[np.float64]:

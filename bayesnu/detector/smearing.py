@@ -54,6 +54,28 @@ def add_bin_probabilities(
         below = cdf
 
 
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def add_points(
+    energies: Array, angles: Array, sigma: float, resolution: float, edges: Array, points: int, shift: Array, out: Array
+) -> float:
+    """Add the weighted bin probabilities of one shifted sequence in the cell with these edges; return their weight."""
+    total = 0.0
+    for n in range(points):
+        u0 = (shift[0] + n * STEPS[0]) % 1.0
+        u1 = (shift[1] + n * STEPS[1]) % 1.0
+        u2 = (shift[2] + n * STEPS[2]) % 1.0
+        u3 = (shift[3] + n * STEPS[3]) % 1.0
+        energy = energies[0] * (energies[1] / energies[0]) ** u0
+        angle = math.sqrt((angles[0] + u1 * (angles[1] - angles[0])) / energy)
+        # |θ_1|/σ = t = √(-2 ln(1 - u²)) is close to half-normal; 2u/t is the exact ratio of densities.
+        tilt = math.sqrt(-2.0 * math.log1p(-u2 * u2)) + 1e-300
+        weight = 2.0 * u2 / tilt
+        total += weight
+        angle2 = measured_angle2(angle, sigma * tilt, math.pi * u3)
+        add_bin_probabilities(energy, resolution, angle2, weight, edges, out)
+    return total
+
+
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
 def variance_reduced(
     energy_edges: Array, angle_edges: Array, sigma: float, resolution: float, edges: Array, points: int, shifts: Array
@@ -86,20 +108,8 @@ def variance_reduced(
         i, j = cell // n_angle, cell % n_angle
         replicate = np.zeros((REPLICATES, n_bins))
         for r in range(REPLICATES):
-            total = 0.0
-            for n in range(points):
-                u0 = (shifts[i, j, r, 0] + n * STEPS[0]) % 1.0
-                u1 = (shifts[i, j, r, 1] + n * STEPS[1]) % 1.0
-                u2 = (shifts[i, j, r, 2] + n * STEPS[2]) % 1.0
-                u3 = (shifts[i, j, r, 3] + n * STEPS[3]) % 1.0
-                energy = energy_edges[i] * (energy_edges[i + 1] / energy_edges[i]) ** u0
-                angle = math.sqrt((angle_edges[j] + u1 * (angle_edges[j + 1] - angle_edges[j])) / energy)
-                # |θ_1|/σ = t = √(-2 ln(1 - u²)) is close to half-normal; 2u/t is the exact ratio of densities.
-                tilt = math.sqrt(-2.0 * math.log1p(-u2 * u2)) + 1e-300
-                weight = 2.0 * u2 / tilt
-                total += weight
-                angle2 = measured_angle2(angle, sigma * tilt, math.pi * u3)
-                add_bin_probabilities(energy, resolution, angle2, weight, edges, replicate[r])
+            cell_edges = energy_edges[i : i + 2], angle_edges[j : j + 2]
+            total = add_points(*cell_edges, sigma, resolution, edges, points, shifts[i, j, r], replicate[r])
             for b in range(n_bins):
                 replicate[r, b] /= total
         for b in range(n_bins):
@@ -112,6 +122,33 @@ def variance_reduced(
             matrix[i, j, b] = mean
             error[i, j, b] = math.sqrt(spread / (REPLICATES * (REPLICATES - 1)))
     return matrix, error
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def variance_reduced_sums(
+    energy_edges: Array, angle_edges: Array, sigma: float, resolution: float, edges: Array, points: int, shifts: Array
+) -> tuple[Array, Array]:
+    """Return the sums of `variance_reduced` for each replicate, not divided by their weights, and the weights.
+
+    Arguments as there; ``shifts`` has shape (cells_e, cells_x, replicates, 4) with any number of replicates.
+
+    Returns
+    -------
+    sums : ndarray, shape (cells_e, cells_x, bins, replicates)
+    weights : ndarray, shape (cells_e, cells_x, replicates)
+    """
+    n_energy, n_angle, replicates = shifts.shape[:3]
+    n_bins = edges.size - 1
+    sums = np.zeros((n_energy, n_angle, n_bins, replicates))
+    weights = np.zeros((n_energy, n_angle, replicates))
+    for cell in prange(n_energy * n_angle):
+        i, j = cell // n_angle, cell % n_angle
+        for r in range(replicates):
+            own = np.zeros(n_bins)
+            cell_edges = energy_edges[i : i + 2], angle_edges[j : j + 2]
+            weights[i, j, r] = add_points(*cell_edges, sigma, resolution, edges, points, shifts[i, j, r], own)
+            sums[i, j, :, r] = own
+    return sums, weights
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

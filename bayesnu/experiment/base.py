@@ -76,6 +76,23 @@ class Experiment(ABC):
         return None
 
     @property
+    def relative_variance(self) -> Array | None:
+        """Squared relative errors of the expected counts that are independent from bin to bin, shape (obs,).
+
+        The counts are then Poisson about a gamma-distributed mean; None for none.
+        """
+        return None
+
+    @property
+    def response_error(self) -> str:
+        """How the response's Monte Carlo error enters the likelihood; empty where it does not."""
+        return ""
+
+    def without_response_error(self) -> Self | None:
+        """Return the experiment with its response taken for exact; None where its error is not in the likelihood."""
+        return None
+
+    @property
     def variances(self) -> tuple[Variance, ...]:
         """The variances V of χ² (3.1) that make sense here, the default first."""
         return ("sm+background",)

@@ -93,6 +93,14 @@ class Response(Table):
     angle_cells: Annotated[int, Field(gt=0)] = 64
     recoil_nodes: Annotated[int, Field(gt=0)] = 3
     """Gauss points in ln E_e per cell when the flux is folded; the neutrino energy is integrated exactly."""
+    mc_stat: Literal["none", "covariance", "gamma-poisson"] = "none"
+    """How the response's Monte Carlo error enters the likelihood; see `bayesnu.experiment.mc_stat`."""
+
+    @model_validator(mode="after")
+    def _has_an_error(self) -> Response:
+        if self.mc_stat != "none" and self.method == "quadrature":
+            raise below("mc_stat", f"'{self.mc_stat}': method 'quadrature' has no Monte Carlo error; allowed is 'none'")
+        return self
 
 
 class Flux(Table):

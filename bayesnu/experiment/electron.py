@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.detector.settings import SUBSAMPLES
 from bayesnu.errors import CardError
 from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
 from bayesnu.experiment.card import Card
-from bayesnu.experiment.expectation import build_count_model
+from bayesnu.experiment.expectation import CountModel, build_count_model, deviation_arrays
 from bayesnu.experiment.load import LoadedCard
+from bayesnu.experiment.mc_stat import ResponseModes, relative_variance, response_modes, with_modes
 from bayesnu.experiment.templates import (
     Templates,
     build_templates,
@@ -37,11 +39,17 @@ class ElectronExperiment(Experiment):
     templates : Templates
     backgrounds : ndarray, shape (exposures, 2, bins)
         Counts per year of CCQE and misidentified π⁰.
+    modes : ResponseModes, optional
+        Of the response's Monte Carlo error, the same at every mass of N.
+    bin_errors : ndarray, shape (obs,), optional
+        Squared relative errors of independent bins.
     """
 
     flux: FluxTable
     templates: Templates
     backgrounds: Array
+    modes: ResponseModes | None = None
+    bin_errors: Array | None = None
 
     @property
     def card(self) -> Card:
@@ -63,6 +71,26 @@ class ElectronExperiment(Experiment):
     def variances(self) -> tuple[Variance, ...]:
         """N_SM, as the paper has it, or N_SM + B."""
         return ("sm", "sm+background")
+
+    @property
+    def relative_variance(self) -> Array | None:
+        """Of the response's Monte Carlo error, with ``response.mc_stat`` = "gamma-poisson"."""
+        return self.bin_errors
+
+    @property
+    def response_error(self) -> str:
+        """How the response's Monte Carlo error enters the likelihood; empty where it does not."""
+        if self.modes is not None:
+            number, left = len(self.modes.weights), self.modes.left_out
+            return f"covariance of {SUBSAMPLES} sub-samples in {number} modes, {left:.2g} of its variance left out"
+        return "" if self.bin_errors is None else f"gamma-poisson, bin by bin, from {SUBSAMPLES} sub-samples"
+
+    def without_response_error(self) -> ElectronExperiment | None:
+        """Return the experiment with the mean of the response's sub-samples taken for exact."""
+        if self.modes is None and self.bin_errors is None:
+            return None
+        model = count_model(self.card, self.templates, self.backgrounds, None)
+        return replace(self, model=model, modes=None, bin_errors=None)
 
     @property
     def response_key(self) -> str:
@@ -87,8 +115,14 @@ class ElectronExperiment(Experiment):
         """Return the experiment with N of another mass (MeV); only what depends on it is folded again."""
         card = self.card.model_copy(update={"sterile": self.card.sterile.model_copy(update={"m_N": m_N})})
         templates = refold_dipole(self.templates, card, self.flux)
-        model = build_count_model(card, templates, self.backgrounds)
+        model = count_model(card, templates, self.backgrounds, self.modes)
         return replace(self, loaded=replace(self.loaded, card=card), model=model, templates=templates)
+
+
+def count_model(card: Card, templates: Templates, backgrounds: Array, modes: ResponseModes | None) -> CountModel:
+    """Return the expected counts, with a pull for each mode of the response's error."""
+    model = build_count_model(card, templates, backgrounds)
+    return model if modes is None else with_modes(model, deviation_arrays(card, templates, backgrounds), modes)
 
 
 def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> ElectronExperiment:
@@ -121,8 +155,8 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
         else:
             backgrounds = computed_backgrounds(card, flux)
         templates = build_templates(card, flux, events, notice)
-        count_model = build_count_model(card, templates, backgrounds)
-        expected = count_model.expected()
+        model = build_count_model(card, templates, backgrounds)
+        expected = model.expected()
     if not np.isfinite(expected).all():
         raise CardError(
             "exposures: the expected counts overflow; check years, target.mass_tonnes and flux.pot_per_year"
@@ -133,4 +167,19 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
     counts = [exposure.observed_counts for exposure in card.exposures]
     observed = counts[0] is not None
     data = np.array(counts, dtype=float).ravel() if observed else expected
-    return ElectronExperiment(loaded, count_model, data, observed, files, flux, templates, backgrounds)
+    modes, bin_errors = None, None
+    if card.response.mc_stat != "none":
+        deviations = deviation_arrays(card, templates, backgrounds)
+        if card.response.mc_stat == "covariance":
+            modes = response_modes(model, deviations)
+            model = with_modes(model, deviations, modes)
+            if modes.largest > 1:
+                notice(
+                    f"{loaded.where}: response.samples = {card.response.samples}: the response's Monte Carlo error is "
+                    f"up to {modes.largest:.1f} times the statistical one, more than {SUBSAMPLES} sub-samples can "
+                    "describe well; take more samples"
+                )
+        else:
+            labels = [f"exposures.{k} bin {b}" for k in range(len(card.exposures)) for b in range(backgrounds.shape[2])]
+            bin_errors = relative_variance(model, deviations, labels)
+    return ElectronExperiment(loaded, model, data, observed, files, flux, templates, backgrounds, modes, bin_errors)

@@ -111,6 +111,8 @@ class CountModel:
     free : tuple of str
         Pulls without a constraint (a flat prior, no penalty), which the data alone determine; for these the width
         is only the unit in which they are minimised and sampled.
+    signed : bool
+        Whether components may be negative: deviations of a response, `bayesnu.experiment.mc_stat`.
     arrays : ndarray, shape (components, monomials, obs)
         Counts per unit of the monomial.
     masses : MassSpline, optional
@@ -127,6 +129,7 @@ class CountModel:
     arrays: Array
     free: tuple[str, ...] = ()
     masses: MassSpline | None = None
+    signed: bool = False
 
     @cached_property
     def membership(self) -> Array:
@@ -138,9 +141,10 @@ class CountModel:
     def floored(self) -> bool:
         """Whether counts of a component are cut off at 0: where a spline in m_N may ring by a trifle about none.
 
-        Parts of a morph may be negative; where there is one, every bin has a background.
+        Parts of a morph, and deviations of a response, may be negative; where there are any, every bin has other
+        counts.
         """
-        return self.masses is not None and bool(self.membership.max(initial=0.0) <= 1)
+        return self.masses is not None and not self.signed and bool(self.membership.max(initial=0.0) <= 1)
 
     @cached_property
     def constraint(self) -> Array:
@@ -239,17 +243,7 @@ class CountModel:
                 wanted[renamed] = None
         zero = np.zeros((len(self.components), self.arrays.shape[2]))
         arrays = np.stack([sources.get(monomial, zero) for monomial in wanted], axis=1)
-        return CountModel(
-            tuple(couplings),
-            tuple(wanted),
-            self.components,
-            self.component_names,
-            self.pulls,
-            self.widths,
-            arrays,
-            self.free,
-            self.masses,
-        )
+        return replace(self, couplings=tuple(couplings), monomials=tuple(wanted), arrays=arrays)
 
 
 def free_mass(models: Sequence[CountModel], masses: MassSpline) -> CountModel:
@@ -320,10 +314,25 @@ def build_count_model(card: Card, templates: Templates, backgrounds: Array) -> C
     Channels under the same pulls are one component: N_exp of (3.2) with the
     factors (1 + f)(1 + f_ν)(1 + f_e), plus (1 + α) B for each background.
     """
+    model = _gather(card, templates.values[..., None], backgrounds[..., None])
+    return replace(model, arrays=model.arrays[..., 0])
+
+
+def deviation_arrays(card: Card, templates: Templates, backgrounds: Array) -> Array:
+    """Return the deviations of the response's sub-samples from the arrays of `build_count_model`.
+
+    Shape (components, monomials, obs, sub-samples); the backgrounds have none.
+    """
+    none = np.zeros((*backgrounds.shape, templates.deviations.shape[-1]))
+    return _gather(card, templates.deviations, none).arrays
+
+
+def _gather(card: Card, values: Array, backgrounds: Array) -> CountModel:
+    """Gather templates and backgrounds with one axis more, which the arrays keep as their last."""
     names: dict[str, int] = {}
     components: dict[tuple[int, ...], int] = {}
     labels: list[str] = []
-    n_bins = templates.values.shape[3]
+    n_bins, size = values.shape[3:]
     n_obs = len(card.exposures) * n_bins
     blocks: dict[tuple[int, Monomial], Array] = {}
     order = list(card.known_couplings)
@@ -338,7 +347,7 @@ def build_count_model(card: Card, templates: Templates, backgrounds: Array) -> C
 
     def add(place: int, monomial: Monomial, exposure: int, counts: Array) -> None:
         monomials[monomial] = None
-        block = blocks.setdefault((place, monomial), np.zeros(n_obs))
+        block = blocks.setdefault((place, monomial), np.zeros((n_obs, size)))
         block[exposure * n_bins : (exposure + 1) * n_bins] += counts
 
     for k, exposure in enumerate(card.exposures):
@@ -355,10 +364,10 @@ def build_count_model(card: Card, templates: Templates, backgrounds: Array) -> C
                 monomial = tuple(
                     sorted((order.index(f"{family}_{CHANNELS[channel].flavour}"), n) for family, n in term)
                 )
-                add(place, monomial, k, templates.values[k, c, t])
+                add(place, monomial, k, values[k, c, t])
         for b, name in enumerate(BACKGROUNDS):
             add(component([own[name]], name + suffix), (), k, backgrounds[k, b] * exposure.years)
-    arrays = np.zeros((len(components), len(monomials), n_obs))
+    arrays = np.zeros((len(components), len(monomials), n_obs, size))
     for (place, monomial), counts in blocks.items():
         arrays[place, list(monomials).index(monomial)] = counts
     widths = np.array([getattr(card.pulls, name.partition("[")[0]) for name in names])

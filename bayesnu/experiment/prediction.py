@@ -14,6 +14,7 @@ from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.base import finite
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.expectation import channel_pulls, check_pulls, pull_names
+from bayesnu.experiment.mc_stat import PULL
 from bayesnu.physics.couplings import CHANNELS, check_values
 from bayesnu.physics.electron import FOLDED
 
@@ -90,6 +91,9 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
             raise UsageError(f"{name} = {value}: must be a finite number")
     theta = check_values(couplings, experiment.model.couplings)
     given = check_pulls(pulls, experiment.model)
+    for name in given:
+        if name.startswith(f"{PULL}["):
+            raise UsageError(f"pull {name}: is the fit's alone; a prediction is that of the mean response")
     templates = experiment.templates
     exposures = []
     with np.errstate(over="ignore", invalid="ignore"):

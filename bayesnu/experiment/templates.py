@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Array = NDArray[np.float64]
-Folded = tuple[Array, Array, Array]
-"""Binned counts and their errors, shape (exposures, channels, terms, bins), and counts before binning."""
+Folded = tuple[Array, Array, Array, Array]
+"""Binned counts and their errors, shape (exposures, channels, terms, bins), counts before binning, and the deviations
+of the response's sub-samples from the binned counts, (…, bins, sub-samples)."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Templates:
         What they were folded with.
     ratio : ndarray, shape (exposures, channels)
         SM events of the event table per computed SM event, which scales every term; 1 without a table.
+    deviations : ndarray, shape (exposures, channels, terms, bins, sub-samples)
+        What each sub-sample of the response gives minus values; no sub-samples unless ``response.mc_stat`` asks.
     """
 
     card: Card
@@ -58,6 +61,7 @@ class Templates:
     error: Array
     response: ResponseMatrix
     ratio: Array
+    deviations: Array
 
     def standard_model_error(self) -> tuple[Array, Array]:
         """Return the SM counts summed over channels and their Monte Carlo error, each (exposures, bins)."""
@@ -178,9 +182,9 @@ def build_templates(card: Card, flux: FluxTable, events: Array | None, notice: C
     CardError
         If there are events of a channel that has no flux.
     """
-    response = find_response(response_settings(card, flux), notice)
+    response = find_response(response_settings(card, flux), notice, card.response.mc_stat != "none")
     electromagnetic = fold_electromagnetic(card, flux, response)
-    values, error, per_year = (
+    values, error, per_year, deviations = (
         np.concatenate(parts, axis=2) for parts in zip(electromagnetic, fold_dipole(card, flux, response), strict=True)
     )
     ratio = np.ones(per_year.shape[:2])
@@ -192,28 +196,29 @@ def build_templates(card: Card, flux: FluxTable, events: Array | None, notice: C
                 f"in exposures.{k}, but {flux.path.name} has no flux of it above the threshold"
             )
         ratio = np.divide(events, computed, out=np.zeros_like(events), where=computed > 0)
-    scaled = _scale(card, ratio, (values, error, per_year))
-    return Templates(card, scaled[0], scaled[2], scaled[1], response, ratio)
+    values, error, per_year, deviations = _scale(card, ratio, (values, error, per_year, deviations))
+    return Templates(card, values, per_year, error, response, ratio, deviations)
 
 
 def refold_dipole(templates: Templates, card: Card, flux: FluxTable) -> Templates:
     """Return the templates with d² folded again for the card's mass of N; nothing else differs in the card."""
     place = list(FOLDED).index("d^2")
-    made = (templates.values, templates.error, templates.per_year)
+    made = (templates.values, templates.error, templates.per_year, templates.deviations)
     folded = _scale(card, templates.ratio, fold_dipole(card, flux, templates.response))
-    values, error, per_year = (
+    values, error, per_year, deviations = (
         np.concatenate([old[:, :, :place], new, old[:, :, place + 1 :]], axis=2)
         for old, new in zip(made, folded, strict=True)
     )
-    return replace(templates, card=card, values=values, error=error, per_year=per_year)
+    return replace(templates, card=card, values=values, error=error, per_year=per_year, deviations=deviations)
 
 
 def _scale(card: Card, ratio: Array, folded: Folded) -> Folded:
-    """Scale to the event table, and the binned counts and their errors to the exposures' years."""
-    values, error, per_year = folded
+    """Scale to the event table, and what is binned to the exposures' years."""
+    values, error, per_year, deviations = folded
     years = np.array([exposure.years for exposure in card.exposures])[:, None, None, None]
     binned = ratio[..., None, None]
-    return values * binned * years, error * binned * years, per_year * ratio[..., None]
+    scaled = deviations * (binned * years)[..., None]
+    return values * binned * years, error * binned * years, per_year * ratio[..., None], scaled
 
 
 def fold_electromagnetic(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded:
@@ -236,7 +241,7 @@ def fold_dipole(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded
     if mass >= mass_reach(flux.energy_max_gev, ELECTRON_MASS_GEV):
         shape = (len(card.exposures), len(CHANNELS), 1)
         none = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
-        return none, none, np.zeros(shape)
+        return none, none, np.zeros(shape), np.zeros((*none.shape, response.subsamples))
     recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
     coefficients = primakoff_coefficients(recoil, mass, ELECTRON_MASS_GEV)[None]
     return _fold(card, flux, response, np.broadcast_to(coefficients, (len(CHANNELS), *coefficients.shape)), mass)
@@ -252,6 +257,7 @@ def _fold(
     shape = (len(card.exposures), len(CHANNELS), coefficients.shape[1])
     values = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
     error, per_year = np.zeros_like(values), np.zeros(shape)
+    deviations = np.zeros((*values.shape, response.subsamples))
     for k, exposure in enumerate(card.exposures):
         spectrum = flux.spectrum(exposure.mode, exposure.position_m)
         key = spectrum.edges_gev.tobytes()
@@ -267,7 +273,8 @@ def _fold(
             cells = np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1)
             per_year[k, c] = cells.sum(axis=(1, 2))
             values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
-    return values, error, per_year
+            deviations[k, c] = response.fold_deviations(cells)
+    return values, error, per_year, deviations
 
 
 def recoil_nodes(settings: ResponseSettings, nodes: int) -> tuple[Array, Array, NDArray[np.intp]]:

@@ -177,7 +177,8 @@ def _asymptotic_side(problem: Problem, cl: float, end: float) -> Bound:
         low, high = sorted((abs(float(theta[k])), abs(float(theta[k + 1]))))
         found = roots[(roots >= low) & (roots <= high)]
         if not found.size:
-            raise ConvergenceError(f"{problem.couplings[0]}: CLs falls to {1 - cl:.3g} too near to 0; choose a higher cl")
+            name = problem.couplings[0]
+            raise ConvergenceError(f"{name}: CLs falls to {1 - cl:.3g} too near to 0; choose a higher cl")
         return math.copysign(float(found[-1]), end)
 
     # Data less like an absence of the coupling, by sigma, have the bound further out.

@@ -1,9 +1,10 @@
 """-2 ln L with its pulls minimised, for many values of the couplings at once.
 
-Two statistics share the expected counts λ of `bayesnu.experiment.expectation`:
+Three statistics share the expected counts λ of `bayesnu.experiment.expectation`:
 
-    poisson   2 Σ [λ - n + n ln(n/λ)] + Σ z²
-    chi2      Σ (n - λ)²/V + Σ z², (3.1): V is N_SM, or N_SM + B
+    poisson        2 Σ [λ - n + n ln(n/λ)] + Σ z²
+    gamma-poisson  2 Σ [n ln(n/λ) + (n + 1/v) ln((1 + vλ)/(1 + vn))] + Σ z², v the relative variance of λ
+    chi2           Σ (n - λ)²/V + Σ z², (3.1): V is N_SM, or N_SM + B; with v, + v λ² of the SM
 
 with pulls f = σ z; free pulls have no z² term. In (3.1) the data are N_SM without background and only α B
 enters; adding the nominal B to both leaves n - λ as it is.
@@ -26,7 +27,7 @@ from bayesnu.experiment.expectation import CountModel
 from bayesnu.physics.couplings import COUPLINGS
 
 Array = NDArray[np.float64]
-Statistic = Literal["poisson", "chi2"]
+Statistic = Literal["poisson", "gamma-poisson", "chi2"]
 LEAST_COUNTS = 1e-3
 """Expected counts below are as good as none for the scale of a coupling."""
 RIPPLE = 1e-4
@@ -48,9 +49,9 @@ class Problem:
     model : CountModel
         Expected counts in scaled couplings.
     data : ndarray, shape (obs,)
-    statistic : {"poisson", "chi2"}
+    statistic : {"poisson", "gamma-poisson", "chi2"}
     variance : ndarray, shape (obs,)
-        V of (3.1), or the squares of measured errors; unused by "poisson".
+        V of (3.1), or the squares of measured errors; relative variances of "gamma-poisson"; unused by "poisson".
     """
 
     couplings: tuple[str, ...]
@@ -191,6 +192,10 @@ def make_problem(
             raise UsageError(
                 f"variance = {variance}: bin {int(np.argmin(spread))} expects no counts; use the method poisson"
             )
+        if experiment.relative_variance is not None:
+            spread = spread + experiment.relative_variance * experiment.model.expected() ** 2
+    elif experiment.relative_variance is not None:
+        statistic, spread = "gamma-poisson", experiment.relative_variance
     else:
         spread = np.ones(experiment.data.size)
     return Problem(names, scales, experiment.model.restrict(names, scales.tolist()), experiment.data, statistic, spread)
@@ -262,7 +267,8 @@ def statistic_code(problem: Problem) -> int:
     """Return the number by which `bayesnu.inference.newton` knows the statistic."""
     from bayesnu.inference import newton
 
-    return {"poisson": newton.POISSON, "chi2": newton.NORMAL}[problem.statistic]
+    codes = {"poisson": newton.POISSON, "chi2": newton.NORMAL, "gamma-poisson": newton.NEGATIVE_BINOMIAL}
+    return codes[problem.statistic]
 
 
 def local_minima(problem: Problem, points: Array, value: Array) -> list[int]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bayesnu.experiment.expectation import expected_counts
 from bayesnu.inference.frame import DEGREE, KNEE_DEGREE, PullFrame, knee, mass_frame, pull_frame, share
 from bayesnu.inference.likelihood import Problem
+from bayesnu.inference.negative_binomial import draw_means, negative_binomial_log_density
 from bayesnu.inference.priors import SampledVariable
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def _product(values: Any, axis: int) -> Any:
 def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> pm.Model:
     """Return the PyMC model of some couplings and all pulls.
 
-    n_i ~ Poisson(λ_i(θ, f)), or normal about λ_i for data with measured errors;
+    n_i ~ Poisson(λ_i(θ, f)), about a gamma-distributed mean for "gamma-poisson", or normal about λ_i for data with
+    measured errors;
     f_p = σ_p z_p, z_p ~ N(0, 1), θ from its sampled variable; coordinates obs,
     coupling and pull. Everything that differs between couplings of one card is
     ``pm.Data``, so that one compiled model serves them all: the counts, and one
@@ -58,7 +60,7 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
     Parameters
     ----------
     problem : Problem
-        Statistic "poisson", or "chi2" with the variances of measured errors.
+        Statistic "poisson" or "gamma-poisson", or "chi2" with the variances of measured errors.
     variables : sequence of SampledVariable
         One for each coupling of the problem.
 
@@ -130,6 +132,15 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt), factors, model.floored)
         if problem.statistic == "chi2":
             pm.Normal("n", expected, np.sqrt(problem.variance), observed=counts, dims="obs")
+        elif problem.statistic == "gamma-poisson":
+
+            def log_density(value: Any, mean: Any) -> Any:
+                return negative_binomial_log_density(value, mean, problem.variance, pt)
+
+            def draw(mean: Any, rng: Any = None, size: Any = None) -> Any:
+                return _draw_counts(draw_means(mean, problem.variance, rng, size), rng, size)
+
+            pm.CustomDist("n", expected, logp=log_density, random=draw, observed=counts, dims="obs")
         else:
             pm.CustomDist("n", expected, logp=poisson_log_density, random=_draw_counts, observed=counts, dims="obs")
     return pymc_model
@@ -196,5 +207,6 @@ def model_structure(problem: Problem, variables: Sequence[SampledVariable]) -> t
         (v.kind, "identity" if v.map == "folded" and v.table is None else v.map, v.table is not None)
         for v in variables
     )
-    errors = problem.variance.tobytes() if problem.statistic == "chi2" else b""
-    return kinds, errors, model.monomials, model.components, model.arrays.shape, model.free, model.masses, bent
+    errors = b"" if problem.statistic == "poisson" else problem.variance.tobytes()
+    shape = (model.monomials, model.components, model.arrays.shape, model.free, model.masses, model.floored)
+    return kinds, problem.statistic, errors, *shape, bent

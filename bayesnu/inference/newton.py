@@ -66,16 +66,16 @@ def _statistic(code: int, data: Array, variance: Array, expected: Array, first: 
             value += residual * residual / variance[o]
             first[o], second[o] = 2 * residual / variance[o], 2 / variance[o]
         elif mean > 0.0:
-            size = 1.0 / variance[o] if code == NEGATIVE_BINOMIAL and variance[o] > 0.0 else math.inf
-            if size < math.inf:
-                value += 2 * (n + size) * math.log((size + mean) / (size + n))
-                first[o] = 2 * ((n + size) / (size + mean) - n / mean)
-                second[o] = 2 * (n / (mean * mean) - (n + size) / (size + mean) ** 2)
+            # The relative variance of a gamma-distributed mean; at 0 the counts are Poisson.
+            v = variance[o] if code == NEGATIVE_BINOMIAL else 0.0
+            if v > 0.0:
+                value += 2 * (n + 1 / v) * math.log1p(v * (mean - n) / (1 + v * n))
             else:
                 value += 2 * (mean - n)
-                first[o], second[o] = 2 * (1 - n / mean), 2 * n / (mean * mean)
             if n > 0.0:
                 value += 2 * n * math.log(n / mean)
+            first[o] = 2 * (mean - n) / (mean * (1 + v * mean))
+            second[o] = 2 * (n / (mean * mean) - v * (1 + v * n) / (1 + v * mean) ** 2)
         elif mean == 0.0 and n == 0.0:
             # Nothing expected and nothing seen is possible: a signal without background at coupling 0.
             first[o], second[o] = 2.0, 0.0

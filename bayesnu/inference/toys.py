@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import ConvergenceError
 from bayesnu.inference.batch import fit_couplings, fixed_fits, require_converged, starting_points
 from bayesnu.inference.likelihood import Problem, minimise_pulls
+from bayesnu.inference.negative_binomial import draw_means, negative_binomial_log_density
 
 Array = NDArray[np.float64]
 Ensemble = Literal["constraint", "fit", "posterior"]
@@ -66,9 +67,11 @@ def expected_draws(problem: Problem, theta: Array, pulls: Array) -> Array:
 
 
 def draw_counts(problem: Problem, expected: Array, rng: np.random.Generator) -> Array:
-    """Draw data about expected counts: Poisson, or normal with measured errors."""
+    """Draw data about expected counts: Poisson, about a gamma-distributed mean, or normal with measured errors."""
     if problem.statistic == "chi2":
         return np.asarray(rng.normal(expected, np.sqrt(problem.variance)))
+    if problem.statistic == "gamma-poisson":
+        expected = draw_means(expected, problem.variance, rng)
     # Expectations beyond NumPy's range (priors far wider than data) stay as they are.
     limit = 1e18
     return np.where(expected < limit, rng.poisson(np.minimum(expected, limit)).astype(float), expected)
@@ -102,11 +105,13 @@ def unsupported(pulls: Array, counts: Array) -> NDArray[np.bool_]:
 
 
 def log_likelihood(problem: Problem, expected: Array) -> Array:
-    """Return ln p(data | expected), normal or Poisson; broadcast shape."""
+    """Return ln p(data | expected), normal, negative binomial or Poisson; broadcast shape."""
     if problem.statistic == "chi2":
         return np.asarray(
             -((problem.data - expected) ** 2 / problem.variance + np.log(2 * np.pi * problem.variance)) / 2
         )
+    if problem.statistic == "gamma-poisson":
+        return np.asarray(negative_binomial_log_density(problem.data, expected, problem.variance))
     return poisson_log_likelihood(problem.data, expected)
 
 

@@ -25,7 +25,14 @@ from bayesnu.report.figures import (
     remove_figure,
 )
 from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows
-from bayesnu.report.tables import describe_chi2, describe_region, joint_rows, limits_rows, mass_note
+from bayesnu.report.tables import (
+    describe_chi2,
+    describe_region,
+    describe_response_share,
+    joint_rows,
+    limits_rows,
+    mass_note,
+)
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import percent
@@ -197,6 +204,11 @@ def entry_page(folder: Path, entry: dict[str, Any], m_N: float | None) -> dict[s
                 if row is not None
             ),
             *([("Poisson deviance", entry["poisson"])] if entry["poisson"] is not None else []),
+            *(
+                (f"{label}, response taken for exact", entry["mc_stat"]["without"][key])
+                for label, key in (("Laplace grid", "laplace"), ("χ²", "chi2"))
+                if "mc_stat" in entry
+            ),
         )
     ]
     comparisons = [
@@ -219,6 +231,8 @@ def entry_page(folder: Path, entry: dict[str, Any], m_N: float | None) -> dict[s
         "verdict": diagnostics["verdict"],
         "reasons": diagnostics["reasons"],
         "intervals": intervals,
+        "response_share": describe_response_share(entry),
+        "response_error": entry["mc_stat"]["description"] if "mc_stat" in entry else "",
         "comparisons": comparisons,
         "priors": prior_rows(entry["priors"]["limits"]),
         "left_out": entry["priors"]["left_out"],

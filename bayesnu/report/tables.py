@@ -133,6 +133,16 @@ def describe_chi2(variance: str) -> str:
     return f"(3.1), variance {VARIANCE_LABELS[variance]}"
 
 
+def describe_response_share(entry: dict[str, Any]) -> str:
+    """Return how much of a coupling's intervals is the response's Monte Carlo error; empty where it is not in them."""
+    if "mc_stat" not in entry:
+        return ""
+    found = entry["mc_stat"]["share"]
+    # Adding 0 takes the sign off a share that rounds to 0.
+    laplace, chi2 = ("–" if found[k] is None else f"{round(found[k], 3) + 0.0:.1%}" for k in ("laplace", "chi2"))
+    return f"{laplace} of the squared width of the Laplace grid's interval, {chi2} of that of χ²"
+
+
 def limits_table(limits: dict[str, Any]) -> Table:
     """Return the comparison table of a run."""
     header, rows = limits_rows(limits)
@@ -141,6 +151,9 @@ def limits_table(limits: dict[str, Any]) -> Table:
     footnotes.append(f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: {chi2}.")
     if limits["withheld"]:
         footnotes.append(f"{WITHHELD}: the sampler's verdict is fail, so that no limit is shown.")
+    shares = [f"{entry['coupling']} {text}" for entry in limits["limits"] if (text := describe_response_share(entry))]
+    if shares:
+        footnotes.append(f"Monte Carlo error of the response: {'; '.join(shares)}.")
     if limits["without_limit"]:
         footnotes.append(f"No count depends on {', '.join(limits['without_limit'])}: no limit.")
     return _table(f"{limits['title']}: limits{mass_note(limits['m_N'])}", header, rows, " ".join(footnotes))

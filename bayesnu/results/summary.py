@@ -24,6 +24,7 @@ from bayesnu.results.limits import (
     laplace_interval,
     nuts_interval,
 )
+from bayesnu.results.mc_stat import ResponseShare, response_share, response_share_json
 from bayesnu.results.posterior import finite_or_none
 from bayesnu.results.prior_study import PowerScaling, PriorStudy, power_scaling, study_json
 from bayesnu.results.verdict import INTERVALS
@@ -48,6 +49,7 @@ class CouplingResult:
     priors: PriorStudy
     power_scaling: PowerScaling
     diagnostics: Diagnostics
+    mc_stat: ResponseShare | None
 
 
 def summarise(
@@ -77,6 +79,7 @@ def summarise(
         inputs.priors,
         power_scaling(tree, inputs.priors.own),
         diagnose(tree, coupling, credible, grid, inputs.grid),
+        response_share(experiment, inputs, grid, chi2),
     )
 
 
@@ -110,7 +113,7 @@ def result_json(model: str, result: CouplingResult) -> dict[str, Any]:
         "priors": study_json(model, result.priors),
         "power_scaling": asdict(result.power_scaling),
         "diagnostics": diagnostics_json(result.diagnostics),
-    }
+    } | ({} if result.mc_stat is None else {"mc_stat": response_share_json(model, result.mc_stat)})
 
 
 def limits_csv(limits: dict[str, Any], unconverged: str = "") -> str:

@@ -72,7 +72,7 @@ def test_a_bin_never_gets_more_than_was_made(prism: Experiment) -> None:
 def test_folding_with_a_perfect_response_conserves_counts(on_axis: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every true cell in one bin, the bins hold all counts above threshold."""
 
-    def perfect(settings: templates_module.ResponseSettings, _: object) -> ResponseMatrix:
+    def perfect(settings: templates_module.ResponseSettings, *_: object) -> ResponseMatrix:
         values = np.zeros((settings.energy_cells, settings.angle_cells, 12))
         values[:, np.arange(settings.angle_cells), np.arange(settings.angle_cells) % 12] = 1
         return ResponseMatrix(settings, values, np.zeros_like(values))
