@@ -74,7 +74,7 @@ def observed_statistic(problem: Problem) -> Callable[[Array], Array]:
     lowest = min(float(best.value[0]), float(value.min()))
 
     def statistic(theta: Array) -> Array:
-        return np.maximum(fixed_fits(problem, theta[None, :], problem.data[None, :])[0] - lowest, 0.0)
+        return np.asarray(np.maximum(fixed_fits(problem, theta[None, :], problem.data[None, :])[0] - lowest, 0.0))
 
     return statistic
 
@@ -173,9 +173,9 @@ def feldman_cousins(
     crossings = find_crossings(windows, sample, tolerance, reach, MOST_ROUNDS)
     bounds = iter(crossings)
     pieces, errors = [], []
-    for low, high in ends:
-        a = (low, math.nan) if low is not None else _bound(next(bounds))
-        b = (high, math.nan) if high is not None else _bound(next(bounds))
+    for start, stop in ends:
+        a = (start, math.nan) if start is not None else _bound(next(bounds))
+        b = (stop, math.nan) if stop is not None else _bound(next(bounds))
         pieces.append((a[0], b[0]))
         errors.append((a[1], b[1]))
     return ToyIntervals(_scaled(pieces, scale), _scaled(errors, scale), toys)

@@ -14,7 +14,7 @@ from bayesnu.inference.model import build_pymc_model
 from bayesnu.inference.negative_binomial import draw_means, negative_binomial_log_density
 from bayesnu.inference.priors import one_coupling, sampled_variable
 from bayesnu.inference.sampling import Sampler
-from bayesnu.results.posterior import draw_counts, log_likelihood, poisson_log_likelihood
+from bayesnu.inference.toys import draw_counts, log_likelihood, poisson_log_likelihood
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
