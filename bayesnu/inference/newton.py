@@ -379,16 +379,16 @@ def minimise(
             length /= 2
             met = -1
         accepted = attempt <= limit
-        largest = moved = 0.0
+        largest = 0.0
         for a in range(n):
             size = abs(step[a]) / (max(1.0, abs(y[a])) if a < k_all else 1.0)
-            largest, moved = max(largest, size), max(moved, length * size)
+            largest = max(largest, size)
         if accepted:
             for a in range(n):
                 y[a] = trial[a]
             value = attempt
-        # A step that only meets a bound, however short, is not the last one.
-        if (moved < tolerance and met < 0) or not accepted:
+        # A whole step that is small is the last one; a large one cut short, by a bound or by halving, is not.
+        if largest < tolerance or not accepted:
             converged = accepted or largest < 1e-6
             break
     _derivatives(*model, y, mono, weight, work, strength, pairing, gradient, gauss, bend)
@@ -428,14 +428,17 @@ def fit_points(
     y = np.empty(widths.size)
     for t in range(data.shape[0]):
         for g in range(strengths.shape[0]):
-            # The neighbour's pulls are nearly these.
+            # The neighbour's pulls are nearly these; where they lead nowhere, 0 may.
             warm = g > 0 and converged[t, g - 1]
-            for p in range(y.size):
-                y[p] = pulls[t, g - 1, p] if warm else 0.0
-            value[t, g], converged[t, g] = minimise(
-                strengths[g], none, lower, membership, widths, constraint, code, variance, data[t], centre[t],
-                iterations, tolerance, y, hessian[t, g],
-            )  # fmt: skip
+            for attempt in range(2 if warm else 1):
+                for p in range(y.size):
+                    y[p] = pulls[t, g - 1, p] if warm and attempt == 0 else 0.0
+                value[t, g], converged[t, g] = minimise(
+                    strengths[g], none, lower, membership, widths, constraint, code, variance, data[t], centre[t],
+                    iterations, tolerance, y, hessian[t, g],
+                )  # fmt: skip
+                if converged[t, g]:
+                    break
             for p in range(y.size):
                 pulls[t, g, p] = y[p]
                 for q in range(y.size):
