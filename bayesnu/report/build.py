@@ -27,6 +27,7 @@ from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import percent
 from bayesnu.results.runs import Run
+from bayesnu.workers.processes import prepare_worker, start_method
 
 CAPTIONS = {
     "predictive": "Data over the posterior predictive counts of each exposure",
@@ -79,34 +80,16 @@ class Drawing:
             job.result()
 
 
-def _prepare_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it even if it is killed."""
-    import multiprocessing
-    import os
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 @contextmanager
 def drawing(workers: int = 2) -> Iterator[Drawing]:
     """Draw in some processes; a script that uses this needs the usual ``if __name__ == "__main__"`` guard."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    # Where it exists, one server imports for all workers.
-    start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(start)
+    # Where there is a forkserver, it imports for all workers.
+    context = multiprocessing.get_context(start_method())
     context.set_forkserver_preload(["bayesnu.report.figures", "arviz", "matplotlib.pyplot"])
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker)
     try:
         yield Drawing(pool, workers)
     finally:

@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class Format(StrEnum):
@@ -40,19 +43,35 @@ def show(format_: Format, content: dict[str, Any], tables: Callable[[], Sequence
 
 
 @contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a progress bar on stderr; the yielded function names the next step."""
+def _progress() -> Iterator[Progress]:
+    """A bar with the time taken and an estimate of the time left, on stderr; none if that is not a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    console, silent = Console(stderr=True), not sys.stderr.isatty()
+    with Progress(*columns, console=console, transient=True, disable=silent) as progress:
+        yield progress
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
+    """Show the steps of a command; the yielded function names the next one."""
+    with _progress() as progress:
         task = progress.add_task("starting", total=total)
         steps = -1
 
@@ -60,7 +79,17 @@ def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
             nonlocal steps
             steps += 1
             progress.update(task, description=text, completed=max(0, steps))
-            if not console.is_terminal:
-                notice(text)
 
         yield step
+
+
+@contextmanager
+def counting_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far a count has come; the yielded function takes how many are finished, and of how many."""
+    with _progress() as progress:
+        task = progress.add_task(description, total=None)
+
+        def count(finished: int, total: int) -> None:
+            progress.update(task, completed=finished, total=total)
+
+        yield count

@@ -1,0 +1,51 @@
+"""Progress bars: on a terminal with an estimate of the time left, silent elsewhere."""
+
+import io
+import re
+import time
+from contextlib import redirect_stderr
+
+import pytest
+
+from bayesnu.report.terminal import counting_bar, progress_bar
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def plain(terminal: Terminal) -> str:
+    """What was written, without colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+
+
+def test_count_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with redirect_stderr(Terminal()) as terminal, counting_bar("toys") as count:
+        for finished in (2, 4, 6):
+            count(finished, 10)
+            time.sleep(0.02)
+    assert re.search(r"toys .* 6/10 .* left: 0:00:0\d", plain(terminal))
+    assert capsys.readouterr().out == ""
+
+
+def test_steps_on_a_terminal() -> None:
+    with redirect_stderr(Terminal()) as terminal, progress_bar(3) as step:
+        step("fitting mu_numu")
+        step("fitting q_numu")
+    assert re.search(r"fitting q_numu .* 1/3 .* left: ", plain(terminal))
+
+
+def test_silent_elsewhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the environment asks for colours."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with counting_bar("toys") as count, progress_bar(3) as step:
+        count(6, 10)
+        step("fitting mu_numu")
+    assert capsys.readouterr() == ("", "")
