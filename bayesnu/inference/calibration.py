@@ -228,13 +228,18 @@ def place_block(study: Study, first: int, number: int) -> dict[str, NDArray[Any]
     return {**study.posterior.place(simulations, generators), "theta": simulations.theta}
 
 
+def unseen(finished: int, total: int) -> None:
+    """Show no progress."""
+    del finished, total
+
+
 def run_study(
     study: Study,
     simulations: int,
     block: int,
     workers: Workers,
     chunks: Chunks | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] = unseen,
 ) -> dict[str, NDArray[Any]]:
     """Return ranks, diagnostics and true couplings of all simulations, in order.
 
@@ -248,12 +253,11 @@ def run_study(
     chunks : Chunks, optional
         Where finished tasks are kept.
     progress : callable, optional
-        Receives the number of finished tasks.
+        Receives the number of finished tasks, and of all.
     """
     tasks = [
         Task(f"calibration-{first:06d}", (first, min(block, simulations - first)))
         for first in range(0, simulations, block)
     ]
-    options = {} if progress is None else {"progress": progress}
-    found = run_tasks(place_block, study, tasks, workers, chunks, **options)
+    found = run_tasks(place_block, study, tasks, workers, chunks, lambda done: progress(done, len(tasks)))
     return {name: np.concatenate([result[name] for result in found]) for name in found[0]}

@@ -23,6 +23,8 @@ from bayesnu.inference.priors import Prior
 Array = NDArray[np.float64]
 FINE = 10
 """Points of the fine grid for each of the coarse one."""
+TOLERANCE = 1e-6
+"""Of a step in the pulls; what is left is its square."""
 NEGLIGIBLE = 60.0
 """Δ(-2 ln L) from the lowest at which there is no posterior left."""
 LARGEST_STEP = 0.3
@@ -71,26 +73,16 @@ def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array
     ConvergenceError
         If the minimisation over pulls fails where it is not.
     """
-    value, pulls, hessian, converged = many_profiles(problem, data, scaled)
-    near = value < np.nanmin(value, axis=1, keepdims=True) + NEGLIGIBLE
-    failed = near & ~converged
+    found = minimise_pulls(problem, scaled[None, :], data=data, tolerance=TOLERANCE)
+    near = found.value < np.nanmin(found.value, axis=1, keepdims=True) + NEGLIGIBLE
+    failed = near & ~found.converged
     if failed.any():
         raise ConvergenceError(
             f"{problem.couplings[0]}: the minimisation over pulls failed for {failed.any(axis=1).sum()} of {len(data)} "
             "data sets; choose a prior, counts and pulls nearer to each other"
         )
-    return np.where(near, value, np.inf), pulls, np.where(near[:, :, None, None], hessian, np.eye(pulls.shape[2]))
-
-
-def many_profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-    """Return what `minimise_pulls` finds for each data set."""
-    found = [minimise_pulls(replace(problem, data=row), scaled[None, :]) for row in data]
-    return (
-        np.array([one.value for one in found]),
-        np.array([one.pulls for one in found]),
-        np.array([one.hessian for one in found]),
-        np.array([one.converged for one in found]),
-    )
+    hessian = np.where(near[:, :, None, None], found.hessian, np.eye(found.pulls.shape[2]))
+    return np.where(near, found.value, np.inf), found.pulls, hessian
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from bayesnu.inference.calibration import (
     constrained,
     quantities,
     run_study,
+    unseen,
 )
 from bayesnu.inference.calibration_grid import LaplacePosterior
 from bayesnu.inference.priors import one_coupling
@@ -110,8 +111,8 @@ class Calibration:
             )
         if self.free:
             remarks.append(
-                f"{len(self.free)} free pulls ({self.free[0]}, …) have a flat prior, which cannot be drawn from: here they "
-                "had the normal constraint of their unit width"
+                f"{len(self.free)} free pulls ({self.free[0]}, …) have a flat prior, which cannot be drawn from: "
+                "here they had the normal constraint of their unit width"
             )
         return tuple(remarks)
 
@@ -143,7 +144,8 @@ def calibrate(
     simulations: int | None = None,
     seed: int = DEFAULT_SEED,
     chunks: Path | None = None,
-    progress: Callable[[int], None] | None = None,
+    force: bool = False,
+    progress: Callable[[int, int], None] = unseen,
     notice: Callable[[str], None] = silent,
 ) -> Calibration:
     """Simulate fits of one coupling and rank the truth in each.
@@ -161,6 +163,8 @@ def calibrate(
     seed : int
     chunks : Path, optional
         Folder in which finished tasks are kept, to go on from.
+    force : bool
+        Overwrite another study there.
     progress, notice : callable, optional
         Receive the number of finished tasks, and one-line notices.
     """
@@ -172,7 +176,7 @@ def calibrate(
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     description = f"calibration of {experiment.card.name}: {name} by {method}, {number} simulations, seed {seed}"
     start = time.perf_counter()
-    kept = Chunks(chunks, key, description, notice=notice)
+    kept = Chunks(chunks, key, description, force=force, notice=notice)
     found = run_study(Study(problem, prior, posterior, seed), number, METHODS[method][1], workers, kept, progress)
     ranks = found.pop("ranks")
     return Calibration(
@@ -248,5 +252,6 @@ def write_calibration(results: Sequence[Calibration], folder: Path) -> None:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     write_atomically(folder / "ranks.npz", write, RunError)
-    content = json.dumps([calibration_json(result) for result in results], indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(folder / "calibration.json", content + "\n", RunError)
+    content = [calibration_json(result) for result in results]
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(folder / "calibration.json", text + "\n", RunError)
