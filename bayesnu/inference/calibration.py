@@ -91,7 +91,7 @@ def simulate(problem: Problem, prior: Prior, generators: Generators) -> Simulati
     expected = np.empty((len(generators), problem.data.size))
     again = np.arange(len(generators))
     for _ in range(MOST_TRIALS):
-        for k in again:
+        for k in again.tolist():
             theta[k] = prior.draw(generators[k], 1)[0]
             pulls[k] = widths * generators[k].standard_normal(widths.size)
         expected[again] = expected_draws(problem, theta[None, again], pulls[again])

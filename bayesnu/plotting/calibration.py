@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.figure import Figure
 
 from bayesnu.inference.uniformity import cumulative
 from bayesnu.results.calibration import Calibration
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 COLUMNS = 4
 
@@ -20,21 +16,11 @@ def plot_calibration(result: Calibration) -> Figure:
 
     The band holds the whole curve with the probability stated in the title if the posterior is calibrated.
     """
-    from matplotlib import pyplot as plt
-
     number, band = len(result.ranks), result.band
     columns = min(COLUMNS, len(result.quantities))
     rows = -(-len(result.quantities) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(max(3.1 * columns, 8.0), 2.5 * rows + 0.9),
-        layout="constrained",
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-    )
-    plt.close(figure)
+    figure = Figure(figsize=(max(3.1 * columns, 8.0), 2.5 * rows + 0.9), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     edges = np.concatenate([[0.0], band.places, [1.0]])
     low, high = (np.concatenate([[0.0], bound - band.places, [0.0]]) for bound in (band.low, band.high))
     for k, axis in enumerate(axes.ravel()):
