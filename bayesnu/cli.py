@@ -357,6 +357,64 @@ def discriminate(
 
 
 @app.command()
+def calibrate(
+    model: ModelArgument,
+    coupling: Annotated[list[str] | None, typer.Option(help="This coupling; repeatable. All by default.")] = None,
+    method: Annotated[str, typer.Option(help="laplace or nuts.")] = "laplace",
+    simulations: Annotated[
+        int | None, typer.Option(help="Simulated fits; 10000 by laplace, 500 by nuts by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the simulations.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for p-values, ranks and figures; none by default.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask cluster; this machine by default.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of this machine; one per core by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite another calibration in the folder.")] = False,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Test the posteriors of a card's couplings by simulation: are the ranks of the truth uniform?"""
+    from bayesnu.report.calibration import calibration_table, save_calibration
+    from bayesnu.report.terminal import counting_bar
+    from bayesnu.results.calibration import calibrate as compute
+    from bayesnu.results.calibration import calibration_json, check_arguments
+    from bayesnu.results.limits import DEFAULT_SEED
+    from bayesnu.workers import open_workers
+
+    experiment = load(model, override)
+    names, number = check_arguments(experiment, coupling or (), method, simulations)
+    results = []
+    with open_workers(scheduler, workers) as team:
+        for name in names:
+            chunks = None if out is None else out / "chunks" / name
+            with counting_bar(f"{name} by {method}") as progress:
+                results.append(
+                    compute(
+                        experiment,
+                        name,
+                        team,
+                        method,
+                        number,
+                        DEFAULT_SEED if seed is None else seed,
+                        chunks,
+                        force,
+                        progress,
+                        notice,
+                    )
+                )
+    if out is not None:
+        save_calibration(results, out)
+    for text in dict.fromkeys(f"{result.coupling}: {remark}" for result in results for remark in result.remarks):
+        notice(text)
+    show(
+        format_,
+        {"calibrations": [calibration_json(result) for result in results]},
+        lambda: [calibration_table(results)],
+    )
+
+
+@app.command()
 def models() -> None:
     """List the shipped cards."""
     from bayesnu.experiment.load import load_card

@@ -20,7 +20,7 @@ POINTS = 161
 LOG_POINTS = 48
 """Beside these, down to the lowest floor of a log-uniform prior."""
 REACH = 60.0
-"""Δ(-2 ln L) of the Asimov data at the truth at the ends of the grid: the data fluctuate by some standard deviations."""
+"""Δ(-2 ln L) of the Asimov data at the truth at the ends of the grid: toys fluctuate by some standard deviations."""
 SPAN = 60.0
 """Δ(-2 ln L) of a data set above which a failed fit does not matter."""
 

@@ -202,7 +202,7 @@ def coverage(
         named = others if own.automatic and own.kind == "uniform" else [("the card's own", own), *others]
         values = default_truths(problem) if truths is None else np.array(truths, dtype=float)
         if own.coupling.squared_only and (values < 0).any():
-            raise UsageError(f"true {coupling} = {values.min():g}: must be at least 0, since counts depend on its square")
+            raise UsageError(f"true {coupling} = {values.min():g}: must be at least 0; counts depend on its square")
         kind = default_kind(coupling)
         threads = None if workers.number == 1 else 1
         study = Study(problem, tuple(prior for _, prior in named), kind, seed, threads)

@@ -687,3 +687,23 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
     assert first.stat().st_mtime_ns == stamp
     assert (tmp_path / "out" / "report.html").exists()
     assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_calibrate_prints_and_writes(bayesnu_: Run_, tmp_path: Path) -> None:
+    out = tmp_path / "calibration"
+    arguments = ("--coupling", "mu_nue", "--simulations", "30", "--seed", "2", "--workers", "1", "--out", out)
+    result = bayesnu_("calibrate", "lsnd-nue", *arguments, "--format", "json")
+    assert (result.status, result.err) == (0, "")
+    (found,) = result.json["calibrations"]
+    assert (found["coupling"], found["simulations"], found["seed"]) == ("mu_nue", 30, 2)
+    assert json.loads((out / "calibration.json").read_text(encoding="utf-8"))[0]["p_values"] == found["p_values"]
+    assert {"ranks.npz", "ecdf_mu_nue.png", "ecdf_mu_nue.pdf"} <= {path.name for path in out.iterdir()}
+    table = bayesnu_("calibrate", "lsnd-nue", *arguments)
+    assert "overall" in table.out
+    other = bayesnu_("calibrate", "lsnd-nue", *arguments, "--seed", "3")
+    assert "--force" in other.line
+    assert bayesnu_("calibrate", "lsnd-nue", *arguments, "--seed", "3", "--force").status == 0
+
+
+def test_calibrate_by_an_unknown_method(bayesnu_: Run_) -> None:
+    assert "unknown method 'mcmc'" in bayesnu_("calibrate", "lsnd-nue", "--method", "mcmc").line

@@ -1,0 +1,236 @@
+"""Calibration: the right program passes, wrong ones fail at the same seed; places of truths against quadrature."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bayesnu.errors import ConvergenceError
+from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.inference.calibration import (
+    HIGHEST_RANK,
+    LOG_LIKELIHOOD,
+    Generators,
+    NutsPosterior,
+    Posterior,
+    Simulations,
+    Study,
+    constrained,
+    place_block,
+    quantities,
+    ranked,
+    ranks_among,
+    run_study,
+    simulate,
+)
+from bayesnu.inference.calibration_grid import LaplacePosterior
+from bayesnu.inference.laplace import laplace_posterior
+from bayesnu.inference.likelihood import Problem
+from bayesnu.inference.priors import Prior, one_coupling
+from bayesnu.inference.sampling import Sampler
+from bayesnu.inference.toys import expected_draws
+from bayesnu.inference.uniformity import overall, uniformity
+from bayesnu.workers import open_workers
+
+SEED = 11
+
+
+def generators(number: int, seed: int = 1) -> list[np.random.Generator]:
+    return [np.random.default_rng([seed, k]) for k in range(number)]
+
+
+def scaled_counts(problem: Problem, factor: float) -> Problem:
+    return replace(
+        problem, data=factor * problem.data, model=replace(problem.model, arrays=factor * problem.model.arrays)
+    )
+
+
+@dataclass(frozen=True)
+class WrongCounts:
+    """A program that takes every count ``factor`` times: 2 is the likelihood twice, 1e-9 returns the prior."""
+
+    posterior: Any
+    factor: float
+
+    def place(self, simulations: Simulations, generators: Generators) -> dict[str, np.ndarray]:
+        own = replace(self.posterior, problem=scaled_counts(self.posterior.problem, self.factor))
+        return own.place(replace(simulations, data=self.factor * simulations.data), generators)
+
+
+def halved(posterior: Any, pull: str = "wrong_sign") -> Any:
+    """A program that takes the width of a pull for half of what it is."""
+    model = posterior.problem.model
+    widths = np.where(np.array(model.pulls) == pull, model.widths / 2, model.widths)
+    return replace(posterior, problem=replace(posterior.problem, model=replace(model, widths=widths)))
+
+
+@pytest.fixture(scope="module")
+def fitted(on_axis: Experiment) -> tuple[Problem, Prior]:
+    return one_coupling(on_axis, "mu_numu")
+
+
+def p_values(fitted: tuple[Problem, Prior], posterior: Posterior, number: int) -> dict[str, float]:
+    problem, prior = fitted
+    with open_workers(number=1) as workers:
+        found = run_study(Study(problem, prior, posterior, SEED), number, number, workers)
+    p = [uniformity(column, HIGHEST_RANK, SEED) for column in found["ranks"].T]
+    return dict(zip(quantities(problem), p, strict=True))
+
+
+def check_programs(fitted: tuple[Problem, Prior], right: Any, number: int) -> None:
+    """The right program passes; each of the wrong ones fails, in the quantities that can tell."""
+
+    def together(p: dict[str, float]) -> float:
+        return overall(np.array(list(p.values())))
+
+    assert together(p_values(fitted, right, number)) > 0.05
+    twice = p_values(fitted, WrongCounts(right, 2.0), number)
+    assert twice["mu_numu"] < 1e-3
+    assert together(twice) < 0.01
+    prior = p_values(fitted, WrongCounts(right, 1e-9), number)
+    assert prior[LOG_LIKELIHOOD] < 1e-3
+    # Parameters alone do not see it: drawn from the prior, they rank as they should among draws of the prior.
+    assert min(p for name, p in prior.items() if name != LOG_LIKELIHOOD) > 0.01
+    narrow = p_values(fitted, halved(right), number)
+    assert narrow["wrong_sign"] < 1e-3
+    assert together(narrow) < 0.01
+
+
+def test_wrong_programs_fail_and_the_right_one_passes(fitted: tuple[Problem, Prior]) -> None:
+    check_programs(fitted, LaplacePosterior(*fitted), 300)
+
+
+@pytest.mark.slow
+def test_wrong_programs_fail_and_the_right_one_passes_by_nuts(fitted: tuple[Problem, Prior]) -> None:
+    check_programs(fitted, NutsPosterior(*fitted), 200)
+
+
+def test_simulations_do_not_depend_on_blocks_or_neighbours(fitted: tuple[Problem, Prior]) -> None:
+    study = Study(*fitted, LaplacePosterior(*fitted), SEED)
+    whole, part = place_block(study, 0, 5), place_block(study, 3, 2)
+    for name in whole:
+        np.testing.assert_array_equal(whole[name][3:], part[name])
+    other = place_block(replace(study, seed=SEED + 1), 0, 5)
+    assert not np.array_equal(whole["theta"], other["theta"])
+
+
+def test_simulations_follow_prior_and_model(fitted: tuple[Problem, Prior]) -> None:
+    problem, prior = fitted
+    found = simulate(problem, prior, generators(2000))
+    assert found.theta.min() >= prior.low
+    assert found.theta.mean() == pytest.approx((prior.low + prior.high) / 2, rel=0.05)
+    np.testing.assert_allclose(found.pulls.std(axis=0), problem.model.widths, rtol=0.07)
+    expected = expected_draws(problem, found.theta[None], found.pulls)
+    residual = (found.data - expected) / np.sqrt(expected)
+    assert abs(residual.mean()) < 4 / np.sqrt(residual.size)
+    assert residual.std() == pytest.approx(1, abs=0.02)
+    np.testing.assert_array_equal(found.data, np.round(found.data))
+
+
+def test_unsupported_draws_are_drawn_again_with_their_coupling(fitted: tuple[Problem, Prior]) -> None:
+    """1 + f > 0 for every pull; what the coupling is does not change, since no factor depends on it."""
+    problem, prior = fitted
+    wide = replace(problem, model=replace(problem.model, widths=problem.model.widths * 8))
+    found = simulate(wide, prior, generators(500))
+    assert found.pulls.min() > -1
+    assert found.theta.mean() == pytest.approx((prior.low + prior.high) / 2, rel=0.08)
+    impossible = replace(problem, model=replace(problem.model, arrays=-problem.model.arrays))
+    with pytest.raises(ConvergenceError, match="1000 draws of the prior have negative counts"):
+        simulate(impossible, prior, generators(1))
+
+
+def test_free_pulls_get_their_unit_width() -> None:
+    experiment = load_experiment("coherent-csi-2017")
+    problem, _ = one_coupling(experiment, "mu_numu")
+    assert problem.model.free
+    assert constrained(problem).model.free == ()
+    assert constrained(problem).model.constraint.all()
+
+
+def test_ties_are_broken_at_random() -> None:
+    rng = np.random.default_rng(1)
+    draws = np.column_stack([np.arange(9.0), np.zeros(9)])
+    ranks = np.array([ranks_among(np.array([4.5, 0.0]), draws, rng) for _ in range(3000)])
+    assert set(ranks[:, 0]) == {5}
+    assert set(ranks[:, 1]) == set(range(10))
+    assert np.bincount(ranks[:, 1]).min() > 200
+
+
+def test_draws_without_support_have_no_likelihood(fitted: tuple[Problem, Prior]) -> None:
+    problem, _ = fitted
+    pulls = np.zeros((2, problem.model.widths.size))
+    pulls[1, 0] = -1.5
+    values = ranked(problem, np.zeros(2), pulls)
+    assert np.isfinite(values[0, -1])
+    assert values[1, -1] == -np.inf
+
+
+def test_places_are_those_of_quadrature_in_coupling_and_pull() -> None:
+    """LSND: one normal number under one pull, so that the posterior is an integral over two variables."""
+    problem, prior = one_coupling(load_experiment("lsnd-nue"), "mu_numu")
+    found = simulate(problem, prior, generators(12))
+    posterior = LaplacePosterior(problem, prior)
+    low, high = prior.reach
+    shared = posterior.posteriors(found.data, low, high)
+    theta, z = np.linspace(low, high, 1501), np.linspace(-7, 7, 281)
+    points = np.stack(np.meshgrid(theta, z, indexing="ij")).reshape(2, -1)
+    expected = expected_draws(problem, points[:1], problem.model.widths * points[1][:, None])[:, 0]
+    for k in range(12):
+        log_density = -((found.data[k, 0] - expected) ** 2) / problem.variance[0] / 2 - points[1] ** 2 / 2
+        density = np.exp(log_density - log_density.max()).reshape(theta.size, z.size)
+        density /= density.sum()
+        pit = posterior._pit(shared, k, found.theta[k], found.pulls[k])
+        by_theta, by_z = np.cumsum(density.sum(axis=1)), np.cumsum(density.sum(axis=0))
+        steps = [theta[1] - theta[0], z[1] - z[0]]
+        assert pit[0] == pytest.approx(np.interp(found.theta[k], theta + steps[0] / 2, by_theta), abs=2e-3)
+        true_z = found.pulls[k, 0] / problem.model.widths[0]
+        assert pit[1] == pytest.approx(np.interp(true_z, z + steps[1] / 2, by_z), abs=3e-3)
+
+
+@pytest.mark.parametrize("name", ["mu_numu", "q_nue"])
+def test_cumulative_distribution_is_that_of_the_laplace_posterior(on_axis: Experiment, name: str) -> None:
+    problem, prior = one_coupling(on_axis, name)
+    found = simulate(problem, prior, generators(4))
+    posterior = LaplacePosterior(problem, prior)
+    shared = posterior.posteriors(found.data, *prior.reach)
+    for k in range(4):
+        grid = laplace_posterior(replace(problem, data=found.data[k]), prior)
+        area = np.concatenate([[0], np.cumsum((grid.density[1:] + grid.density[:-1]) / 2 * np.diff(grid.values))])
+        for theta in np.linspace(prior.low, prior.high, 9)[1:-1]:
+            place = np.interp(theta, shared.fine, shared.cumulative[k])
+            assert place == pytest.approx(np.interp(theta, grid.values, area), abs=1e-3)
+
+
+def test_a_posterior_far_narrower_than_the_prior_gets_its_own_grid(fitted: tuple[Problem, Prior]) -> None:
+    problem, prior = fitted
+    wide = replace(prior, high=500 * prior.high)
+    number = 3
+    truths = simulate(problem, prior, generators(number))
+    found = LaplacePosterior(problem, wide).place(truths, generators(number))
+    assert found["own_grid"].all()
+    for k in range(number):
+        grid = laplace_posterior(replace(problem, data=truths.data[k]), wide)
+        area = np.concatenate([[0], np.cumsum((grid.density[1:] + grid.density[:-1]) / 2 * np.diff(grid.values))])
+        percent = 100 * float(np.interp(truths.theta[k], grid.values, area))
+        assert found["ranks"][k, 0] == pytest.approx(percent, abs=1.5)
+
+
+@pytest.mark.slow
+def test_chains_that_mix_too_little_are_run_again_longer(fitted: tuple[Problem, Prior]) -> None:
+    """Twenty draws are never worth a hundred; eighty and 320 follow."""
+    problem, prior = fitted
+    asked: list[int] = []
+
+    class Counting(Sampler):
+        def sample(self, *arguments: Any, **options: Any) -> Any:
+            asked.append(options["draws"])
+            return super().sample(*arguments, **options)
+
+    posterior = NutsPosterior(problem, prior, draws=20, sampler=Counting())
+    simulations = simulate(problem, prior, generators(1))
+    found = posterior.place(simulations, generators(1))
+    assert asked == [20, 80, 320][: found["attempts"][0]]
+    assert found["attempts"][0] >= 2
+    assert 0 <= found["ranks"].min() <= found["ranks"].max() <= HIGHEST_RANK
+    assert found["ess"][0] > 0
