@@ -121,10 +121,10 @@ class Profiled:
             Otherwise.
         """
         failed = ~self.converged & (self.value - np.nanmin(self.value) < within)
-        if failed.any():
+        if failed.any() or not self.converged.any():
             names = ", ".join(problem.couplings)
             raise ConvergenceError(
-                f"{names}: the minimisation over pulls failed at {failed.sum()} of {failed.size} values; "
+                f"{names}: the minimisation over pulls failed at {(~self.converged).sum()} of {failed.size} values; "
                 "choose a prior, counts and pulls nearer to each other"
             )
 

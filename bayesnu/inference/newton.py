@@ -21,6 +21,10 @@ Integers = NDArray[np.int64]
 POISSON, NORMAL, NEGATIVE_BINOMIAL = 0, 1, 2
 RIDGE = 1e-13
 """Added to the unit diagonal of a scaled Hessian: only a degenerate one feels it."""
+EDGE = 1e-13
+"""A factor 1 + σ z below is as good as 0."""
+LEAST_GAIN = 1e-8
+"""A fall of -2 ln L, as a fraction of it where it is above 1, that is not worth a step."""
 GRAIN = 1e-12
 """Relative rounding of -2 ln L that does not count as a rise."""
 
@@ -74,8 +78,8 @@ def _statistic(code: int, data: Array, variance: Array, expected: Array, first: 
                 value += 2 * (mean - n)
             if n > 0.0:
                 value += 2 * n * math.log(n / mean)
-            first[o] = 2 * (mean - n) / (mean * (1 + v * mean))
-            second[o] = 2 * (n / (mean * mean) - v * (1 + v * n) / (1 + v * mean) ** 2)
+            first[o] = 2 * (1 - n / mean) / (1 + v * mean)
+            second[o] = 2 * (n / mean / mean - v * (1 + v * n) / (1 + v * mean) ** 2)
         elif mean == 0.0 and n == 0.0:
             # Nothing expected and nothing seen is possible: a signal without background at coupling 0.
             first[o], second[o] = 2.0, 0.0
@@ -339,6 +343,9 @@ def minimise(
         _derivatives(*model, y, mono, weight, work, strength, pairing, gradient, gauss, bend)
         for k in range(k_all):
             frozen[k] = y[k] <= lower[k] and gradient[k] > 0.0
+        for a in range(k_all, n):
+            # Data that want a negative factor: its infimum is at 0, where there is nothing beyond.
+            frozen[a] = 1 + widths[a - k_all] * y[a] < EDGE and gradient[a] > 0.0
         _sum(gauss, bend, hessian)
         shift = 0.0
         while True:
@@ -353,9 +360,10 @@ def minimise(
                 continue
             # The pulls may drive a coupling at its bound further out: it stays there for this step.
             again = False
-            for k in range(k_all):
-                if not frozen[k] and y[k] <= lower[k] and step[k] < 0.0:
-                    frozen[k] = again = True
+            for a in range(n):
+                at_end = y[a] <= lower[a] if a < k_all else 1 + widths[a - k_all] * y[a] < EDGE
+                if not frozen[a] and at_end and step[a] < 0.0:
+                    frozen[a] = again = True
             if not again:
                 break
         length = 1.0
@@ -379,17 +387,19 @@ def minimise(
             length /= 2
             met = -1
         accepted = attempt <= limit
-        largest = 0.0
+        largest = gain = 0.0
         for a in range(n):
             size = abs(step[a]) / (max(1.0, abs(y[a])) if a < k_all else 1.0)
             largest = max(largest, size)
+            gain -= gradient[a] * step[a] / 2
         if accepted:
             for a in range(n):
                 y[a] = trial[a]
             value = attempt
         # A whole step that is small is the last one; a large one cut short, by a bound or by halving, is not.
         if largest < tolerance or not accepted:
-            converged = accepted or largest < 1e-6
+            # Where rounding hides the fall that the step promises, there is nothing more to find.
+            converged = accepted or gain < LEAST_GAIN * (1 + abs(value))
             break
     _derivatives(*model, y, mono, weight, work, strength, pairing, gradient, gauss, bend)
     _sum(gauss, bend, hessian)
