@@ -14,8 +14,8 @@ from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.inference.likelihood import Problem, local_minima, minimise_pulls, squared_only, statistic_code
 
 Array = NDArray[np.float64]
-SETS_PER_BLOCK = 64
-"""Data sets that one thread takes at a time."""
+SETS_PER_BLOCK, SETS_PER_CURVE_BLOCK = 250, 50
+"""Data sets that one thread takes at a time; of curves, which need more memory each, fewer."""
 FLUCTUATION = 25.0
 """Δ(-2 ln L) within which a valley must be a parabola for one start to be enough."""
 BENT = 1.0
@@ -65,9 +65,11 @@ class Curves:
     converged: NDArray[np.bool_]
 
 
-def in_blocks(work: Callable[[slice], None], sets: int, threads: int | None = None) -> None:
+def in_blocks(
+    work: Callable[[slice], None], sets: int, threads: int | None = None, size: int = SETS_PER_BLOCK
+) -> None:
     """Do ``work`` on blocks of data sets in threads; the compiled fits release the GIL, and no number depends on it."""
-    blocks = [slice(start, min(start + SETS_PER_BLOCK, sets)) for start in range(0, sets, SETS_PER_BLOCK)]
+    blocks = [slice(start, min(start + size, sets)) for start in range(0, sets, size)]
     workers = min(len(blocks), threads or len(os.sched_getaffinity(0)))
     if workers <= 1:
         for block in blocks:
@@ -215,7 +217,7 @@ def profile_curves(
         value[block], converged[block] = found.value, found.converged
         log_det[block] = np.linalg.slogdet(found.hessian)[1]
 
-    in_blocks(work, shape[0], threads)
+    in_blocks(work, shape[0], threads, SETS_PER_CURVE_BLOCK)
     return Curves(value, log_det, converged)
 
 
