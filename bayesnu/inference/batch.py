@@ -14,8 +14,8 @@ from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.inference.likelihood import Problem, local_minima, minimise_pulls, squared_only, statistic_code
 
 Array = NDArray[np.float64]
-SETS_PER_BLOCK = 64
-"""Data sets that one thread takes at a time."""
+SETS_PER_BLOCK, SETS_PER_CURVE_BLOCK = 250, 50
+"""Data sets that one thread takes at a time; of curves, which need more memory each, fewer."""
 FLUCTUATION = 25.0
 """Δ(-2 ln L) within which a valley must be a parabola for one start to be enough."""
 BENT = 1.0
@@ -23,6 +23,8 @@ BENT = 1.0
 SHELF_STARTS = 5
 TOLERANCE = 1e-6
 """Steps below end a fit; Newton's method leaves their square."""
+PROMISE = 1e-7
+"""And so does a step that promises to lower -2 ln L by less, of which hardly the square is left."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,11 @@ class Curves:
     converged: NDArray[np.bool_]
 
 
-def in_blocks(work: Callable[[slice], None], sets: int, threads: int | None = None) -> None:
+def in_blocks(
+    work: Callable[[slice], None], sets: int, threads: int | None = None, size: int = SETS_PER_BLOCK
+) -> None:
     """Do ``work`` on blocks of data sets in threads; the compiled fits release the GIL, and no number depends on it."""
-    blocks = [slice(start, min(start + SETS_PER_BLOCK, sets)) for start in range(0, sets, SETS_PER_BLOCK)]
+    blocks = [slice(start, min(start + size, sets)) for start in range(0, sets, size)]
     workers = min(len(blocks), threads or len(os.sched_getaffinity(0)))
     if workers <= 1:
         for block in blocks:
@@ -77,8 +81,9 @@ def in_blocks(work: Callable[[slice], None], sets: int, threads: int | None = No
 
 
 def fit_couplings(
-    problem: Problem, data: Array, starts: Array, centre: Array | None = None, threads: int | None = None
-) -> BestFits:
+    problem: Problem, data: Array, starts: Array, centre: Array | None = None, threads: int | None = None,
+    first: Array | None = None,
+) -> BestFits:  # fmt: skip
     """Minimise -2 ln L over couplings and pulls for every data set.
 
     Each start ends in one local minimum; the lowest of them counts.
@@ -94,6 +99,8 @@ def fit_couplings(
         Auxiliary measurements of the pulls; 0 by default.
     threads : int, optional
         All cores by default.
+    first : ndarray, shape (sets, pulls), optional
+        Where pulls start; 0 by default.
 
     Raises
     ------
@@ -112,14 +119,16 @@ def fit_couplings(
     # Where a coupling enters squared only, its square is the variable: counts have a slope in it at 0.
     square = squared_only(problem) & (exponents[used] % 2 == 0).all(axis=0)
     # Odd powers that no count has are left out, since a square root of them is none.
-    exponents, arrays = exponents[used], np.ascontiguousarray(model.arrays[:, used])
+    exponents, arrays = exponents[used], model.arrays[:, used].reshape(-1, model.arrays.shape[2])
     exponents[:, square] //= 2
     lower = np.where(squared_only(problem), 0.0, -np.inf)
     points = np.broadcast_to(starts if starts.ndim == 3 else starts[None], (sets, *starts.shape[-2:]))
     points = np.where(square, points**2, points)
     value, converged = np.empty(sets), np.empty(sets, dtype=np.bool_)
     found = np.empty((sets, n_couplings + len(model.pulls)))
-    measured = np.zeros((sets, len(model.pulls))) if centre is None else np.ascontiguousarray(centre)
+    nowhere = np.zeros((sets, len(model.pulls)))
+    measured = nowhere if centre is None else np.ascontiguousarray(centre)
+    begin = nowhere if first is None else np.ascontiguousarray(first)
     counts = np.ascontiguousarray(data, dtype=float)
     whole = exponents.astype(np.int64)
     pulls = (model.membership, model.widths, model.constraint)
@@ -127,8 +136,8 @@ def fit_couplings(
 
     def work(block: slice) -> None:
         newton.fit_couplings(
-            arrays, whole, lower, *pulls, *statistic, counts[block], measured[block], points[block], 100, TOLERANCE,
-            value[block], found[block], converged[block],
+            arrays, whole, lower, *pulls, *statistic, counts[block], measured[block], points[block], begin[block],
+            100, TOLERANCE, PROMISE, value[block], found[block], converged[block],
         )  # fmt: skip
 
     in_blocks(work, sets, threads)
@@ -208,21 +217,22 @@ def profile_curves(
         value[block], converged[block] = found.value, found.converged
         log_det[block] = np.linalg.slogdet(found.hessian)[1]
 
-    in_blocks(work, shape[0], threads)
+    in_blocks(work, shape[0], threads, SETS_PER_CURVE_BLOCK)
     return Curves(value, log_det, converged)
 
 
 def fixed_fits(
-    problem: Problem, couplings: Array, data: Array, centre: Array | None = None, threads: int | None = None
-) -> Array:
+    problem: Problem, couplings: Array, data: Array, centre: Array | None = None, threads: int | None = None,
+    first: Array | None = None,
+) -> Array:  # fmt: skip
     """Return -2 ln L minimised over the pulls at given couplings, shape (sets, points).
 
     Parameters
     ----------
     problem : Problem
     couplings : ndarray, shape (couplings, points)
-    data, centre, threads
-        See `profile_curves`.
+    data, centre, threads, first
+        See `fit_couplings`.
 
     Raises
     ------
@@ -231,10 +241,14 @@ def fixed_fits(
     """
     value = np.empty((data.shape[0], couplings.shape[1]))
     converged = np.empty(value.shape, dtype=np.bool_)
-    measured = np.zeros((data.shape[0], len(problem.model.pulls))) if centre is None else centre
+    nowhere = np.zeros((data.shape[0], len(problem.model.pulls)))
+    measured, begin = (nowhere if given is None else given for given in (centre, first))
 
     def work(block: slice) -> None:
-        found = minimise_pulls(problem, couplings, data=data[block], centre=measured[block], tolerance=TOLERANCE)
+        found = minimise_pulls(
+            problem, couplings, data=data[block], centre=measured[block], tolerance=TOLERANCE, promise=PROMISE,
+            first=begin[block],
+        )  # fmt: skip
         value[block], converged[block] = found.value, found.converged
 
     in_blocks(work, data.shape[0], threads)

@@ -77,9 +77,11 @@ class CLsLimit:
     toys: int
 
 
-def ratio_statistic(problem: Problem, theta: Array, data: Array, centre: Array | None, threads: int | None) -> Array:
+def ratio_statistic(
+    problem: Problem, theta: Array, data: Array, centre: Array | None, threads: int | None, first: Array | None = None
+) -> Array:
     """Return Q of every data set at scaled values of the coupling, shape (sets, points)."""
-    fits = fixed_fits(problem, np.append(0.0, theta)[None, :], data, centre, threads)
+    fits = fixed_fits(problem, np.append(0.0, theta)[None, :], data, centre, threads, first)
     return fits[:, 1:] - fits[:, :1]
 
 
@@ -195,7 +197,7 @@ def ratio_chunk(
     result = {}
     for name, truth in (("with", theta), ("without", 0.0)):
         data = pseudo_experiments(problem, np.array([truth]), number, rng, ensemble)
-        result[name] = ratio_statistic(problem, np.array([theta]), data.counts, data.centre, threads)[:, 0]
+        result[name] = ratio_statistic(problem, np.array([theta]), data.counts, data.centre, threads, data.pulls)[:, 0]
     return result
 
 

@@ -214,6 +214,8 @@ def minimise_pulls(
     centre: Array | None = None,
     iterations: int = 60,
     tolerance: float = 1e-8,
+    promise: float = 0.0,
+    first: Array | None = None,
 ) -> Profiled:
     """Minimise -2 ln L over the pulls at many points by damped Newton steps (`bayesnu.inference.newton`).
 
@@ -228,6 +230,11 @@ def minimise_pulls(
         What the auxiliary measurements of the pulls gave in each data set; 0 by default.
     iterations, tolerance : int, float
         A step below ``tolerance`` in every pull is the last one; what is left is quadratic in it.
+    promise : float
+        So is a step of Newton's that promises to lower -2 ln L by less; the Hessian, which takes one more evaluation,
+        is then left out (an empty array).
+    first : ndarray, shape (sets, pulls), optional
+        Where the pulls of each data set start; 0 by default.
 
     Returns
     -------
@@ -239,11 +246,12 @@ def minimise_pulls(
     strengths = model.signal_strengths(np.atleast_2d(couplings))
     sets = problem.data[None, :] if data is None else data
     n_pulls, shape = len(model.pulls), (sets.shape[0], strengths.shape[0])
-    measured = np.zeros((shape[0], n_pulls)) if centre is None else centre
+    nowhere = np.zeros((shape[0], n_pulls))
+    measured = nowhere if centre is None else centre
     value, pulls, converged = np.empty(shape), np.empty((*shape, n_pulls)), np.zeros(shape, dtype=np.bool_)
-    hessian = np.empty((*shape, n_pulls, n_pulls))
+    hessian = np.empty((*(shape if promise == 0 else (0, 0)), n_pulls, n_pulls))
     newton.fit_points(
-        np.ascontiguousarray(strengths[:, :, None, :]),
+        np.ascontiguousarray(strengths),
         model.membership,
         model.widths,
         model.constraint,
@@ -253,13 +261,15 @@ def minimise_pulls(
         np.ascontiguousarray(measured),
         iterations,
         tolerance,
+        promise,
+        nowhere if first is None else np.ascontiguousarray(first),
         value,
         pulls,
         hessian,
         converged,
     )
     if data is None:
-        return Profiled(value[0], pulls[0], hessian[0], converged[0])
+        return Profiled(value[0], pulls[0], hessian[:1].reshape(-1, n_pulls, n_pulls), converged[0])
     return Profiled(value, pulls, hessian, converged)
 
 

@@ -27,28 +27,24 @@ LEAST_GAIN = 1e-8
 """A fall of -2 ln L, as a fraction of it where it is above 1, that is not worth a step."""
 GRAIN = 1e-12
 """Relative rounding of -2 ln L that does not count as a rise."""
+SAME = 0.01
+"""Another start is given up this close to a known minimum, in scaled couplings, and this little above it."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _add(factor: float, values: Array, out: Array) -> None:
-    """Add a multiple of an array to another."""
-    for o in range(out.size):
-        out[o] += factor * values[o]
+def _add(factor: float, values: Array, i: int, out: Array, j: int) -> None:
+    """Add a multiple of row i of one array to row j of another; views of rows would cost more than this does."""
+    for o in range(out.shape[1]):
+        out[j, o] += factor * values[i, o]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _dot(a: Array, b: Array) -> float:
-    """Return Σ a b in four interleaved sums, which the processor works at side by side."""
-    s0 = s1 = s2 = s3 = 0.0
-    n = a.size - a.size % 4
-    for o in range(0, n, 4):
-        s0 += a[o] * b[o]
-        s1 += a[o + 1] * b[o + 1]
-        s2 += a[o + 2] * b[o + 2]
-        s3 += a[o + 3] * b[o + 3]
-    for o in range(n, a.size):
-        s0 += a[o] * b[o]
-    return (s0 + s1) + (s2 + s3)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+def _dot(a: Array, i: int, b: Array, j: int) -> float:
+    """Return the product of two rows, summed in whatever order is fastest."""
+    total = 0.0
+    for o in range(a.shape[1]):
+        total += a[i, o] * b[j, o]
+    return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -60,32 +56,63 @@ def _sum(a: Array, b: Array, out: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _statistic(code: int, data: Array, variance: Array, expected: Array, first: Array, second: Array) -> float:
-    """Return the statistic and write its two derivatives in λ; infinite where λ is impossible."""
+def _structure(arrays: Array, membership: Array, filled: NDArray[np.bool_], members: Integers) -> None:
+    """Write which rows have any counts, and the pulls of each component, one after the other until a -1."""
+    for row in range(arrays.shape[0]):
+        filled[row] = False
+        for o in range(arrays.shape[1]):
+            if arrays[row, o] != 0.0:
+                filled[row] = True
+                break
+    for c in range(membership.shape[0]):
+        number = 0
+        for p in range(membership.shape[1]):
+            if membership[c, p] != 0.0:
+                members[c, number] = p
+                number += 1
+        members[c, number] = -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _statistic(code: int, data: Array, variance: Array, expected: Array) -> float:
+    """Return the statistic; infinite where λ is impossible."""
     value = 0.0
     for o in range(data.size):
         n, mean = data[o], expected[o]
         if code == NORMAL:
             residual = mean - n
             value += residual * residual / variance[o]
-            first[o], second[o] = 2 * residual / variance[o], 2 / variance[o]
         elif mean > 0.0:
             # The relative variance of a gamma-distributed mean; at 0 the counts are Poisson.
             v = variance[o] if code == NEGATIVE_BINOMIAL else 0.0
+            away = (mean - n) / n if n > 0.0 else 0.0
+            # Near λ, of large counts no more than the difference from it is rounded.
+            log_ratio = math.log1p(away) if away > -0.5 else math.log(mean / n)
             if v > 0.0:
-                value += 2 * (n + 1 / v) * math.log1p(v * (mean - n) / (1 + v * n))
+                value += 2 * (n + 1 / v) * math.log1p(v * (mean - n) / (1 + v * n)) - 2 * n * log_ratio
+            elif n > 0.0:
+                value += 2 * n * (away - log_ratio)
             else:
-                value += 2 * (mean - n)
-            if n > 0.0:
-                value += 2 * n * math.log(n / mean)
-            first[o] = 2 * (1 - n / mean) / (1 + v * mean)
-            second[o] = 2 * (n / mean / mean - v * (1 + v * n) / (1 + v * mean) ** 2)
-        elif mean == 0.0 and n == 0.0:
+                value += 2 * mean
+        elif not (mean == 0.0 and n == 0.0):
             # Nothing expected and nothing seen is possible: a signal without background at coupling 0.
-            first[o], second[o] = 2.0, 0.0
-        else:
             return math.inf
     return value
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _slopes(code: int, data: Array, variance: Array, expected: Array, first: Array, second: Array) -> None:
+    """Write the two derivatives of the statistic in λ, where it is finite."""
+    for o in range(data.size):
+        n, mean = data[o], expected[o]
+        if code == NORMAL:
+            first[o], second[o] = 2 * (mean - n) / variance[o], 2 / variance[o]
+        elif mean > 0.0:
+            v = variance[o] if code == NEGATIVE_BINOMIAL else 0.0
+            first[o] = 2 * ((mean - n) / mean) / (1 + v * mean)
+            second[o] = 2 * (n / mean / mean - v * (1 + v * n) / (1 + v * mean) ** 2)
+        else:
+            first[o], second[o] = 2.0, 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -120,19 +147,18 @@ def _monomials(exponents: Integers, x: Array, mono: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _factors(membership: Array, widths: Array, z: Array, weight: Array) -> bool:
+def _factors(members: Integers, membership: Array, widths: Array, z: Array, weight: Array) -> bool:
     """Write Π (1 + σ z)^k of each component; False where a factor 1 + σ z is not positive."""
     for p in range(z.size):
         if not 1 + widths[p] * z[p] > 0.0:
             return False
     for c in range(weight.size):
         value = 1.0
-        for p in range(z.size):
+        for p in members[c]:
+            if p < 0:
+                break
             k = membership[c, p]
-            if k == 1.0:
-                value *= 1 + widths[p] * z[p]
-            elif k != 0.0:
-                value *= (1 + widths[p] * z[p]) ** k
+            value *= 1 + widths[p] * z[p] if k == 1.0 else (1 + widths[p] * z[p]) ** k
         weight[c] = value
     return True
 
@@ -140,6 +166,8 @@ def _factors(membership: Array, widths: Array, z: Array, weight: Array) -> bool:
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _value(
     arrays: Array,
+    filled: NDArray[np.bool_],
+    members: Integers,
     exponents: Integers,
     membership: Array,
     widths: Array,
@@ -156,17 +184,18 @@ def _value(
     """Return -2 ln L at y."""
     k_all = exponents.shape[1]
     z = y[k_all:]
-    if not _factors(membership, widths, z, weight):
+    if not _factors(members, membership, widths, z, weight):
         return math.inf
     _monomials(exponents, y[:k_all], mono)
-    expected = work[0]
-    expected[:] = 0.0
-    for c in range(arrays.shape[0]):
-        for m in range(arrays.shape[1]):
+    work[0, :] = 0.0
+    row = 0
+    for c in range(weight.size):
+        for m in range(exponents.shape[0]):
             factor = weight[c] * mono[0, m]
-            if factor != 0.0:
-                _add(factor, arrays[c, m], expected)
-    value = _statistic(code, data, variance, expected, work[1], work[2])
+            if filled[row] and factor != 0.0:
+                _add(factor, arrays, row, work, 0)
+            row += 1
+    value = _statistic(code, data, variance, work[0])
     for p in range(z.size):
         value += constraint[p] * (z[p] - centre[p]) ** 2
     return float(value)
@@ -175,6 +204,8 @@ def _value(
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _derivatives(
     arrays: Array,
+    filled: NDArray[np.bool_],
+    members: Integers,
     exponents: Integers,
     membership: Array,
     widths: Array,
@@ -194,49 +225,52 @@ def _derivatives(
     bend: Array,
 ) -> None:
     """Write the gradient of -2 ln L, its Gauss-Newton Hessian and the rest of the Hessian."""
-    n_components, n_monomials, n_obs = arrays.shape
+    n_components, n_monomials, n_obs = weight.size, exponents.shape[0], arrays.shape[1]
     k_all = exponents.shape[1]
     n_pulls = y.size - k_all
     z = y[k_all:]
-    _factors(membership, widths, z, weight)
+    _factors(members, membership, widths, z, weight)
     _monomials(exponents, y[:k_all], mono)
-    expected, first, second = work[0], work[1], work[2]
-    slopes = work[3:]
-    expected[:] = 0.0
-    slopes[:] = 0.0
+    # Rows of ``work``: expected counts, both derivatives of the statistic, the slopes of the counts, a spare one.
+    spare = 3 + y.size
+    work[0, :] = 0.0
+    work[3:spare, :] = 0.0
+    strength[:, :] = 0.0
     for c in range(n_components):
-        own = strength[c]
-        own[:] = 0.0
         for m in range(n_monomials):
+            row = c * n_monomials + m
+            if not filled[row]:
+                continue
             if mono[0, m] != 0.0:
-                _add(mono[0, m], arrays[c, m], own)
+                _add(mono[0, m], arrays, row, strength, c)
             for k in range(k_all):
                 if mono[1 + k, m] != 0.0:
-                    _add(weight[c] * mono[1 + k, m], arrays[c, m], slopes[k])
-        _add(weight[c], own, expected)
-        for p in range(n_pulls):
-            if membership[c, p] != 0.0:
-                unit = widths[p] / (1 + widths[p] * z[p])
-                _add(weight[c] * membership[c, p] * unit, own, slopes[k_all + p])
-    _statistic(code, data, variance, expected, first, second)
+                    _add(weight[c] * mono[1 + k, m], arrays, row, work, 3 + k)
+        _add(weight[c], strength, c, work, 0)
+        for p in members[c]:
+            if p < 0:
+                break
+            unit = widths[p] / (1 + widths[p] * z[p])
+            _add(weight[c] * membership[c, p] * unit, strength, c, work, 3 + k_all + p)
+    _slopes(code, data, variance, work[0], work[1], work[2])
     for a in range(y.size):
-        gradient[a] = _dot(slopes[a], first)
+        gradient[a] = _dot(work, 3 + a, work, 1)
     for p in range(n_pulls):
         gradient[k_all + p] += 2 * constraint[p] * (z[p] - centre[p])
-    scaled = work[3 + y.size]
     for a in range(y.size):
         for o in range(n_obs):
-            scaled[o] = slopes[a, o] * second[o]
+            work[spare, o] = work[3 + a, o] * work[2, o]
         for b in range(a + 1):
-            gauss[a, b] = gauss[b, a] = _dot(scaled, slopes[b])
+            gauss[a, b] = gauss[b, a] = _dot(work, spare, work, 3 + b)
     for p in range(n_pulls):
         gauss[k_all + p, k_all + p] += 2 * constraint[p]
     # Σ_o ∂/∂λ_o A_cmo: what second derivatives of the counts are multiplied with.
-    bend[:] = 0.0
+    bend[:, :] = 0.0
     for c in range(n_components):
         whole = 0.0
         for m in range(n_monomials):
-            pairing[m] = _dot(first, arrays[c, m])
+            row = c * n_monomials + m
+            pairing[m] = _dot(work, 1, arrays, row) if filled[row] else 0.0
             whole += mono[0, m] * pairing[m]
         for k in range(k_all):
             slope = 0.0
@@ -247,38 +281,42 @@ def _derivatives(
                 for m in range(n_monomials):
                     second_slope += mono[1 + k_all + k * k_all + i, m] * pairing[m]
                 bend[k, i] += weight[c] * second_slope
-            for p in range(n_pulls):
-                if membership[c, p] != 0.0:
-                    mixed = weight[c] * slope * membership[c, p] * widths[p] / (1 + widths[p] * z[p])
-                    bend[k, k_all + p] += mixed
-                    bend[k_all + p, k] += mixed
-        for p in range(n_pulls):
+            for p in members[c]:
+                if p < 0:
+                    break
+                mixed = weight[c] * slope * membership[c, p] * widths[p] / (1 + widths[p] * z[p])
+                bend[k, k_all + p] += mixed
+                bend[k_all + p, k] += mixed
+        for p in members[c]:
+            if p < 0:
+                break
             power = membership[c, p]
-            if power == 0.0:
-                continue
             unit = widths[p] / (1 + widths[p] * z[p])
             bend[k_all + p, k_all + p] += weight[c] * whole * power * (power - 1) * unit * unit
-            for q in range(p):
-                if membership[c, q] != 0.0:
-                    other = membership[c, q] * widths[q] / (1 + widths[q] * z[q])
-                    mixed = weight[c] * whole * power * unit * other
-                    bend[k_all + p, k_all + q] += mixed
-                    bend[k_all + q, k_all + p] += mixed
+            for q in members[c]:
+                if q == p:
+                    break
+                mixed = weight[c] * whole * power * unit * membership[c, q] * widths[q] / (1 + widths[q] * z[q])
+                bend[k_all + p, k_all + q] += mixed
+                bend[k_all + q, k_all + p] += mixed
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _solve(matrix: Array, gradient: Array, frozen: NDArray[np.bool_], factor: Array, step: Array) -> bool:
+def _solve(
+    matrix: Array, gradient: Array, frozen: NDArray[np.bool_], factor: Array, scale: Array, step: Array
+) -> bool:
     """Solve H s = -g by Cholesky's method with H scaled to unit diagonal; False if it is not positive definite."""
     n = gradient.size
     for a in range(n):
         if not frozen[a] and not (matrix[a, a] > 0.0 and matrix[a, a] < math.inf):
             return False
+        scale[a] = 0.0 if frozen[a] else 1 / math.sqrt(matrix[a, a])
     for a in range(n):
         for b in range(a + 1):
             if frozen[a] or frozen[b]:
                 total = 1.0 if a == b else 0.0
             else:
-                total = matrix[a, b] / math.sqrt(matrix[a, a] * matrix[b, b]) + (RIDGE if a == b else 0.0)
+                total = matrix[a, b] * scale[a] * scale[b] + (RIDGE if a == b else 0.0)
             for k in range(b):
                 total -= factor[a, k] * factor[b, k]
             if a == b:
@@ -289,7 +327,7 @@ def _solve(matrix: Array, gradient: Array, frozen: NDArray[np.bool_], factor: Ar
             else:
                 factor[a, b] = total / factor[b, b]
     for a in range(n):
-        total = 0.0 if frozen[a] else -gradient[a] / math.sqrt(matrix[a, a])
+        total = -gradient[a] * scale[a]
         for k in range(a):
             total -= factor[a, k] * step[k]
         step[a] = total / factor[a, a]
@@ -299,13 +337,15 @@ def _solve(matrix: Array, gradient: Array, frozen: NDArray[np.bool_], factor: Ar
             total -= factor[k, a] * step[k]
         step[a] = total / factor[a, a]
     for a in range(n):
-        step[a] = 0.0 if frozen[a] else step[a] / math.sqrt(matrix[a, a])
+        step[a] *= scale[a]
     return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def minimise(
     arrays: Array,
+    filled: NDArray[np.bool_],
+    members: Integers,
     exponents: Integers,
     lower: Array,
     membership: Array,
@@ -317,6 +357,8 @@ def minimise(
     centre: Array,
     iterations: int,
     tolerance: float,
+    promise: float,
+    known: Array,
     y: Array,
     hessian: Array,
 ) -> tuple[float, bool]:
@@ -324,19 +366,21 @@ def minimise(
 
     A step takes no factor 1 + σ z to less than a tenth of what it is, ends where a coupling meets its lower bound,
     and is halved until -2 ln L does not rise. Where the Hessian is not positive definite it is that of Gauss and
-    Newton. Steps below ``tolerance`` (relative for couplings above 1) end it, after they are taken.
+    Newton. Steps below ``tolerance`` (relative for couplings above 1) end it, after they are taken; and so does a
+    full step of Newton's that promises to lower -2 ln L by less than ``promise``: hardly its square is left.
 
-    ``hessian`` receives the second derivatives of -2 ln L at the end.
+    ``known`` holds minima found before, rows of -2 ln L and couplings: close above one of them (`SAME`) it ends, too.
+    ``hessian`` receives the second derivatives of -2 ln L at the end, if ``promise`` is 0.
     """
-    n_components, n_monomials, n_obs = arrays.shape
+    n_components, n_monomials, n_obs = membership.shape[0], exponents.shape[0], arrays.shape[1]
     k_all, n = exponents.shape[1], y.size
     mono = np.empty((1 + k_all + k_all * k_all, n_monomials))
     weight, pairing = np.empty(n_components), np.empty(n_monomials)
     work, strength = np.empty((4 + n, n_obs)), np.empty((n_components, n_obs))
-    gradient, step, trial = np.empty(n), np.empty(n), np.empty(n)
+    gradient, scale, step, trial = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     gauss, bend, factor = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     frozen = np.zeros(n, dtype=np.bool_)
-    model = (arrays, exponents, membership, widths, constraint, code, variance, data, centre)
+    model = (arrays, filled, members, exponents, membership, widths, constraint, code, variance, data, centre)
     value = _value(*model, y, mono, weight, work)
     converged = False
     for _ in range(iterations):
@@ -349,7 +393,7 @@ def minimise(
         _sum(gauss, bend, hessian)
         shift = 0.0
         while True:
-            if not _solve(hessian, gradient, frozen, factor, step):
+            if not _solve(hessian, gradient, frozen, factor, scale, step):
                 # That of Gauss and Newton; a coupling without effect to first order needs a little more.
                 if shift > 1e12:
                     return value, False
@@ -387,22 +431,35 @@ def minimise(
             length /= 2
             met = -1
         accepted = attempt <= limit
-        largest = gain = 0.0
+        largest = 0.0
         for a in range(n):
             size = abs(step[a]) / (max(1.0, abs(y[a])) if a < k_all else 1.0)
             largest = max(largest, size)
-            gain -= gradient[a] * step[a] / 2
         if accepted:
             for a in range(n):
                 y[a] = trial[a]
             value = attempt
+        # The gain of a full step is half of -g · s.
+        gain = 0.0
+        for a in range(n):
+            gain -= gradient[a] * step[a] / 2
+        if accepted and shift == 0.0 and length == 1.0 and met < 0 and gain < promise:
+            converged = True
+            break
+        for s in range(known.shape[0]):
+            near = known[s, 0] <= value < known[s, 0] + SAME
+            for k in range(k_all):
+                near = near and abs(y[k] - known[s, 1 + k]) < SAME
+            if near:
+                return value, True
         # A whole step that is small is the last one; a large one cut short, by a bound or by halving, is not.
         if largest < tolerance or not accepted:
             # Where rounding hides the fall that the step promises, there is nothing more to find.
             converged = accepted or gain < LEAST_GAIN * (1 + abs(value))
             break
-    _derivatives(*model, y, mono, weight, work, strength, pairing, gradient, gauss, bend)
-    _sum(gauss, bend, hessian)
+    if promise == 0.0:
+        _derivatives(*model, y, mono, weight, work, strength, pairing, gradient, gauss, bend)
+        _sum(gauss, bend, hessian)
     return value, converged and value < math.inf
 
 
@@ -418,6 +475,8 @@ def fit_points(
     centre: Array,
     iterations: int,
     tolerance: float,
+    promise: float,
+    first: Array,
     value: Array,
     pulls: Array,
     hessian: Array,
@@ -427,32 +486,43 @@ def fit_points(
 
     Parameters
     ----------
-    strengths : shape (points, components, 1, obs)
+    strengths : shape (points, components, obs)
         Counts of each component before pulls.
     data, centre : shape (sets, obs), (sets, pulls)
+    tolerance, promise : float
+        See `minimise`; the Hessian is wanted if ``promise`` is 0.
+    first : shape (sets, pulls)
+        Where fits start.
     value, pulls, hessian, converged : shape (sets, points), (…, pulls), (…, pulls, pulls), (sets, points)
-        Written: -2 ln L, the pulls, the second derivatives of -ln L, and whether the fit is good.
+        Written: -2 ln L, the pulls, the second derivatives of -ln L, and whether the fit is good. Without the
+        Hessian, ``hessian`` is left as it is.
     """
     none = np.empty((1, 0), dtype=np.int64)
     lower = np.empty(0)
-    y = np.empty(widths.size)
+    known = np.empty((0, 1))
+    y, own = np.empty(widths.size), np.empty((widths.size, widths.size))
+    filled = np.empty((strengths.shape[0], strengths.shape[1]), dtype=np.bool_)
+    members = np.empty((membership.shape[0], membership.shape[1] + 1), dtype=np.int64)
+    for g in range(strengths.shape[0]):
+        _structure(strengths[g], membership, filled[g], members)
     for t in range(data.shape[0]):
         for g in range(strengths.shape[0]):
-            # The neighbour's pulls are nearly these; where they lead nowhere, 0 may.
+            # The neighbour's pulls are nearly these; where they lead nowhere, the first ones may.
             warm = g > 0 and converged[t, g - 1]
             for attempt in range(2 if warm else 1):
                 for p in range(y.size):
-                    y[p] = pulls[t, g - 1, p] if warm and attempt == 0 else 0.0
+                    y[p] = pulls[t, g - 1, p] if warm and attempt == 0 else first[t, p]
                 value[t, g], converged[t, g] = minimise(
-                    strengths[g], none, lower, membership, widths, constraint, code, variance, data[t], centre[t],
-                    iterations, tolerance, y, hessian[t, g],
+                    strengths[g], filled[g], members, none, lower, membership, widths, constraint, code, variance,
+                    data[t], centre[t], iterations, tolerance, promise, known, y, own,
                 )  # fmt: skip
                 if converged[t, g]:
                     break
             for p in range(y.size):
                 pulls[t, g, p] = y[p]
-                for q in range(y.size):
-                    hessian[t, g, p, q] /= 2
+                if promise == 0.0:
+                    for q in range(y.size):
+                        hessian[t, g, p, q] = own[p, q] / 2
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -468,8 +538,10 @@ def fit_couplings(
     data: Array,
     centre: Array,
     starts: Array,
+    first: Array,
     iterations: int,
     tolerance: float,
+    promise: float,
     value: Array,
     found: Array,
     converged: NDArray[np.bool_],
@@ -478,22 +550,35 @@ def fit_couplings(
 
     Parameters
     ----------
+    arrays : shape (components × monomials, obs)
+        Counts per unit of the monomial, those of one component after each other.
     starts : shape (sets, starts, couplings)
+    first : shape (sets, pulls)
+        Where the pulls start.
+    tolerance, promise : float
+        See `minimise`.
     value, found, converged : shape (sets,), (sets, couplings + pulls), (sets,)
         Written.
     """
     k_all, n = exponents.shape[1], found.shape[1]
     y, hessian = np.empty(n), np.empty((n, n))
+    known = np.empty((starts.shape[1], 1 + k_all))
+    filled = np.empty(arrays.shape[0], dtype=np.bool_)
+    members = np.empty((membership.shape[0], membership.shape[1] + 1), dtype=np.int64)
+    _structure(arrays, membership, filled, members)
     for t in range(data.shape[0]):
         value[t] = math.inf
         converged[t] = False
         for s in range(starts.shape[1]):
             for a in range(n):
-                y[a] = starts[t, s, a] if a < k_all else 0.0
+                y[a] = starts[t, s, a] if a < k_all else first[t, a - k_all]
             own, good = minimise(
-                arrays, exponents, lower, membership, widths, constraint, code, variance, data[t], centre[t],
-                iterations, tolerance, y, hessian,
+                arrays, filled, members, exponents, lower, membership, widths, constraint, code, variance,
+                data[t], centre[t], iterations, tolerance, promise, known[:s], y, hessian,
             )  # fmt: skip
+            known[s, 0] = own if good else -math.inf
+            for k in range(k_all):
+                known[s, 1 + k] = y[k]
             if own < value[t]:
                 value[t], converged[t] = own, good
                 for a in range(n):

@@ -203,7 +203,7 @@ def toy_fits(
     """
     data = pseudo_experiments(problem, truth, number, rng, ensemble)
     starts = starting_points(problem, truth)
-    best = fit_couplings(problem, data.counts, starts, data.centre, threads)
+    best = fit_couplings(problem, data.counts, starts, data.centre, threads, data.pulls)
     require_converged(best.converged, f"toys of {', '.join(problem.couplings)}")
-    fixed = fixed_fits(problem, truth[:, None], data.counts, data.centre, threads)[:, 0]
+    fixed = fixed_fits(problem, truth[:, None], data.counts, data.centre, threads, data.pulls)[:, 0]
     return ToyFits(data, best.couplings, best.value, np.maximum(fixed - best.value, 0.0))

@@ -45,6 +45,7 @@ def withhold(limits: dict[str, Any], allow_unconverged: bool = False) -> dict[st
     for entry in shown["limits"]:
         if entry["coupling"] not in names:
             continue
+        entry.pop("mc_stat", None)
         for interval in (entry[key] for key in INTERVALS if entry[key] is not None):
             interval["intervals"], interval["mc_error"] = [], []
         for row in entry["comparisons"]:

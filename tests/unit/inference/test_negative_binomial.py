@@ -55,9 +55,8 @@ def deviance(n: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tuple[np.
     value, first, second = np.empty(n.size), np.empty(n.size), np.empty(n.size)
     for o in range(n.size):
         own = slice(o, o + 1)
-        value[o] = newton._statistic(
-            newton.NEGATIVE_BINOMIAL, n[own], variance[own], mean[own], first[own], second[own]
-        )
+        value[o] = newton._statistic(newton.NEGATIVE_BINOMIAL, n[own], variance[own], mean[own])
+        newton._slopes(newton.NEGATIVE_BINOMIAL, n[own], variance[own], mean[own], first[own], second[own])
     return value, first, second
 
 
