@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bayesnu.errors import UsageError
-from bayesnu.report.terminal import Format, notice
+from bayesnu.report.terminal import Format, notice, rounds_bar
 
 if TYPE_CHECKING:
     from bayesnu.experiment.base import Experiment
+    from bayesnu.results.toy_limits import ToyRunner
+    from bayesnu.workers import Workers
 
 MOST_MASSES = 10_000
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name in models/ or the path of a card.")]
@@ -21,6 +25,13 @@ Override = Annotated[
 Draws = Annotated[int | None, typer.Option(help="Draws per chain after tuning.")]
 Chains = Annotated[int | None, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the sampler.")]
+ToySeed = Annotated[int | None, typer.Option(help="Seed of the pseudo-experiments.")]
+NumberOfWorkers = Annotated[
+    int | None, typer.Option("--workers", help="Worker processes of this machine; without, this process in threads.")
+]
+Scheduler = Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask cluster.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite another study in the folder.")]
+At = Annotated[list[str] | None, typer.Option(metavar="m_N=VALUE", help="Fix the mass of N, in MeV.")]
 AllowUnconverged = Annotated[
     bool, typer.Option("--allow-unconverged", help="Show limits although the sampler's verdict is fail; said first.")
 ]
@@ -48,6 +59,23 @@ def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, float]:
         if not separator:
             raise UsageError(f"{option} {pair}: must be NAME=VALUE with a number")
     return values
+
+
+@contextmanager
+def toy_runner(scheduler: str | None, workers: int | None, out: Path | None, force: bool) -> Iterator[ToyRunner]:
+    """Open who makes pseudo-experiments, with a progress bar; chunks are kept in ``out``."""
+    from bayesnu.results.toy_limits import ToyRunner
+    from bayesnu.workers import InProcess, Watched, open_workers
+
+    here = scheduler is None and workers is None
+    opened: AbstractContextManager[Workers] = nullcontext(InProcess()) if here else open_workers(scheduler, workers)
+    try:
+        with opened as team, rounds_bar() as bar:
+            yield ToyRunner(Watched(team, bar.count), out, force, bar.begin, notice)
+    except KeyboardInterrupt:
+        kept = "" if out is None else f"; finished chunks are kept in {out}: run the same command to go on"
+        notice(f"interrupted{kept}")
+        raise typer.Exit(130) from None
 
 
 def read_scan(text: str) -> list[float]:
