@@ -13,10 +13,11 @@ from bayesnu import __version__
 from bayesnu.cli.inputs import data, discriminate, models, predict, response
 from bayesnu.cli.limits import limit, priors
 from bayesnu.cli.runs import compare, report, run
+from bayesnu.cli.studies import toys
 from bayesnu.errors import BayesnuError, UnconvergedError
 from bayesnu.report.terminal import notice
 
-COMMANDS = (run, predict, limit, priors, compare, report, response, discriminate, models, data)
+COMMANDS = (run, predict, limit, priors, toys, compare, report, response, discriminate, models, data)
 """In the order of ``--help``."""
 
 app = typer.Typer(
