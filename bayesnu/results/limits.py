@@ -250,13 +250,13 @@ def limit(
     """
     experiment.fitted(coupling)
     check_probability(cl)
-    if method == "poisson" and experiment.errors is not None:
-        notice(f"{experiment.card.name}: the data have measured errors, so that their likelihood is normal, as by chi2")
     given = {
         "variance": variance, "kind": kind, "draws": draws, "chains": chains, "seed": seed, "pulls": pulls,
         "tolerance": tolerance, "never_falling": never_falling, "toys": toys,
     }  # fmt: skip
     check_options(method, given)
+    if method == "poisson" and experiment.errors is not None:
+        notice(f"{experiment.card.name}: the data have measured errors, so that their likelihood is normal, as by chi2")
     allowed = experiment.variances
     if variance is not None and variance not in allowed:
         raise UsageError(f"variance = {variance}: allowed are {', '.join(allowed)}{nearest(variance, allowed)}")

@@ -33,7 +33,7 @@ PULLS: dict[str, Ensemble] = {"profiled": "fit", "averaged": "posterior"}
 DEFAULT_TOLERANCE = 0.01
 LEAST_TOLERANCE, MOST_TOLERANCE = 1e-4, 0.2
 TOY_BACKGROUND_STEPS = 11
-"""Backgrounds that `never_falling` tries where each takes pseudo-experiments."""
+"""Backgrounds that `never_falling` tries where each takes long: all but a single count without pulls."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ def feldman_cousins_interval(
         return found[-1].intervals[-1][1]
 
     if choices.never_falling:
-        steps = BACKGROUND_STEPS if is_one_observation(problem) else TOY_BACKGROUND_STEPS
+        summed = is_one_observation(problem) and problem.statistic == "poisson"
+        steps = BACKGROUND_STEPS if summed else TOY_BACKGROUND_STEPS
         never_falling(problem, construct, steps)
     else:
         construct(problem)

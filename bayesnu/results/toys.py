@@ -144,7 +144,9 @@ def check_truth(experiment: Experiment, values: Mapping[str, float], free: Seque
             raise UsageError(f"{name} = {value}: must be finite")
         if not experiment.responds(name):
             raise UsageError(no_limit(experiment, name).replace("so there is no limit", "so that it cannot be fitted"))
-    finite(experiment.model.expected(truth), truth, {})
+    with np.errstate(over="ignore", invalid="ignore"):
+        counts = experiment.model.expected(truth)
+    finite(counts, truth, {})
     return truth
 
 
