@@ -115,7 +115,7 @@ class Rounds:
 @contextmanager
 def rounds_bar() -> Iterator[Rounds]:
     """Show the rounds of a study; the time left is that of the round."""
-    with _progress("left in this round:") as progress:
+    with _progress("left in round:") as progress:
         task = progress.add_task("starting", total=None)
 
         def begin(text: str) -> None:

@@ -53,7 +53,7 @@ def test_rounds_on_a_terminal() -> None:
         for finished in (0, 1, 2):
             bar.count(finished, 8)
             time.sleep(0.02)
-    assert re.search(r"round 2: 500 so far .* 2/8 .* left in this round: 0:00:0\d", plain(terminal))
+    assert re.search(r"round 2: 500 so far .* 2/8 .* left in round: 0:00:0\d", plain(terminal))
 
 
 def test_silent_elsewhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

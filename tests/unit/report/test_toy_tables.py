@@ -42,7 +42,7 @@ def moment(high: float, number: int = 1000, never_falling: bool = False) -> Inte
 
 def test_feldman_cousins_says_what_it_took() -> None:
     text = rendered(*limit_tables("card", moment(3e-10)))
-    for word in ("< 3.00 × 10^-10 mu_B", "±2e-12", "1000 pseudo-experiments, pulls averaged, seed 7.", "feldman-cousins"):
+    for word in ("< 3.00 × 10^-10 mu_B", "±2e-12", "1000 pseudo-experiments, pulls averaged, seed 7."):
         assert word in text
     assert "largest upper limit" not in text
     assert "The largest upper limit at this background, or up to twice it." in rendered(
