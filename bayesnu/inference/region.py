@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.errors import ConvergenceError, UsageError, silent
 from bayesnu.inference.batch import fit_couplings, fixed_fits, starting_points
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.toys import Ensemble, toy_fits
@@ -83,7 +83,7 @@ def feldman_cousins_region(
     tolerance: float = 0.03,
     ensemble: Ensemble = "fit",
     chunks: Chunks | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[str], None] = silent,
 ) -> ToyRegion:
     """Return Feldman and Cousins' region of two couplings on a grid.
 
@@ -102,7 +102,7 @@ def feldman_cousins_region(
         Pulls of the pseudo-experiments: profiled, or averaged over their posterior.
     chunks : Chunks, optional
     progress : callable, optional
-        Receives the number of points that are done, and of all.
+        Receives one phrase for each round.
 
     Raises
     ------
@@ -125,15 +125,11 @@ def feldman_cousins_region(
         wanted = np.flatnonzero(~(error <= tolerance * critical))
         if not wanted.size:
             break
-        finished = grid.shape[1] - wanted.size
+        progress(f"round {number + 1}: {wanted.size} of {grid.shape[1]} points")
         tasks = [
             Task(f"t-{k}-{number}", ((k, number), tuple(grid[:, k].tolist()), CHUNK)) for k in wanted.tolist()
         ]
-        # A point that goes on counts when it is done; within a round those that are run are shown.
-        results = run_tasks(
-            statistic_chunk, shared, tasks, workers, chunks,
-            lambda done, finished=finished: progress(finished + done // 2, grid.shape[1]),  # type: ignore[misc]
-        )  # fmt: skip
+        results = run_tasks(statistic_chunk, shared, tasks, workers, chunks)
         for k, result in zip(wanted.tolist(), results, strict=True):
             samples[k].append(result["statistic"])
             critical[k], error[k] = quantile_error(np.concatenate(samples[k]), cl)
@@ -142,7 +138,6 @@ def feldman_cousins_region(
             f"critical values are not known to {tolerance:.1%} after {MOST_ROUNDS} rounds of pseudo-experiments; give "
             "a larger tolerance"
         )
-    progress(grid.shape[1], grid.shape[1])
     shape = (x.size, y.size)
     return ToyRegion(
         (problem.couplings[0], problem.couplings[1]),

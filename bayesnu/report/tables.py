@@ -20,6 +20,8 @@ from bayesnu.results.verdict import WITHHELD
 
 VARIANCE_LABELS = {"sm": "N_SM", "sm+background": "N_SM + B", "measured": "σ² as measured"}
 """How the variance of (3.1) is named."""
+TWO_SIDED = ("hdi", "eti")
+"""Kinds of interval that show both bounds even of a coupling that enters squared only."""
 
 
 def power_of_ten(values: Sequence[float]) -> int:
@@ -156,7 +158,7 @@ def limits_table(limits: dict[str, Any]) -> Table:
         footnotes.append(f"Monte Carlo error of the response: {'; '.join(shares)}.")
     if limits["without_limit"]:
         footnotes.append(f"No count depends on {', '.join(limits['without_limit'])}: no limit.")
-    return _table(f"{limits['title']}: limits{mass_note(limits['m_N'])}", header, rows, " ".join(footnotes))
+    return text_table(f"{limits['title']}: limits{mass_note(limits['m_N'])}", header, rows, " ".join(footnotes))
 
 
 def joint_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -201,7 +203,7 @@ def joint_tables(limits: dict[str, Any]) -> list[Table]:
     for entry in limits["joint"]:
         header, rows = joint_rows(entry)
         title = f"{limits['title']}: {' and '.join(entry['couplings'])}, free together"
-        tables.append(_table(title, header, rows, "; ".join([*entry["reasons"], describe_region(entry)])))
+        tables.append(text_table(title, header, rows, "; ".join([*entry["reasons"], describe_region(entry)])))
     return tables
 
 
@@ -225,35 +227,8 @@ def runs_table(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
             cells = [write_set(intervals, exponent, one_sided) for intervals in sets]
         shown = [name not in limits["withheld"] for _, limits in runs for _ in ("credible", "chi2")]
         rows.append([label, *((cell or "–") if keep else WITHHELD for cell, keep in zip(cells, shown, strict=True))])
-    return _table("Runs side by side", header, rows, "Probability and kind of each interval: limits.json of the run.")
-
-
-def interval_table(model: str, interval: IntervalSet) -> Table:
-    """Return one limit as a table."""
-    one_sided = COUPLINGS[interval.coupling].squared_only and interval.kind in ("upper", "delta_chi2")
-    exponent = power_of_ten([v for pair in interval.intervals for v in pair])
-    masses = {} if interval.m_N is None else {"m_N [MeV]": f"{interval.m_N:.6g}"}
-    pairs = [
-        [None, high] if interval.kind == "upper" and math.isfinite(high) else [low, high]
-        for low, high in interval.intervals
-    ]
-    errors = [v for pair in interval.mc_error for v in pair if math.isfinite(v)]
-    bounds = write_set(pairs, exponent, one_sided)
-    row = [
-        model,
-        interval.coupling,
-        *masses.values(),
-        interval.method,
-        percent(interval.probability),
-        interval.kind,
-        bounds if bounds == "none" else f"{bounds} × 10^{exponent} {interval.unit}",
-        ", ".join(f"±{e:.2g}" for e in errors) or "deterministic",
-    ]
-    return _table(
-        "Limit",
-        ["model", "coupling", *masses, "method", "probability", "kind", "interval", "Monte Carlo error"],
-        [row],
-    )
+    caption = "Probability and kind of each interval: limits.json of the run."
+    return text_table("Runs side by side", header, rows, caption)
 
 
 def prediction_tables(prediction: Prediction) -> list[Table]:
@@ -269,7 +244,7 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
         totals = ", ".join(f"{channel} {value:.1f}" for channel, value in e.signal_total_per_year.items())
         title = f"{prediction.model}: {e.mode} mode, {e.position_m:g} m, {e.years:g} years"
         caption = f"Signal per year above threshold, before binning: {totals}"
-        tables.append(_table(title, ["E_e θ² [MeV]", *columns], rows, caption))
+        tables.append(text_table(title, ["E_e θ² [MeV]", *columns], rows, caption))
     return tables
 
 
@@ -290,17 +265,8 @@ def recoil_prediction_tables(prediction: RecoilPrediction) -> list[Table]:
         caption = f"SM counts per kg and day above threshold: {rate:.4g}" if math.isfinite(rate) else None
         mass = prediction.couplings.get("m_N")
         title = f"{prediction.model}: {name}{mass_note(mass)}"
-        tables.append(_table(title, [label, *columns], rows, caption))
+        tables.append(text_table(title, [label, *columns], rows, caption))
     return tables
-
-
-def scan_table(model: str, points: Sequence[tuple[float, IntervalSet]]) -> Table:
-    """Return the limits at several masses of N."""
-    first = points[0][1]
-    one_sided = COUPLINGS[first.coupling].squared_only and first.kind in ("upper", "delta_chi2")
-    rows = [[f"{mass:.4g}", significant(interval, one_sided)] for mass, interval in points]
-    title = f"{model}: {first.coupling} by {first.method}, {percent(first.probability)} ({first.kind})"
-    return _table(title, ["m_N [MeV]", f"{first.coupling} [{first.unit}]"], rows)
 
 
 def significant(interval: IntervalSet, one_sided: bool) -> str:
@@ -312,7 +278,7 @@ def significant(interval: IntervalSet, one_sided: bool) -> str:
 
 def significant_set(item: dict[str, Any]) -> str:
     """Return an interval set of limits.json with three significant digits of every bound."""
-    one_sided = COUPLINGS[item["coupling"]].squared_only and item["kind"] in ("upper", "delta_chi2")
+    one_sided = COUPLINGS[item["coupling"]].squared_only and item["kind"] not in TWO_SIDED
     return _written_out(_without_prior(item), one_sided)
 
 
@@ -338,13 +304,13 @@ def _written_out(intervals: Sequence[Sequence[float | None]], one_sided: bool) -
 
 def models_table(models: Sequence[tuple[str, str, str]]) -> Table:
     """Return the shipped cards: name, title, paper."""
-    return _table("Models", ["name", "title", "paper"], [list(row) for row in models])
+    return text_table("Models", ["name", "title", "paper"], [list(row) for row in models])
 
 
 def data_table(files: Sequence[DataFile]) -> Table:
     """Return the shipped data files with their state."""
     rows = [[f.name, f"{f.size}", f.sha256[:12], "intact" if f.intact else "CHANGED"] for f in files]
-    return _table("Data", ["file", "bytes", "SHA-256", "state"], rows)
+    return text_table("Data", ["file", "bytes", "SHA-256", "state"], rows)
 
 
 def discrimination_table(result: Discrimination) -> Table:
@@ -363,10 +329,11 @@ def discrimination_table(result: Discrimination) -> Table:
         f"{result.experiments} simulated experiments with {result.events} photons {number}; in E_γ (10%) and cos θ_γ, "
         "m_N known, no background. ±: Monte Carlo error."
     )
-    return _table(title, ["quantity", "value"], rows, caption)
+    return text_table(title, ["quantity", "value"], rows, caption)
 
 
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> Table:
+def text_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> Table:
+    """Return a table of plain text."""
     # Brackets are units and intervals here, never markup.
     table = Table(title=Text(title), caption=None if caption is None else Text(caption), caption_justify="left")
     for k, name in enumerate(header):

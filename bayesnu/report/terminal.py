@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def show(format_: Format, content: dict[str, Any], tables: Callable[[], Sequence
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress(left: str = "left:") -> Iterator[Progress]:
     """A bar with the time taken and an estimate of the time left, on stderr; none if that is not a terminal."""
     from rich.console import Console
     from rich.progress import (
@@ -60,7 +61,7 @@ def _progress() -> Iterator[Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left:"),
+        TextColumn(left),
         TimeRemainingColumn(),
     )
     console, silent = Console(stderr=True), not sys.stderr.isatty()
@@ -93,3 +94,34 @@ def counting_bar(description: str) -> Iterator[Callable[[int, int], None]]:
             progress.update(task, completed=finished, total=total)
 
         yield count
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The progress of a study whose length only its results decide: rounds, each of a known number of tasks.
+
+    Attributes
+    ----------
+    begin : callable
+        Names the next round.
+    count : callable
+        Takes how many of its tasks are finished, and of how many.
+    """
+
+    begin: Callable[[str], None]
+    count: Callable[[int, int], None]
+
+
+@contextmanager
+def rounds_bar() -> Iterator[Rounds]:
+    """Show the rounds of a study; the time left is that of the round."""
+    with _progress("left in round:") as progress:
+        task = progress.add_task("starting", total=None)
+
+        def begin(text: str) -> None:
+            progress.reset(task, description=text, total=None)
+
+        def count(finished: int, total: int) -> None:
+            progress.update(task, completed=finished, total=total)
+
+        yield Rounds(begin, count)

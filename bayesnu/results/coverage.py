@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,9 +26,10 @@ from bayesnu.inference.toy_grid import (
 )
 from bayesnu.inference.toys import toy_fits
 from bayesnu.results.intervals import Kind, check_probability
-from bayesnu.results.limits import default_kind, naming
+from bayesnu.results.limits import DEFAULT_SEED, check_counts, default_kind, naming
 from bayesnu.results.prior_study import alternatives
-from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
+from bayesnu.results.toy_limits import ToyRunner
+from bayesnu.workers import Task, run_tasks, task_seed
 
 Array = NDArray[np.float64]
 CHUNK = 250
@@ -159,12 +160,10 @@ def default_truths(problem: Problem, cl: float = 0.90, number: int = TRUTHS) -> 
 def coverage(
     experiment: Experiment,
     coupling: str,
-    workers: Workers,
     truths: Sequence[float] | None = None,
     number: int = 1000,
-    seed: int = 1,
-    chunks: Chunks | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    seed: int = DEFAULT_SEED,
+    runner: ToyRunner | None = None,
 ) -> Coverage:
     """Run pseudo-experiments at true values of one coupling; see `Coverage`.
 
@@ -176,15 +175,13 @@ def coverage(
     ----------
     experiment : Experiment
     coupling : str
-    workers : Workers
     truths : sequence of float, optional
         In the coupling's own unit; `default_truths` by default.
     number : int
         Pseudo-experiments at each truth.
     seed : int
-    chunks : Chunks, optional
-    progress : callable, optional
-        Receives the number of finished tasks and of all.
+    runner : ToyRunner, optional
+        Who makes the pseudo-experiments; this process by default.
 
     Raises
     ------
@@ -192,6 +189,8 @@ def coverage(
         For an unknown coupling, a number below 100, or a negative true moment.
     """
     experiment.fitted(coupling)
+    runner = runner or ToyRunner()
+    check_counts(draws=None, chains=None, seed=seed)
     if number < 100:
         raise UsageError(f"n = {number}: needs at least 100 pseudo-experiments for a coverage")
     with naming(experiment, coupling):
@@ -204,7 +203,7 @@ def coverage(
         if own.coupling.squared_only and (values < 0).any():
             raise UsageError(f"true {coupling} = {values.min():g}: must be at least 0; counts depend on its square")
         kind = default_kind(coupling)
-        threads = None if workers.number == 1 else 1
+        threads = None if runner.workers.number == 1 else 1
         study = Study(problem, tuple(prior for _, prior in named), kind, seed, threads)
         scaled = (values / float(problem.scales[0])).tolist()
         parts = math.ceil(number / CHUNK)
@@ -219,11 +218,12 @@ def coverage(
             for k, truth in enumerate(scaled)
             for part, size in enumerate(sizes)
         ]
-        total = len(tasks) + len(critical)
-        tested = run_tasks(coverage_chunk, study, tasks, workers, chunks, lambda done: progress(done, total))
-        levels = run_tasks(
-            critical_chunk, study, critical, workers, chunks, lambda done: progress(len(tasks) + done, total)
-        )
+        settings = {"command": "coverage", "coupling": coupling, "truths": scaled, "toys": number, "seed": seed}
+        chunks = runner.chunks(experiment, settings)
+        runner.progress("intervals of toys")
+        tested = run_tasks(coverage_chunk, study, tasks, runner.workers, chunks)
+        runner.progress("critical values")
+        levels = run_tasks(critical_chunk, study, critical, runner.workers, chunks)
 
     def gathered(results: Sequence[dict[str, NDArray[Any]]], name: str) -> Array:
         rows = [np.concatenate([r[name] for r in results[k * parts : (k + 1) * parts]]) for k in range(len(scaled))]

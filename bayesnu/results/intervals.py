@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError, unknown_name
+from bayesnu.results.evidence import ExpectedBound, PseudoExperiments
 
 Array = NDArray[np.float64]
 Kind = Literal["hdi", "eti", "upper"]
@@ -32,9 +33,9 @@ class IntervalSet:
     probability : float
         Credibility, or confidence level.
     kind : str
-        ``"hdi"``, ``"eti"``, ``"upper"`` or ``"delta_chi2"``.
+        ``"hdi"``, ``"eti"``, ``"upper"``, ``"delta_chi2"``, ``"feldman_cousins"`` or ``"cls"``.
     method : str
-        ``"chi2"``, ``"poisson"``, ``"laplace"`` or ``"nuts"``.
+        ``"chi2"``, ``"poisson"``, ``"laplace"``, ``"nuts"``, ``"feldman-cousins"`` or ``"cls"``.
     intervals : tuple of (low, high)
         In the coupling's unit.
     mc_error : tuple of (low, high)
@@ -43,6 +44,10 @@ class IntervalSet:
         Mass of N in MeV at which a transition moment is bounded.
     unconverged : tuple of str
         Reasons for which the sampler's verdict is "fail", where the interval is shown nevertheless.
+    toys : PseudoExperiments, optional
+        None where the method needs none.
+    expected : tuple of ExpectedBound
+        Expected bounds, where the method gives them.
     """
 
     coupling: str
@@ -54,6 +59,8 @@ class IntervalSet:
     mc_error: Pairs
     m_N: float | None = None
     unconverged: tuple[str, ...] = ()
+    toys: PseudoExperiments | None = None
+    expected: tuple[ExpectedBound, ...] = ()
 
 
 def relative_error(interval: IntervalSet) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal, get_args
@@ -21,9 +21,11 @@ from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.diagnostics import CouplingDraws, judge
+from bayesnu.results.evidence import evidence_json, numbers
 from bayesnu.results.intervals import (
     IntervalSet,
     Kind,
+    Pairs,
     check_kind,
     check_probability,
     draws_interval,
@@ -31,14 +33,30 @@ from bayesnu.results.intervals import (
     grid_interval,
     relative_error,
 )
+from bayesnu.results.toy_limits import ToyChoices, ToyRunner, cls_interval, feldman_cousins_interval
 
-Method = Literal["chi2", "poisson", "laplace", "nuts"]
+Method = Literal["chi2", "poisson", "laplace", "nuts", "feldman-cousins", "cls"]
 METHODS = get_args(Method)
 BAYESIAN = ("laplace", "nuts")
+TOY_METHODS = ("feldman-cousins", "cls")
+FREQUENTIST_KINDS = {"chi2": "delta_chi2", "poisson": "delta_chi2", "feldman-cousins": "feldman_cousins", "cls": "cls"}
+TAKEN_BY = {
+    "variance": ("chi2",),
+    **dict.fromkeys(("kind", "draws", "chains"), BAYESIAN),
+    "seed": (*BAYESIAN, *TOY_METHODS),
+    **dict.fromkeys(("pulls", "tolerance", "workers", "scheduler", "out", "force"), TOY_METHODS),
+    "never_falling": ("feldman-cousins",),
+    "toys": ("cls",),
+}
+"""Option to the methods that take it."""
+OF_TOYS = ("seed", "pulls", "tolerance", "workers", "scheduler", "out", "force")
+"""Options that "cls" takes with pseudo-experiments only: it is asymptotic without."""
 DEFAULT_DRAWS = 6000
 DEFAULT_CHAINS = 4
 DEFAULT_SEED = 20211122
 TUNE = 1000
+HEAD_KEYS = ("model", "coupling", "unit", "method", "cl", "kind")
+"""What all limits of a scan share."""
 ERROR_GOAL = 0.02
 """Monte Carlo error of a quoted bound, as a fraction of it, that `limit` reaches by drawing more."""
 MOST_DRAWS = 64_000
@@ -142,6 +160,33 @@ def naming(experiment: Experiment, coupling: str) -> Iterator[None]:
         raise ConvergenceError(f"{experiment.loaded.where}: couplings.{coupling}{given}: {error}") from error
 
 
+def check_options(method: str, given: Mapping[str, object]) -> None:
+    """Check that a method takes the options that are given.
+
+    Parameters
+    ----------
+    method : str
+    given : mapping
+        Option to value; None and False are not given.
+
+    Raises
+    ------
+    UsageError
+        For an unknown method, or an option that it does not take.
+    """
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
+    for name, value in given.items():
+        if value is None or value is False:
+            continue
+        shown, takers = name if value is True else f"{name} = {value}", TAKEN_BY[name]
+        if method not in takers:
+            where = f"method {takers[0]}" if len(takers) == 1 else f"the methods {', '.join(takers)}"
+            raise UsageError(f"{shown}: is for {where}, not {method}")
+        if method == "cls" and name in OF_TOYS and not given.get("toys"):
+            raise UsageError(f"{shown}: is for cls with toys; without them it is asymptotic")
+
+
 def limit(
     experiment: Experiment,
     coupling: str,
@@ -153,6 +198,11 @@ def limit(
     draws: int | None = None,
     chains: int | None = None,
     seed: int | None = None,
+    pulls: str | None = None,
+    tolerance: float | None = None,
+    never_falling: bool = False,
+    toys: bool = False,
+    runner: ToyRunner | None = None,
     notice: Callable[[str], None] = silent,
     allow_unconverged: bool = False,
 ) -> IntervalSet:
@@ -162,8 +212,9 @@ def limit(
     ----------
     experiment : Experiment
     coupling : str
-    method : {"chi2", "poisson", "laplace", "nuts"}
-        χ² of (3.1), Poisson deviance, deterministic posterior, sampled posterior.
+    method : {"chi2", "poisson", "laplace", "nuts", "feldman-cousins", "cls"}
+        χ² of (3.1), Poisson deviance, deterministic posterior, sampled posterior, Feldman and Cousins' construction,
+        CLs with expected bands.
     variance : {"sm", "sm+background"}, optional
         V of (3.1); for "chi2" alone, "sm" by default.
     cl : float
@@ -171,8 +222,20 @@ def limit(
     kind : {"hdi", "eti", "upper"}, optional
         Kind of credible interval, for the Bayesian methods; "upper" by default
         for a coupling that enters squared only, else "hdi".
-    draws, chains, seed : int, optional
+    draws, chains : int, optional
         For the Bayesian methods; ``laplace`` is deterministic and needs none.
+    seed : int, optional
+        Of the sampler, or of the pseudo-experiments.
+    pulls : {"profiled", "averaged"}, optional
+        Of pseudo-experiments; see `ToyChoices`.
+    tolerance : float, optional
+        Monte Carlo error of each bound, as a fraction of it; 0.01 by default.
+    never_falling : bool
+        For "feldman-cousins" of a coupling that enters squared only: the largest limit at this background or more.
+    toys : bool
+        For "cls": by pseudo-experiments, not asymptotic.
+    runner : ToyRunner, optional
+        Who makes the pseudo-experiments; this process by default.
     notice : callable, optional
         Receives a line if the sampler's draws have a problem.
     allow_unconverged : bool
@@ -187,29 +250,47 @@ def limit(
     """
     experiment.fitted(coupling)
     check_probability(cl)
-    if method not in METHODS:
-        raise unknown_name("method", method, METHODS)
+    given = {
+        "variance": variance, "kind": kind, "draws": draws, "chains": chains, "seed": seed, "pulls": pulls,
+        "tolerance": tolerance, "never_falling": never_falling, "toys": toys,
+    }  # fmt: skip
+    check_options(method, given)
     if method == "poisson" and experiment.errors is not None:
         notice(f"{experiment.card.name}: the data have measured errors, so that their likelihood is normal, as by chi2")
-    if variance is not None and method != "chi2":
-        raise UsageError(f"variance = {variance}: is for method chi2, not {method}")
     allowed = experiment.variances
     if variance is not None and variance not in allowed:
         raise UsageError(f"variance = {variance}: allowed are {', '.join(allowed)}{nearest(variance, allowed)}")
-    for name, value in (("kind", kind), ("draws", draws), ("chains", chains), ("seed", seed)):
-        if value is not None and method not in BAYESIAN:
-            raise UsageError(f"{name} = {value}: is for the methods {', '.join(BAYESIAN)}, not {method}")
     check_counts(draws=draws, chains=chains, seed=seed)
+    chosen_seed = DEFAULT_SEED if seed is None else seed
+    wishes = {name: value for name, value in (("pulls", pulls), ("tolerance", tolerance)) if value is not None}
+    choices = ToyChoices(chosen_seed, never_falling=never_falling, **wishes)  # type: ignore[arg-type]
     chosen_kind = check_kind(kind) if kind is not None else default_kind(coupling)
     mass = experiment.mass_of(coupling)
     if not experiment.responds(coupling):
         notice(no_limit(experiment, coupling))
-        chosen = chosen_kind if method in BAYESIAN else "delta_chi2"
-        everything = ((0.0 if COUPLINGS[coupling].squared_only else -math.inf, math.inf),)
-        return IntervalSet(coupling, COUPLINGS[coupling].unit, cl, chosen, method, everything, exact(everything), mass)
-    interval = _by_method(
-        experiment, coupling, method, variance, cl, chosen_kind, draws, chains, seed, notice, allow_unconverged
-    )
+        everything: Pairs = ((0.0 if COUPLINGS[coupling].squared_only else -math.inf, math.inf),)
+        interval = IntervalSet(
+            coupling, COUPLINGS[coupling].unit, cl, FREQUENTIST_KINDS.get(method, chosen_kind), method, everything,
+            exact(everything),
+        )  # fmt: skip
+        return replace(interval, m_N=mass)
+    runner = runner or ToyRunner(notice=notice)
+    with naming(experiment, coupling):
+        if method in ("chi2", "poisson"):
+            interval = _asymptotic(experiment, coupling, method, variance, cl)
+        elif method == "feldman-cousins":
+            interval = feldman_cousins_interval(experiment, coupling, cl, choices, runner)
+        elif method == "cls":
+            interval = cls_interval(experiment, coupling, cl, choices if toys else None, runner)
+        else:
+            problem, prior = one_coupling(experiment, coupling)
+            if method == "laplace":
+                interval = laplace_interval(laplace_posterior(problem, prior), cl, chosen_kind)
+            else:
+                number = chains or DEFAULT_CHAINS
+                interval = sample_single(
+                    problem, prior, Sampler(), cl, chosen_kind, number, chosen_seed, draws, notice, allow_unconverged
+                )
     say_caution(experiment, interval, notice)
     return replace(interval, m_N=mass)
 
@@ -230,33 +311,11 @@ def say_caution(experiment: Experiment, interval: IntervalSet, notice: Callable[
         notice(caution)
 
 
-def _by_method(
-    experiment: Experiment,
-    coupling: str,
-    method: str,
-    variance: str | None,
-    cl: float,
-    kind: Kind,
-    draws: int | None,
-    chains: int | None,
-    seed: int | None,
-    notice: Callable[[str], None],
-    allow_unconverged: bool,
-) -> IntervalSet:
-    allowed = experiment.variances
-    chosen_variance = next((v for v in allowed if v == variance), None)
-    with naming(experiment, coupling):
-        if method == "chi2":
-            return frequentist_interval(make_problem(experiment, [coupling], "chi2", chosen_variance), cl)
-        if method == "poisson":
-            return frequentist_interval(make_problem(experiment, [coupling]), cl)
-        problem, prior = one_coupling(experiment, coupling)
-        if method == "laplace":
-            return laplace_interval(laplace_posterior(problem, prior), cl, kind)
-        sampler, number = Sampler(), DEFAULT_SEED if seed is None else seed
-        return sample_single(
-            problem, prior, sampler, cl, kind, chains or DEFAULT_CHAINS, number, draws, notice, allow_unconverged
-        )
+def _asymptotic(experiment: Experiment, coupling: str, method: str, variance: str | None, cl: float) -> IntervalSet:
+    if method == "poisson":
+        return frequentist_interval(make_problem(experiment, [coupling]), cl)
+    chosen = next((v for v in experiment.variances if v == variance), None)
+    return frequentist_interval(make_problem(experiment, [coupling], "chi2", chosen), cl)
 
 
 def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> None:
@@ -276,12 +335,11 @@ def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> 
 
 def scan_json(model: str, points: Sequence[tuple[float, IntervalSet]]) -> dict[str, object]:
     """Return the limits at several masses of N as JSON-able values."""
-    content = interval_json(model, points[0][1])
     own = [interval_json(model, interval) for _, interval in points]
     return {
-        **{key: content[key] for key in ("model", "coupling", "unit", "method", "cl", "kind")},
+        **{key: own[0][key] for key in HEAD_KEYS},
         "points": [
-            {"m_N": mass, "intervals": item["intervals"], "mc_error": item["mc_error"]}
+            {"m_N": mass, **{key: value for key, value in item.items() if key not in (*HEAD_KEYS, "m_N")}}
             for (mass, _), item in zip(points, own, strict=True)
         ],
     }
@@ -289,11 +347,8 @@ def scan_json(model: str, points: Sequence[tuple[float, IntervalSet]]) -> dict[s
 
 def interval_json(model: str, interval: IntervalSet) -> dict[str, object]:
     """Return an interval set as JSON-able values: null for an open end and for the error of an exact bound."""
-
-    def pairs(values: tuple[tuple[float, float], ...]) -> list[list[float | None]]:
-        return [[v if math.isfinite(v) else None for v in pair] for pair in values]
-
     marked = {"unconverged": list(interval.unconverged)} if interval.unconverged else {}
+    mass = {} if interval.m_N is None else {"m_N": interval.m_N}
     return marked | {
         "model": model,
         "coupling": interval.coupling,
@@ -301,6 +356,8 @@ def interval_json(model: str, interval: IntervalSet) -> dict[str, object]:
         "method": interval.method,
         "cl": interval.probability,
         "kind": interval.kind,
-        "intervals": pairs(interval.intervals),
-        "mc_error": pairs(interval.mc_error),
-    } | ({} if interval.m_N is None else {"m_N": interval.m_N})
+        "intervals": [numbers(pair) for pair in interval.intervals],
+        "mc_error": [numbers(pair) for pair in interval.mc_error],
+        **evidence_json(interval.toys, interval.expected),
+        **mass,
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,8 +20,9 @@ from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level
 from bayesnu.inference.toy_grid import asimov_data, logarithmic, posterior_grid, toy_posteriors
 from bayesnu.inference.toys import pseudo_experiments
 from bayesnu.results.intervals import Kind, check_probability, grid_interval
-from bayesnu.results.limits import default_kind, laplace_interval, naming
-from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
+from bayesnu.results.limits import DEFAULT_SEED, check_counts, default_kind, laplace_interval, naming
+from bayesnu.results.toy_limits import ToyRunner
+from bayesnu.workers import Task, run_tasks, task_seed
 
 Array = NDArray[np.float64]
 CHUNK = 250
@@ -115,12 +115,10 @@ def outermost(values: Array, excess: Array) -> tuple[float, float]:
 def sensitivity(
     experiment: Experiment,
     coupling: str,
-    workers: Workers,
     cl: float = 0.90,
     number: int = 1000,
-    seed: int = 1,
-    chunks: Chunks | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    seed: int = DEFAULT_SEED,
+    runner: ToyRunner | None = None,
 ) -> Sensitivity:
     """Return the bands of the Δχ² bound, of the credible one (Laplace grid, the card's prior) and of CLs.
 
@@ -130,13 +128,12 @@ def sensitivity(
     ----------
     experiment : Experiment
     coupling : str
-    workers : Workers
     cl : float
     number : int
         Pseudo-experiments.
     seed : int
-    chunks, progress
-        See `bayesnu.results.coverage.coverage`.
+    runner : ToyRunner, optional
+        Who makes the pseudo-experiments; this process by default.
 
     Raises
     ------
@@ -145,18 +142,22 @@ def sensitivity(
     """
     experiment.fitted(coupling)
     check_probability(cl)
+    check_counts(draws=None, chains=None, seed=seed)
+    runner = runner or ToyRunner()
     if number < 200:
         raise UsageError(f"n = {number}: needs at least 200 pseudo-experiments for a band of 95%")
     kind = default_kind(coupling)
     with naming(experiment, coupling):
         problem, prior = one_coupling(experiment, coupling)
         values = posterior_grid(problem, 0.0, (prior,))
-        shared = (problem, prior, cl, kind, values, seed, None if workers.number == 1 else 1)
+        shared = (problem, prior, cl, kind, values, seed, None if runner.workers.number == 1 else 1)
         parts = math.ceil(number / CHUNK)
         tasks = [
             Task(f"bounds-{part}", ((part,), number // parts + (part < number % parts))) for part in range(parts)
         ]
-        found = run_tasks(bounds_chunk, shared, tasks, workers, chunks, lambda done: progress(done, parts))
+        settings = {"command": "sensitivity", "coupling": coupling, "cl": cl, "toys": number, "seed": seed}
+        runner.progress("experiments without the coupling")
+        found = run_tasks(bounds_chunk, shared, tasks, runner.workers, runner.chunks(experiment, settings))
         asimov = _without(problem)
         two_sided = not prior.coupling.squared_only
         limits = [

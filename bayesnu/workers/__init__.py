@@ -7,6 +7,7 @@ linear algebra on two threads sums in another order. Scripts that open workers n
 
 from bayesnu.workers.chunks import Chunks
 from bayesnu.workers.study import open_workers, run_tasks
-from bayesnu.workers.tasks import Arrays, Task, Workers, task_seed
+from bayesnu.workers.tasks import Arrays, InProcess, Task, Workers, task_seed
+from bayesnu.workers.watched import Watched
 
-__all__ = ["Arrays", "Chunks", "Task", "Workers", "open_workers", "run_tasks", "task_seed"]
+__all__ = ["Arrays", "Chunks", "InProcess", "Task", "Watched", "Workers", "open_workers", "run_tasks", "task_seed"]

@@ -124,7 +124,12 @@ def test_importing_bayesnu_imports_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("predict", "dune-on-axis", "--format", "json"), ("limit", "dune-on-axis", "--coupling", "q_numu")],
+    [
+        ("--help",),
+        ("predict", "dune-on-axis", "--format", "json"),
+        ("limit", "dune-on-axis", "--coupling", "q_numu"),
+        ("toys", "dune-on-axis", "--coupling", "q_numu", "--n", "100"),
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_light_commands_import_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
@@ -162,7 +167,7 @@ def test_help_lists_the_commands(bayesnu_: Run_) -> None:
     assert found.status == 0
     assert found.err == ""
     assert bayesnu_() == found
-    commands = ("run", "predict", "limit", "priors", "compare", "report", "response", "models", "data")
+    commands = ("run", "predict", "limit", "priors", "toys", "compare", "report", "response", "models", "data")
     assert all(f"\n  {name} " in found.out for name in commands)
     for name in commands:
         assert f"bayesnu {name} [OPTIONS]" in bayesnu_(name, "--help").out
@@ -175,7 +180,9 @@ def test_options_of_the_issue_exist(bayesnu_: Run_) -> None:
         "compare": "--allow-unconverged",
         "report": "--allow-unconverged",
         "predict": "--set --pull --format -o",
-        "limit": "--coupling --method --variance --cl --kind --draws --chains --seed --allow-unconverged --format -o",
+        "limit": "--coupling --method --variance --cl --kind --draws --chains --seed --allow-unconverged --format -o "
+        "--toys --pulls --tolerance --never-falling --workers --scheduler --out --force --at --scan",
+        "toys": "--n --set --coupling --pulls --seed --at --workers --scheduler --out --force --format -o",
         "response": "--samples --seed",
     }.items():
         text = bayesnu_(command, "--help").out

@@ -20,10 +20,10 @@ from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
 from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, exponents, image, write_report
 from bayesnu.report.figures import PER_FIT, density_panels, fit_figures, forest_panels, predictive_panels
+from bayesnu.report.limits import interval_table
 from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows, priors_table
 from bayesnu.report.tables import (
     data_table,
-    interval_table,
     limits_rows,
     limits_table,
     models_table,

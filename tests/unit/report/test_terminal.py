@@ -7,7 +7,7 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from bayesnu.report.terminal import counting_bar, progress_bar
+from bayesnu.report.terminal import counting_bar, progress_bar, rounds_bar
 
 
 class Terminal(io.StringIO):
@@ -42,10 +42,26 @@ def test_steps_on_a_terminal() -> None:
     assert re.search(r"fitting q_numu .* 1/3 .* left: ", plain(terminal))
 
 
+def test_rounds_on_a_terminal() -> None:
+    """Each round counts from 0, and the time left is that of the round."""
+    with redirect_stderr(Terminal()) as terminal, rounds_bar() as bar:
+        bar.begin("round 1")
+        for finished in (0, 3, 5):
+            bar.count(finished, 5)
+            time.sleep(0.02)
+        bar.begin("round 2: 500 so far")
+        for finished in (0, 1, 2):
+            bar.count(finished, 8)
+            time.sleep(0.02)
+    assert re.search(r"round 2: 500 so far .* 2/8 .* left in round: 0:00:0\d", plain(terminal))
+
+
 def test_silent_elsewhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the environment asks for colours."""
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with counting_bar("toys") as count, progress_bar(3) as step:
+    with counting_bar("toys") as count, progress_bar(3) as step, rounds_bar() as bar:
         count(6, 10)
+        bar.begin("round 1")
+        bar.count(1, 2)
         step("fitting mu_numu")
     assert capsys.readouterr() == ("", "")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from bayesnu import cli
-from bayesnu.cli import read_scan
+from bayesnu.cli.options import read_scan
 from bayesnu.errors import UsageError
 from bayesnu.experiment import setup
 from bayesnu.experiment.recoil import RecoilExperiment

@@ -1,0 +1,124 @@
+"""Commands about what a fit starts from: cards, data files, responses, expected counts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from bayesnu.cli.options import FormatOption, ModelArgument, Override, Seed, load, name_values
+from bayesnu.errors import DataError
+from bayesnu.report.terminal import Format, notice, print_tables, show
+
+
+def models() -> None:
+    """List the shipped cards."""
+    from bayesnu.experiment.load import load_card
+    from bayesnu.report.tables import models_table
+    from bayesnu.resources import shipped_models
+
+    cards = [load_card(name).card for name in shipped_models()]
+    print_tables(models_table([(card.name, card.title, card.source.paper) for card in cards]))
+
+
+def data() -> None:
+    """List the shipped data files and check that they are intact."""
+    from bayesnu.report.tables import data_table
+    from bayesnu.resources import shipped_data
+
+    files = shipped_data()
+    print_tables(data_table(files))
+    changed = [file.name for file in files if not file.intact]
+    if changed:
+        raise DataError(f"data/{', data/'.join(changed)}: missing or changed since the manifest was written")
+
+
+def response(
+    model: ModelArgument,
+    samples: Annotated[int | None, typer.Option(help="Monte Carlo events in total.")] = None,
+    seed: Seed = None,
+    override: Override = None,
+) -> None:
+    """Build or find the response matrix of a card and say where it is and how precise."""
+    from bayesnu.detector.store import locate_response
+    from bayesnu.experiment.setup import load_electron_experiment
+    from bayesnu.experiment.templates import response_settings
+
+    settings_overrides = [
+        *(override or ()),
+        *([f"response.samples={samples}"] if samples is not None else []),
+        *([f"response.seed={seed}"] if seed is not None else []),
+    ]
+    experiment = load_electron_experiment(model, settings_overrides, notice)
+    settings = response_settings(experiment.card, experiment.flux)
+    total, error = experiment.templates.standard_model_error()
+    worst = float((error / total)[total > 0.01 * total.sum(axis=-1, keepdims=True)].max())
+    print(f"response: {locate_response(settings, experiment.card.response.mc_stat != 'none')}")
+    print(
+        f"method {settings.method}, {settings.samples} samples, seed {settings.seed}; largest statistical error of a "
+        f"bin with more than 1% of the SM counts: {worst:.2%}"
+    )
+
+
+def predict(
+    model: ModelArgument,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a coupling; repeatable.")
+    ] = None,
+    pull: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a pull; 0.1 is 10%.")] = None,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print the expected counts per exposure, channel and bin."""
+    from bayesnu.experiment.electron import ElectronExperiment
+    from bayesnu.experiment.electron_window import ElectronWindowExperiment
+    from bayesnu.experiment.prediction import predict as predict_electrons
+    from bayesnu.experiment.prediction import prediction_json
+    from bayesnu.experiment.recoil import RecoilExperiment
+    from bayesnu.experiment.recoil_prediction import predict_recoils, predict_windows, recoil_prediction_json
+    from bayesnu.experiment.setup import with_parameters
+    from bayesnu.report.tables import prediction_tables, recoil_prediction_tables
+
+    values, pulls = name_values("--set", set_), name_values("--pull", pull)
+    mass = {"m_N": values.pop("m_N")} if "m_N" in values else {}
+    experiment = with_parameters(load(model, override), mass)
+    for name, value in values.items():
+        if name in experiment.model.couplings and (caution := experiment.caution(name, value)):
+            notice(caution)
+    if isinstance(experiment, RecoilExperiment | ElectronWindowExperiment):
+        if isinstance(experiment, RecoilExperiment):
+            recoils = predict_recoils(experiment, values, pulls)
+        else:
+            recoils = predict_windows(experiment, values, pulls)
+        show(format_, recoil_prediction_json(recoils), lambda: recoil_prediction_tables(recoils))
+    elif isinstance(experiment, ElectronExperiment):
+        electrons = predict_electrons(experiment, values, pulls)
+        show(format_, prediction_json(electrons), lambda: prediction_tables(electrons))
+
+
+def discriminate(
+    model: ModelArgument,
+    m_N: Annotated[float, typer.Option("--m-N", help="Mass of N, in MeV.")],
+    events: Annotated[int, typer.Option(help="Photons from N of each simulated experiment.")],
+    truth: Annotated[str, typer.Option(help="majorana or dirac.")] = "majorana",
+    counts: Annotated[str, typer.Option(help="fixed, or poisson about --events.")] = "fixed",
+    experiments: Annotated[int | None, typer.Option(help="Simulated experiments; 10000 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the simulation.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A moment of the decay beside d_NNp of the card; repeatable."),
+    ] = None,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print how well the photons from N → ν γ tell Dirac from Majorana N."""
+    from bayesnu.report.tables import discrimination_table
+    from bayesnu.results.discrimination import discriminate as compute
+    from bayesnu.results.discrimination import discrimination_json
+
+    given: dict[str, Any] = {
+        name: value for name, value in (("experiments", experiments), ("seed", seed)) if value is not None
+    }
+    moments = name_values("--set", set_)
+    result = compute(load(model, override), m_N, events, truth, counts, **given, moments=moments)
+    show(format_, discrimination_json(result), lambda: [discrimination_table(result)])

@@ -1,0 +1,156 @@
+"""Commands that print limits on one coupling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bayesnu.cli.options import (
+    AllowUnconverged,
+    At,
+    Chains,
+    Draws,
+    Force,
+    FormatOption,
+    ModelArgument,
+    NumberOfWorkers,
+    Override,
+    Scheduler,
+    load,
+    name_values,
+    read_scan,
+    toy_runner,
+)
+from bayesnu.errors import UsageError
+from bayesnu.report.terminal import Format, notice, show
+
+if TYPE_CHECKING:
+    from bayesnu.experiment.base import Experiment
+    from bayesnu.results.intervals import IntervalSet
+    from bayesnu.results.toy_limits import ToyRunner
+
+
+def limit(
+    model: ModelArgument,
+    coupling: Annotated[str, typer.Option(help="The coupling to bound; the others are 0.")],
+    method: Annotated[str, typer.Option(help="chi2, poisson, laplace, nuts, feldman-cousins or cls.")] = "chi2",
+    variance: Annotated[str | None, typer.Option(help="sm (default) or sm+background, for chi2.")] = None,
+    cl: Annotated[float, typer.Option(help="Confidence level or credibility.")] = 0.90,
+    kind: Annotated[str | None, typer.Option(help="hdi, eti or upper, for laplace and nuts.")] = None,
+    draws: Draws = None,
+    chains: Chains = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampler, or of the pseudo-experiments.")] = None,
+    toys: Annotated[bool, typer.Option("--toys", help="cls by pseudo-experiments; asymptotic without.")] = False,
+    pulls: Annotated[
+        str | None, typer.Option(help="Of pseudo-experiments: profiled (default), or averaged over their posterior.")
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Monte Carlo error of a bound by pseudo-experiments, as a fraction of it; 0.01 by default."),
+    ] = None,
+    never_falling: Annotated[
+        bool,
+        typer.Option(
+            "--never-falling",
+            help="The largest feldman-cousins upper limit at this background or up to twice it (their section IV B), "
+            "for moments. Each of 11 backgrounds takes its own pseudo-experiments: 11 times as long.",
+        ),
+    ] = False,
+    workers: NumberOfWorkers = None,
+    scheduler: Scheduler = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for finished pseudo-experiments, with which a command goes on.")
+    ] = None,
+    force: Force = False,
+    at: At = None,
+    scan: Annotated[
+        str | None, typer.Option(metavar="m_N=LOW:HIGH:N[:log]", help="A limit at each of N masses of N, in MeV.")
+    ] = None,
+    allow_unconverged: AllowUnconverged = False,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print the limit on one coupling by one method.
+
+    Exit status 1 if the verdict on the draws of nuts is fail; the limit is then withheld.
+    """
+    from bayesnu.experiment.setup import with_parameters
+    from bayesnu.report.limits import limit_tables, scan_table
+    from bayesnu.results.limits import check_options, interval_json, scan_json
+    from bayesnu.results.limits import limit as compute_limit
+    from bayesnu.results.verdict import not_converged
+
+    if at and scan:
+        raise UsageError(f"--at {at[0]}: give either --at or --scan")
+    masses = [] if scan is None else read_scan(scan)
+    experiment = with_parameters(load(model, override), name_values("--at", at))
+    if (at or scan) and experiment.mass_of(experiment.fitted(coupling)) is None:
+        given = f"--at {at[0]}" if at else f"--scan {scan}"
+        raise UsageError(f"{given}: counts of {coupling} do not depend on the mass of N")
+    running = {"workers": workers, "scheduler": scheduler, "out": out, "force": force}
+    check_options(method, {"toys": toys, **running})
+
+    def bound(where: Experiment, runner: ToyRunner | None) -> IntervalSet:
+        return compute_limit(
+            where,
+            coupling,
+            method=method,
+            variance=variance,
+            cl=cl,
+            kind=kind,
+            draws=draws,
+            chains=chains,
+            seed=seed,
+            pulls=pulls,
+            tolerance=tolerance,
+            never_falling=never_falling,
+            toys=toys,
+            runner=runner,
+            notice=notice,
+            allow_unconverged=allow_unconverged,
+        )
+
+    def said_first(intervals: Sequence[IntervalSet]) -> None:
+        # JSON says it in its own first line.
+        reasons = dict.fromkeys(reason for interval in intervals for reason in interval.unconverged)
+        if reasons and format_ is Format.table:
+            print(not_converged(coupling, "; ".join(reasons)))
+
+    name = experiment.card.name
+    by_toys = toys or method == "feldman-cousins"
+    with toy_runner(scheduler, workers, out, force) if by_toys else nullcontext() as runner:
+        if not masses:
+            intervals = [bound(experiment, runner)]
+        else:
+            intervals = [
+                bound(with_parameters(experiment, {"m_N": mass}), runner and runner.below(f"m_N-{mass:.12g}"))
+                for mass in masses
+            ]
+    said_first(intervals)
+    if not masses:
+        show(format_, interval_json(name, intervals[0]), lambda: limit_tables(name, intervals[0]))
+        return
+    points = list(zip(masses, intervals, strict=True))
+    show(format_, scan_json(name, points), lambda: [scan_table(name, points)])
+
+
+def priors(
+    model: ModelArgument,
+    coupling: Annotated[str, typer.Option(help="The coupling to bound; the others are 0.")],
+    cl: Annotated[float, typer.Option(help="Credibility.")] = 0.90,
+    kind: Annotated[str | None, typer.Option(help="hdi, eti or upper.")] = None,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print the limit on one coupling under several priors, beside each other, and which to quote."""
+    from bayesnu.report.priors import priors_table
+    from bayesnu.results.prior_study import card_study, study_json
+
+    experiment = load(model, override)
+    name = experiment.card.name
+    content = {"model": name, "coupling": coupling, **study_json(name, card_study(experiment, coupling, cl, kind))}
+    show(format_, content, lambda: [priors_table(content)])

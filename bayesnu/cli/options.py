@@ -1,0 +1,94 @@
+"""Options and arguments that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bayesnu.errors import UsageError
+from bayesnu.report.terminal import Format, notice, rounds_bar
+
+if TYPE_CHECKING:
+    from bayesnu.experiment.base import Experiment
+    from bayesnu.results.toy_limits import ToyRunner
+    from bayesnu.workers import Workers
+
+MOST_MASSES = 10_000
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name in models/ or the path of a card.")]
+Override = Annotated[
+    list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Override a card key; repeatable.")
+]
+Draws = Annotated[int | None, typer.Option(help="Draws per chain after tuning.")]
+Chains = Annotated[int | None, typer.Option(help="Number of chains.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the sampler.")]
+ToySeed = Annotated[int | None, typer.Option(help="Seed of the pseudo-experiments.")]
+NumberOfWorkers = Annotated[
+    int | None, typer.Option("--workers", help="Worker processes of this machine; without, this process in threads.")
+]
+Scheduler = Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask cluster.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite another study in the folder.")]
+At = Annotated[list[str] | None, typer.Option(metavar="m_N=VALUE", help="Fix the mass of N, in MeV.")]
+AllowUnconverged = Annotated[
+    bool, typer.Option("--allow-unconverged", help="Show limits although the sampler's verdict is fail; said first.")
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="Print a table or JSON.")]
+
+
+def load(model: str, overrides: Sequence[str] | None) -> Experiment:
+    """Load an experiment with notices on stderr."""
+    from bayesnu.experiment.setup import load_experiment
+
+    return load_experiment(model, overrides or (), notice)
+
+
+def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, float]:
+    """Read repeated NAME=VALUE options."""
+    values = {}
+    for pair in pairs or ():
+        name, separator, text = pair.partition("=")
+        if name.strip() in values:
+            raise UsageError(f"{option} {pair}: {name.strip()} is given twice")
+        try:
+            values[name.strip()] = float(text)
+        except ValueError:
+            raise UsageError(f"{option} {pair}: must be NAME=VALUE with a number") from None
+        if not separator:
+            raise UsageError(f"{option} {pair}: must be NAME=VALUE with a number")
+    return values
+
+
+@contextmanager
+def toy_runner(scheduler: str | None, workers: int | None, out: Path | None, force: bool) -> Iterator[ToyRunner]:
+    """Open who makes pseudo-experiments, with a progress bar; chunks are kept in ``out``."""
+    from bayesnu.results.toy_limits import ToyRunner
+    from bayesnu.workers import InProcess, Watched, open_workers
+
+    here = scheduler is None and workers is None
+    opened: AbstractContextManager[Workers] = nullcontext(InProcess()) if here else open_workers(scheduler, workers)
+    try:
+        with opened as team, rounds_bar() as bar:
+            yield ToyRunner(Watched(team, bar.count), out, force, bar.begin, notice)
+    except KeyboardInterrupt:
+        kept = "" if out is None else f"; finished chunks are kept in {out}: run the same command to go on"
+        notice(f"interrupted{kept}")
+        raise typer.Exit(130) from None
+
+
+def read_scan(text: str) -> list[float]:
+    """Read ``m_N=LOW:HIGH:N`` or ``m_N=LOW:HIGH:N:log``."""
+    name, _, numbers = text.partition("=")
+    low, high, count, *spacing = [*numbers.split(":"), "", "", ""][: max(3, len(numbers.split(":")))]
+    try:
+        start, stop, n = float(low), float(high), int(count)
+    except ValueError:
+        raise UsageError(f"--scan {text}: must be m_N=LOW:HIGH:N, or m_N=LOW:HIGH:N:log") from None
+    if name != "m_N" or spacing not in ([], ["log"]):
+        raise UsageError(f"--scan {text}: must be m_N=LOW:HIGH:N, or m_N=LOW:HIGH:N:log")
+    if not (0 <= start < stop < float("inf") and 2 <= n <= MOST_MASSES and (start > 0 or not spacing)):
+        raise UsageError(f"--scan {text}: needs 0 ≤ LOW < HIGH (0 < LOW with log) and 2 to {MOST_MASSES} values")
+    ratio = [k / (n - 1) for k in range(n)]
+    return [start * (stop / start) ** r if spacing else start + (stop - start) * r for r in ratio]

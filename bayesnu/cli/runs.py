@@ -1,0 +1,97 @@
+"""Commands about run folders: make one, show several, draw one again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayesnu.cli.options import AllowUnconverged, Chains, Draws, ModelArgument, Override, Seed, load
+from bayesnu.report.terminal import notice, progress_bar
+
+
+def run(
+    model: ModelArgument,
+    coupling: Annotated[list[str] | None, typer.Option(help="Fit this coupling; repeatable. All by default.")] = None,
+    joint: Annotated[
+        list[str] | None, typer.Option(metavar="A,B", help="Fit these together, as in d_nue,m_N; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL-<hash> by default.")] = None,
+    draws: Draws = None,
+    chains: Chains = None,
+    seed: Seed = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite another run in the folder.")] = False,
+    allow_unconverged: AllowUnconverged = False,
+    override: Override = None,
+) -> None:
+    """Fit the couplings of a card and write posteriors, limits, figures and the report.
+
+    Exit status 1 if a limit is withheld, since the verdict on its fit is fail.
+    """
+    from bayesnu.report.build import drawing, report_page, write_report
+    from bayesnu.report.runs import print_limits
+    from bayesnu.results.runs import make_arguments, run_fits, run_hash, write_csv
+    from bayesnu.results.verdict import failed
+
+    experiment = load(model, override)
+    together = [[name.strip() for name in names.split(",")] for names in joint or ()]
+    arguments = make_arguments(experiment, coupling or (), draws, chains, seed, together)
+    folder = out or Path("runs") / f"{experiment.card.name}-{run_hash(experiment, arguments)}"
+    try:
+        with progress_bar(len(arguments.couplings) + len(arguments.joint) + 1) as step, drawing() as figures:
+
+            def begin(text: str) -> None:
+                figures.prepare()
+                step(text)
+
+            finished = run_fits(
+                experiment,
+                arguments,
+                folder,
+                force=force,
+                notice=notice,
+                progress=begin,
+                stored=lambda name: figures.start(folder, name, experiment.observed),
+            )
+            page, failing = report_page(finished), bool(failed(finished.limits))
+            if failing:
+                write_csv(finished, allow_unconverged=allow_unconverged)
+            if failing or not page.exists():
+                # Written last, so that a page that exists is whole; what it shows of a failed fit was asked for then.
+                step("writing the report")
+                write_report(finished, figures, allow_unconverged=allow_unconverged)
+    except KeyboardInterrupt:
+        notice(f"interrupted; finished fits are kept in {folder}: run the same command to go on")
+        raise typer.Exit(130) from None
+    print_limits([finished], allow_unconverged, notice)
+    print(f"report: {page}")
+    if failing and not allow_unconverged:
+        raise typer.Exit(1)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    allow_unconverged: AllowUnconverged = False,
+) -> None:
+    """Print the limits of finished runs beside each other and beside the published ones."""
+    from bayesnu.report.runs import print_limits
+    from bayesnu.results.runs import load_run
+
+    print_limits([load_run(folder) for folder in runs], allow_unconverged, notice)
+
+
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    allow_unconverged: AllowUnconverged = False,
+) -> None:
+    """Write the figures and the HTML report of a finished run again."""
+    from bayesnu.report.build import drawing, write_report
+    from bayesnu.report.runs import say_verdict
+    from bayesnu.results.runs import load_run, write_csv
+
+    run = load_run(run_folder)
+    say_verdict([run], allow_unconverged, notice)
+    write_csv(run, allow_unconverged=allow_unconverged)
+    with drawing() as figures:
+        print(f"report: {write_report(run, figures, allow_unconverged=allow_unconverged)}")
