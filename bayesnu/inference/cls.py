@@ -231,8 +231,8 @@ def _toy_bounds(
         return [[next(found) for _ in points] for _, points in wanted]
 
     # The width of a band does not need the precision of a limit.
-    scales = [abs(start) * (1.0 if sigma is None else BAND_TOLERANCE) for start, sigma in cases]
-    crossings = find_crossings(windows, sample, tolerance, scales, MOST_ROUNDS)
+    tolerances = [tolerance * (1.0 if sigma is None else BAND_TOLERANCE) for _, sigma in cases]
+    crossings = find_crossings(windows, sample, tolerances, [0.0] * len(cases), MOST_ROUNDS)
     bounds = []
     for k in range(len(asymptotic)):
         first, *rest = crossings[k * (1 + len(BAND_SIGMAS)) : (k + 1) * (1 + len(BAND_SIGMAS))]
