@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from simple_problems import counting
 
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.expectation import CountModel, MassSpline
@@ -12,8 +13,6 @@ from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference.batch import fit_couplings, fixed_fits, profile_curves, require_converged, starting_points
 from bayesnu.inference.likelihood import Problem, likelihood_range, make_problem, squared_only
 from bayesnu.inference.toys import PseudoData, pseudo_experiments
-
-from simple_problems import counting
 
 
 def by_hand(problem: Problem, counts: np.ndarray, centre: np.ndarray) -> Callable[[np.ndarray], float]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm, poisson
+from simple_problems import counting, normal
 
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment
@@ -11,7 +12,6 @@ from bayesnu.inference.cls import BAND_SIGMAS, Bound, asimov_ratios, cls_limit, 
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.workers.processes import Processes
 from bayesnu.workers.tasks import InProcess
-from simple_problems import counting, normal
 
 
 def exact(x: float, sigma: float = 1.0) -> float:
@@ -70,26 +70,35 @@ def test_pseudo_experiments_of_a_normal_observation(systematic: float) -> None:
     assert_near(found.upper, np.sqrt(exact(0.0, sigma)), bands)
 
 
+def test_data_rare_without_the_coupling() -> None:
+    """x = -2.5: one in 160 experiments without the coupling has a higher Q, none of many a chunk of 500."""
+    found = cls_limit(normal(-2.5), 0.9, InProcess(), seed=7, tolerance=0.03).upper
+    assert abs(found.observed - np.sqrt(exact(-2.5))) < 4 * found.error
+
+
 @pytest.mark.slow
 def test_the_error_of_a_bound_is_what_it_says() -> None:
-    """Pulls of 20 seeds about the exact bound, observed and median."""
+    """Pulls of 20 seeds about the exact bound: observed, and all expected ones."""
     pulls = []
     for seed in range(20):
         found = cls_limit(normal(1.0), 0.9, InProcess(), seed=seed).upper
-        pulls.append([
-            (found.observed - np.sqrt(exact(1.0))) / found.error,
-            (found.expected[2] - np.sqrt(exact(0.0))) / found.expected_error[2],
-        ])
+        bands = [(e - np.sqrt(exact(n))) / error for e, n, error in zip(
+            found.expected, BAND_SIGMAS, found.expected_error, strict=True)]  # fmt: skip
+        pulls.append([(found.observed - np.sqrt(exact(1.0))) / found.error, *bands])
     assert (np.abs(np.mean(pulls, axis=0)) < 3 / np.sqrt(20)).all()
     assert ((np.std(pulls, axis=0) > 0.6) & (np.std(pulls, axis=0) < 1.4)).all()
 
 
 @pytest.mark.parametrize(("n", "background"), [(0, 2.0), (3, 2.0), (7, 4.0)])
 def test_pseudo_experiments_of_one_count(n: int, background: float) -> None:
-    """Q falls with the count, whatever s: CLs = P(N ≤ n | s + b)/P(N ≤ n | b)."""
+    """Q falls with the count, whatever s: CLs = P(N ≤ n | s + b)/P(N ≤ n | b); expected, of the quantiles of n."""
+
+    def bound(count: float) -> float:
+        b = background
+        return float(np.sqrt(brentq(lambda s: poisson.cdf(count, s + b) - 0.1 * poisson.cdf(count, b), 0.0, 40.0)))
+
     found = cls_limit(counting(n, background), 0.9, InProcess(), seed=6)
-    s = brentq(lambda s: poisson.cdf(n, s + background) - 0.1 * poisson.cdf(n, background), 0.0, 40.0)
-    assert abs(found.upper.observed - np.sqrt(s)) < 4 * found.upper.error
+    assert_near(found.upper, bound(n), [bound(k) for k in poisson.ppf(norm.cdf(BAND_SIGMAS), background)])
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
+from simple_problems import counting, normal
 
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment
@@ -16,7 +17,6 @@ from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.toys import Ensemble
 from bayesnu.workers.processes import Processes
 from bayesnu.workers.tasks import InProcess
-from simple_problems import counting, normal
 
 
 def p_value(x: float, mean: float) -> float:
