@@ -360,9 +360,9 @@ def minimise(
     A step takes no factor 1 + σ z to less than a tenth of what it is, ends where a coupling meets its lower bound,
     and is halved until -2 ln L does not rise. Where the Hessian is not positive definite it is that of Gauss and
     Newton. Steps below ``tolerance`` (relative for couplings above 1) end it, after they are taken; and so does a
-    full step of Newton's that promises to lower -2 ln L by less than ``promise``, of which hardly its square is left.
+    full step of Newton's that promises to lower -2 ln L by less than ``promise``: hardly its square is left.
 
-    ``known`` holds minima found before, rows of -2 ln L and couplings: `SAME` above one of them and beside it it ends as well.
+    ``known`` holds minima found before, rows of -2 ln L and couplings: `SAME` above one and beside it it ends as well.
     ``hessian`` receives the second derivatives of -2 ln L at the end, if ``promise`` is 0.
     """
     n_components, n_monomials, n_obs = membership.shape[0], exponents.shape[0], arrays.shape[1]

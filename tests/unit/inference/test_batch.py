@@ -154,7 +154,7 @@ def test_few_and_many_counts(exposure: float) -> None:
         model=replace(problem.model, arrays=problem.model.arrays * exposure),
         data=problem.data * exposure,
     )
-    low, high = likelihood_range(problem, 20.0, exact=False)
+    _, high = likelihood_range(problem, 20.0, exact=False)
     truth = np.array([0.5 * high])
     data = pseudo_experiments(problem, truth, 50, np.random.default_rng(5), "fit")
     assert worst_excess(problem, data, truth, np.linspace(0, 2 * high, 401)[None]) < 1e-6
