@@ -34,6 +34,10 @@ REACH = 40.0
 SCAN_POINTS = 121
 BAND_TOLERANCE = 3.0
 """Monte Carlo error of the expected bands, in units of that of the observed bound."""
+ROUNDING = 1e-7
+"""By how much Q of equal outcomes may differ, since they are fitted."""
+REUSED = 3.0
+"""Half widths of a window within which it takes the pseudo-experiments of others."""
 CHUNK = 500
 MOST_ROUNDS = 60
 
@@ -218,21 +222,27 @@ def _toy_bounds(
         nonlocal toys
         progress(f"round {number + 1}: {toys} pseudo-experiments so far")
         size = int(CHUNK * 1.5 ** min(number, 8))
+        open_ones = {k for k, _ in wanted}
         places = [(k, j, float(value)) for k, points in wanted for j, value in enumerate(points)]
         tasks = [
             Task(f"q-{k}-{number}-{j}-{size}", ((k, number, j), value, size)) for k, j, value in places
         ]
         toys += 2 * size * len(tasks)
         results = run_tasks(ratio_chunk, shared, tasks, workers, chunks)
-        found = iter(
-            _estimate(problem, value, cases[k][1], result)
-            for (k, _, value), result in zip(places, results, strict=True)
-        )
-        return [[next(found) for _ in points] for _, points in wanted]
+        # Pseudo-experiments know nothing of the bound they were made for: they serve all on their side of 0.
+        for k, window in enumerate(windows):
+            if k not in open_ones:
+                continue
+            window.estimates.extend(
+                _estimate(problem, value, cases[k][1], result)
+                for (_, _, value), result in zip(places, results, strict=True)
+                if value * cases[k][0] > 0 and abs(value - window.centre) <= window.half * REUSED
+            )
+        return [[] for _ in wanted]
 
     # The width of a band does not need the precision of a limit.
-    scales = [abs(start) * (1.0 if sigma is None else BAND_TOLERANCE) for start, sigma in cases]
-    crossings = find_crossings(windows, sample, tolerance, scales, MOST_ROUNDS)
+    tolerances = [tolerance * (1.0 if sigma is None else BAND_TOLERANCE) for _, sigma in cases]
+    crossings = find_crossings(windows, sample, tolerances, [0.0] * len(cases), MOST_ROUNDS)
     bounds = []
     for k in range(len(asymptotic)):
         first, *rest = crossings[k * (1 + len(BAND_SIGMAS)) : (k + 1) * (1 + len(BAND_SIGMAS))]
@@ -246,19 +256,19 @@ def _estimate(problem: Problem, theta: float, sigma: float | None, result: dict[
     """Return CLs at one value of the coupling, and the trials that have its error."""
     from scipy.special import ndtr
 
-    with_, without = np.sort(result["with"]), np.sort(result["without"])
+    with_, without = result["with"], result["without"]
     number = with_.size
     if sigma is None:
         observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None, 1)[0, 0])
-        rest = float((without >= observed).mean())
+        # None at all says no more than that they are few.
+        rest = max(float((without >= observed).mean()), 0.5 / number)
     else:
-        # Its share of experiments without the coupling lies above it: the less, the more they are like it.
-        rest = float(ndtr(sigma))
-        observed = float(np.quantile(without, 1 - rest))
+        # Its share of experiments without the coupling lies above it: the less, the more they are like it. Of a
+        # discrete Q, those at it count with those above.
+        observed = float(np.quantile(without, 1 - ndtr(sigma), method="inverted_cdf")) - ROUNDING
+        rest = float((without >= observed).mean())
     tail = max(float((with_ >= observed).mean()), 0.5 / number)
-    if tail >= rest:
-        return Estimate(theta, 1.0, number)
-    share = tail / rest
+    share = min(tail / rest, 1 - 0.5 / number)
     if sigma is None:
         variance = share**2 * ((1 - tail) / tail + (1 - rest) / rest) / number
     else:

@@ -129,19 +129,19 @@ class Window:
 def find_crossings(
     windows: Sequence[Window],
     sample: Callable[[int, Sequence[tuple[int, Array]]], Sequence[Sequence[Estimate]]],
-    tolerance: float,
-    scale: Sequence[float],
+    tolerance: Sequence[float],
+    floor: Sequence[float],
     most_rounds: int,
 ) -> list[Crossing]:
-    """Refine crossings by rounds of pseudo-experiments until each error is below ``tolerance`` × its scale.
+    """Refine crossings by rounds of pseudo-experiments until each error is small enough.
 
     Parameters
     ----------
     windows : sequence of Window
     sample : callable
         Round, (number of the window, points) of those that go on → estimates at their points.
-    tolerance : float
-    scale : sequence of float
+    tolerance, floor : sequence of float
+        The error of each is to be at most its tolerance × its size, or × its floor where it is closer to 0.
     most_rounds : int
 
     Raises
@@ -149,6 +149,10 @@ def find_crossings(
     ConvergenceError
         If a crossing is not that well known after ``most_rounds``.
     """
+
+    def relative(k: int, crossing: Crossing) -> float:
+        return crossing.error / max(abs(crossing.value), floor[k])
+
     found: dict[int, Crossing] = {}
     last: dict[int, Crossing | None] = {}
     for number in range(most_rounds):
@@ -159,14 +163,14 @@ def find_crossings(
             windows[k].estimates.extend(estimates)
             last[k] = windows[k].solve()
             crossing = last[k]
-            if crossing is not None and number > 0 and crossing.error <= tolerance * scale[k]:
+            if crossing is not None and number > 0 and relative(k, crossing) <= tolerance[k]:
                 found[k] = crossing
     for k in range(len(windows)):
         if k not in found:
             known = last.get(k)
-            why = "it is not found" if known is None else f"its error is {known.error / scale[k]:.2%}"
+            why = "it is not found" if known is None else f"its error is {relative(k, known):.2%}"
             raise ConvergenceError(
-                f"a bound is not known to {tolerance:.2%} after {most_rounds} rounds of pseudo-experiments ({why}); "
+                f"a bound is not known to {tolerance[k]:.2%} after {most_rounds} rounds of pseudo-experiments ({why}); "
                 "give a larger tolerance"
             )
     return [found[k] for k in range(len(windows))]

@@ -34,12 +34,14 @@ SCAN_REACH = 14.0
 CHUNK = 500
 """Pseudo-experiments of one task."""
 MOST_ROUNDS = 60
+NEAR_ZERO = 0.1
+"""Of the largest bound: the error of one closer to 0 is measured by this."""
 DECIDED = 3.0
 """Standard errors by which a p-value has to differ from α to count as above or below."""
 FINE_POINTS = 101
 TAIL = 1e-13
 """Probability that a sum over counts leaves out."""
-NORMAL_REACH, NORMAL_CELLS = 7.0, 4_000
+NORMAL_REACH, NORMAL_CELLS = 7.0, 2_000
 """Standard deviations, and cells, of a sum over values of a normal observation."""
 ROUNDING = 1e-7
 """By how much t of equal outcomes may differ, since they are fitted."""
@@ -160,7 +162,6 @@ def feldman_cousins(
     for low, high in brackets:
         windows.append(Window((low + high) / 2, max((high - low) / 2, 1e-6), alpha, 0.0 if bounded else -math.inf))
     extent = max(max(abs(low), abs(high)) for low, high in brackets)
-    reach = [max(abs(window.centre), 0.1 * extent) for window in windows]
 
     def sample(number: int, wanted: Sequence[tuple[int, Array]]) -> list[list[Estimate]]:
         progress(f"round {number + 1}: {toys} pseudo-experiments so far")
@@ -170,7 +171,8 @@ def feldman_cousins(
         found = iter(p_values(paths, size))
         return [[next(found) for _ in points] for _, points in wanted]
 
-    crossings = find_crossings(windows, sample, tolerance, reach, MOST_ROUNDS)
+    number = len(windows)
+    crossings = find_crossings(windows, sample, [tolerance] * number, [NEAR_ZERO * extent] * number, MOST_ROUNDS)
     bounds = iter(crossings)
     pieces, errors = [], []
     for start, stop in ends:
@@ -236,13 +238,16 @@ def is_one_observation(problem: Problem) -> bool:
 
 
 def outcomes(problem: Problem, expected: float) -> tuple[Array, Array]:
-    """Return all values that a single observation can take, but for a negligible share, and their probabilities."""
+    """Return all values that a single observation can take, but for a negligible share, and their probabilities.
+
+    Of a normal observation, the edges of cells, and the probabilities between them.
+    """
     from scipy.stats import norm, poisson
 
     if problem.statistic == "chi2":
         width = math.sqrt(float(problem.variance[0]))
         edges = expected + width * np.linspace(-NORMAL_REACH, NORMAL_REACH, NORMAL_CELLS + 1)
-        return (edges[1:] + edges[:-1]) / 2, np.diff(norm.cdf(edges, expected, width))
+        return edges, np.diff(norm.cdf(edges, expected, width))
     n = np.arange(int(poisson.isf(TAIL, expected)) + 2, dtype=float)
     return n, np.asarray(poisson.pmf(n, expected))
 
@@ -254,7 +259,15 @@ def exact_p_value(problem: Problem, theta: float) -> float:
     data = np.append(values, problem.data[0])[:, None]
     starts = starting_points(problem, np.array([theta]))
     t = fixed_fits(problem, np.array([[theta]]), data)[:, 0] - fit_couplings(problem, data, starts).value
-    return float(probabilities[t[:-1] >= t[-1] - ROUNDING].sum())
+    inside = t[:-1] >= t[-1] - ROUNDING
+    if problem.statistic != "chi2":
+        return float(probabilities[inside].sum())
+    # Cells at the end of the region count as far as they reach into it, t being a straight line in them.
+    excess = t[:-1] - t[-1]
+    low, high = np.abs(excess[:-1]), np.abs(excess[1:])
+    mixed = inside[:-1] != inside[1:]
+    share = np.where(inside[:-1], low, high) / np.where(mixed, np.maximum(low + high, ROUNDING), 1.0)
+    return float(probabilities @ np.where(mixed, share, inside[:-1]))
 
 
 def exact_set(problem: Problem, cl: float, grid: Array) -> list[tuple[float, float]]:

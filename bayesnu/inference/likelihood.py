@@ -249,7 +249,7 @@ def minimise_pulls(
     nowhere = np.zeros((shape[0], n_pulls))
     measured = nowhere if centre is None else centre
     value, pulls, converged = np.empty(shape), np.empty((*shape, n_pulls)), np.zeros(shape, dtype=np.bool_)
-    hessian = np.empty((*(shape if promise == 0 else (0, 0)), n_pulls, n_pulls))
+    hessian = np.empty((*(shape if promise == 0 else (0, 1)), n_pulls, n_pulls))
     newton.fit_points(
         np.ascontiguousarray(strengths),
         model.membership,
@@ -269,7 +269,7 @@ def minimise_pulls(
         converged,
     )
     if data is None:
-        return Profiled(value[0], pulls[0], hessian[:1].reshape(-1, n_pulls, n_pulls), converged[0])
+        return Profiled(value[0], pulls[0], hessian[0] if promise == 0 else hessian[:, 0], converged[0])
     return Profiled(value, pulls, hessian, converged)
 
 

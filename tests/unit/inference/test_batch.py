@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from simple_problems import counting
 
 from bayesnu.errors import ConvergenceError, UsageError
-from bayesnu.experiment.expectation import CountModel
+from bayesnu.experiment.expectation import CountModel, MassSpline
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference.batch import fit_couplings, fixed_fits, profile_curves, require_converged, starting_points
 from bayesnu.inference.likelihood import Problem, likelihood_range, make_problem, squared_only
@@ -159,17 +160,10 @@ def test_few_and_many_counts(exposure: float) -> None:
     assert worst_excess(problem, data, truth, np.linspace(0, 2 * high, 401)[None]) < 1e-6
 
 
-def counting(background: float, name: str = "mu_nue") -> Problem:
-    """One count, Poisson, known background."""
-    arrays = np.array([[[background], [1.0]]])
-    model = CountModel((name,), ((), ((0, 2),)), ((),), ("all",), (), np.zeros(0), arrays)
-    return Problem((name,), np.ones(1), model, np.array([background]), "poisson", np.ones(1))
-
-
 def test_the_bound_of_a_squared_coupling() -> None:
     """n ≤ b has its best fit at 0 exactly; above, at √(n - b) with -2 ln L = 0."""
     counts = np.array([[0.0], [2.0], [3.0], [4.0], [12.0]])
-    found = fit_couplings(counting(3.0), counts, np.array([[0.3]]))
+    found = fit_couplings(counting(3.0, 3.0), counts, np.array([[0.3]]))
     assert found.converged.all()
     np.testing.assert_allclose(found.couplings[:, 0], np.sqrt([0, 0, 0, 1, 9]), atol=1e-3)
     assert (found.couplings[:2, 0] == 0).all()
@@ -229,7 +223,8 @@ def test_log_determinant_of_a_curve() -> None:
 
 def test_what_cannot_be_fitted_is_an_error() -> None:
     """A free mass; fits that did not converge, with their number."""
-    problem = make_problem(load_experiment("nucleus-10g").with_free_mass(5.0, 20), ["d_nue", "m_N"])
+    problem = counting(3.0, 3.0)
+    problem = replace(problem, model=replace(problem.model, masses=MassSpline((0.0, 1.0), (4,))))
     with pytest.raises(UsageError, match="m_N: toys take it fixed"):
         fit_couplings(problem, problem.data[None], np.ones((1, 2)))
     with pytest.raises(ConvergenceError, match="toys of x: 2 of 3 fits did not converge"):

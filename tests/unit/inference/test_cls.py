@@ -1,0 +1,131 @@
+"""CLs: the asymptotic bounds where they are exact, pseudo-experiments against closed forms, and refusals."""
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm, poisson
+from simple_problems import counting, normal
+
+from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.experiment.setup import Experiment
+from bayesnu.inference.cls import BAND_SIGMAS, Bound, asimov_ratios, cls_limit, ratio_statistic
+from bayesnu.inference.likelihood import make_problem
+from bayesnu.workers.processes import Processes
+from bayesnu.workers.tasks import InProcess
+
+
+def exact(x: float, sigma: float = 1.0) -> float:
+    """Where Φ((x - μ)/σ) = 0.1 Φ(x/σ)."""
+    return float(brentq(lambda m: norm.cdf((x - m) / sigma) - 0.1 * norm.cdf(x / sigma), 0.0, 12.0 * sigma))
+
+
+@pytest.mark.parametrize("x", [-1.0, 0.0, 1.0, 2.0])
+@pytest.mark.parametrize("systematic", [0.0, 0.75])
+def test_asymptotic_bounds_of_a_normal_observation_are_exact(x: float, systematic: float) -> None:
+    """Observed and expected, with and without a pull that adds its variance."""
+    sigma = float(np.hypot(1.0, systematic))
+    found = cls_limit(normal(x * sigma, systematic=systematic), 0.9)
+    assert found.lower is None
+    assert found.toys == 0
+    assert np.isnan(found.upper.error)
+    assert found.upper.observed**2 == pytest.approx(exact(x * sigma, sigma), abs=2e-4)
+    bands = [exact(n * sigma, sigma) for n in BAND_SIGMAS]
+    if systematic == 0:
+        np.testing.assert_allclose(np.square(found.upper.expected), bands, atol=2e-4)
+
+
+def test_bands_of_an_observation_with_a_pull_follow_its_best_pull() -> None:
+    """Experiments without the coupling: their background is the one that fits the data at 0, as the ensemble's is."""
+    sigma = 1.25
+    found = cls_limit(normal(0.0, systematic=0.75), 0.9)
+    np.testing.assert_allclose(
+        np.square(found.upper.expected), [exact(n * sigma, sigma) for n in BAND_SIGMAS], atol=2e-4
+    )
+
+
+def test_a_coupling_of_either_sign_has_two_bounds() -> None:
+    found = cls_limit(normal(0.5, "r2_nue", 1), 0.9)
+    assert found.lower is not None
+    assert found.upper.observed == pytest.approx(exact(0.5), abs=2e-4)
+    assert found.lower.observed == pytest.approx(-exact(-0.5), abs=2e-4)
+    np.testing.assert_allclose(found.upper.expected, [exact(n) for n in BAND_SIGMAS], atol=2e-4)
+    np.testing.assert_allclose(found.lower.expected, [-exact(n) for n in BAND_SIGMAS], atol=2e-4)
+
+
+def assert_near(bound: Bound, observed: float, expected: list[float]) -> None:
+    """Within four of its own errors."""
+    assert abs(bound.observed - observed) < 4 * bound.error
+    difference = np.abs(np.array(bound.expected) - expected)
+    np.testing.assert_array_less(difference, 4 * np.array(bound.expected_error))
+
+
+@pytest.mark.parametrize("systematic", [0.0, 0.75])
+def test_pseudo_experiments_of_a_normal_observation(systematic: float) -> None:
+    """The expected bands too: quantiles of Q without the coupling, and its tail with it."""
+    sigma = float(np.hypot(1.0, systematic))
+    found = cls_limit(normal(0.0, systematic=systematic), 0.9, InProcess(), seed=5)
+    assert found.toys > 0
+    assert 0 < found.upper.error <= 0.01 * found.upper.observed
+    bands = [float(np.sqrt(exact(n * sigma, sigma))) for n in BAND_SIGMAS]
+    assert_near(found.upper, np.sqrt(exact(0.0, sigma)), bands)
+
+
+def test_data_rare_without_the_coupling() -> None:
+    """x = -2.5: one in 160 experiments without the coupling has a higher Q, none of many a chunk of 500."""
+    found = cls_limit(normal(-2.5), 0.9, InProcess(), seed=7, tolerance=0.03).upper
+    assert abs(found.observed - np.sqrt(exact(-2.5))) < 4 * found.error
+
+
+@pytest.mark.slow
+def test_the_error_of_a_bound_is_what_it_says() -> None:
+    """Pulls of 20 seeds about the exact bound: observed, and all expected ones."""
+    pulls = []
+    for seed in range(20):
+        found = cls_limit(normal(1.0), 0.9, InProcess(), seed=seed).upper
+        bands = [(e - np.sqrt(exact(n))) / error for e, n, error in zip(
+            found.expected, BAND_SIGMAS, found.expected_error, strict=True)]  # fmt: skip
+        pulls.append([(found.observed - np.sqrt(exact(1.0))) / found.error, *bands])
+    assert (np.abs(np.mean(pulls, axis=0)) < 3 / np.sqrt(20)).all()
+    assert ((np.std(pulls, axis=0) > 0.6) & (np.std(pulls, axis=0) < 1.4)).all()
+
+
+@pytest.mark.parametrize(("n", "background"), [(0, 2.0), (3, 2.0), (7, 4.0)])
+def test_pseudo_experiments_of_one_count(n: int, background: float) -> None:
+    """Q falls with the count, whatever s: CLs = P(N ≤ n | s + b)/P(N ≤ n | b); expected, of the quantiles of n."""
+
+    def bound(count: float) -> float:
+        b = background
+        return float(np.sqrt(brentq(lambda s: poisson.cdf(count, s + b) - 0.1 * poisson.cdf(count, b), 0.0, 40.0)))
+
+    found = cls_limit(counting(n, background), 0.9, InProcess(), seed=6)
+    assert_near(found.upper, bound(n), [bound(k) for k in poisson.ppf(norm.cdf(BAND_SIGMAS), background)])
+
+
+@pytest.mark.slow
+def test_the_same_numbers_from_two_processes(on_axis: Experiment) -> None:
+    problem = make_problem(on_axis, ["mu_nue"])
+    alone = cls_limit(problem, 0.9, InProcess(), seed=4, tolerance=0.04)
+    team = Processes(2)
+    try:
+        assert cls_limit(problem, 0.9, team, seed=4, tolerance=0.04) == alone
+    finally:
+        team.close()
+
+
+def test_ratio_of_asimov_data() -> None:
+    """±μ² without and with the coupling, for one normal observation at 0."""
+    theta = np.array([0.5, 1.0, 1.5])
+    without, with_ = asimov_ratios(normal(0.0), theta)
+    np.testing.assert_allclose(without, theta**4, atol=1e-9)
+    np.testing.assert_allclose(with_, -(theta**4), atol=1e-9)
+    observed = ratio_statistic(normal(0.3), theta, np.array([[0.3]]), None, 1)[0]
+    np.testing.assert_allclose(observed, (0.3 - theta**2) ** 2 - 0.09, atol=1e-9)
+
+
+def test_what_cannot_be_bounded_is_refused(on_axis: Experiment) -> None:
+    with pytest.raises(UsageError, match="needs 1 coupling, not 2"):
+        cls_limit(make_problem(on_axis, ["mu_nue", "mu_numu"]), 0.9)
+    with pytest.raises(ConvergenceError, match="choose a lower cl"):
+        cls_limit(normal(0.0), 1 - 1e-14)
+    with pytest.raises(ConvergenceError, match="choose a higher cl"):
+        cls_limit(normal(0.0), 1e-6)
