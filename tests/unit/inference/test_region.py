@@ -15,11 +15,11 @@ from bayesnu.workers.tasks import InProcess
 
 
 def two_means(names: tuple[str, str] = ("q_nue", "q_numu")) -> Problem:
-    """Two normal observations, one for each coupling."""
-    arrays = np.array([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
+    """Two normal observations about 20, one for each coupling."""
+    arrays = np.array([[[20.0, 20.0], [1.0, 0.0], [0.0, 1.0]]])
     monomials = ((), ((0, 1),), ((1, 1),))
     model = CountModel(names, monomials, ((),), ("c",), (), np.zeros(0), arrays)
-    return Problem(names, np.ones(2), model, np.array([0.3, -0.2]), "chi2", np.ones(2))
+    return Problem(names, np.ones(2), model, np.array([20.3, 19.8]), "chi2", np.ones(2))
 
 
 def test_normal_data_have_the_quantile_of_chi_square() -> None:

@@ -99,11 +99,11 @@ def test_bands_of_a_normal_measurement() -> None:
     flat = Prior(COUPLINGS["q_nue"], "uniform", -15.0, 15.0)
     grid = np.linspace(-9, 9, 361)
     shared = (normal(), flat, 0.9, "hdi", grid, 6, 1)
-    found = bounds_chunk(shared, (0,), 2000)  # type: ignore[arg-type]
+    found = bounds_chunk(shared, (0,), 400)  # type: ignore[arg-type]
     for name in ("delta_chi2", "laplace"):
         half = np.diff(found[name], axis=1)[:, 0] / 2
         np.testing.assert_allclose(half, 1.6449, atol=3e-3)
-        assert np.std(found[name][:, 1]) == pytest.approx(1.0, abs=0.05)
+        assert np.std(found[name][:, 1]) == pytest.approx(1.0, abs=0.11)
     np.testing.assert_allclose(found["delta_chi2"], found["laplace"], atol=5e-3)
 
 
