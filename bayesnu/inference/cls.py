@@ -38,7 +38,7 @@ ROUNDING = 1e-7
 """By how much Q of equal outcomes may differ, since they are fitted."""
 REUSED = 3.0
 """Half widths of a window within which it takes the pseudo-experiments of others."""
-CHUNK = 500
+CHUNK = 2000
 MOST_ROUNDS = 60
 
 
@@ -215,6 +215,8 @@ def _toy_bounds(
     for bound in asymptotic:
         cases += [(bound.observed, None), *zip(bound.expected, BAND_SIGMAS, strict=True)]
     alpha = 1 - cl
+    # Weights of estimates are those that all have at the bound: their own would go up and down with them.
+    trials = [_trials(problem, start, sigma, alpha) for start, sigma in cases]
     windows = [Window(start, 0.12 * abs(start), alpha) for start, _ in cases]
     toys = 0
 
@@ -234,7 +236,7 @@ def _toy_bounds(
             if k not in open_ones:
                 continue
             window.estimates.extend(
-                _estimate(problem, value, cases[k][1], result)
+                _estimate(problem, value, cases[k][1], result, trials[k])
                 for (_, _, value), result in zip(places, results, strict=True)
                 if value * cases[k][0] > 0 and abs(value - window.centre) <= window.half * REUSED
             )
@@ -252,8 +254,28 @@ def _toy_bounds(
     return bounds, toys
 
 
-def _estimate(problem: Problem, theta: float, sigma: float | None, result: dict[str, Array]) -> Estimate:
-    """Return CLs at one value of the coupling, and the trials that have its error."""
+def _trials(problem: Problem, theta: float, sigma: float | None, alpha: float) -> float:
+    """Return how many binomial trials have the error that one pseudo-experiment (with and without) leaves in CLs = α."""
+    from scipy.special import ndtr
+
+    without, _ = (float(q[0]) for q in asimov_ratios(problem, np.array([theta])))
+    if sigma is None:
+        observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None, 1)[0, 0])
+        rest = float(ndtr((without - observed) / (2 * math.sqrt(abs(without)))))
+        # Both tails are counted.
+        variance = alpha**2 * ((1 - alpha * rest) / (alpha * rest) + (1 - rest) / rest)
+    else:
+        # The error of the quantile moves the other tail by the ratio of both densities of Q, exp(-Q/2).
+        rest, tail = float(ndtr(sigma)), alpha * float(ndtr(sigma))
+        ratio = math.exp(-(without - 2 * sigma * math.sqrt(abs(without))) / 2)
+        variance = (tail * (1 - tail) + ratio**2 * rest * (1 - rest)) / rest**2
+    return alpha * (1 - alpha) / variance
+
+
+def _estimate(
+    problem: Problem, theta: float, sigma: float | None, result: dict[str, Array], trials: float
+) -> Estimate:
+    """Return CLs at one value of the coupling; ``trials`` are those of one pseudo-experiment."""
     from scipy.special import ndtr
 
     with_, without = result["with"], result["without"]
@@ -268,11 +290,4 @@ def _estimate(problem: Problem, theta: float, sigma: float | None, result: dict[
         observed = float(np.quantile(without, 1 - ndtr(sigma), method="inverted_cdf")) - ROUNDING
         rest = float((without >= observed).mean())
     tail = max(float((with_ >= observed).mean()), 0.5 / number)
-    share = min(tail / rest, 1 - 0.5 / number)
-    if sigma is None:
-        variance = share**2 * ((1 - tail) / tail + (1 - rest) / rest) / number
-    else:
-        # The error of the quantile moves the other tail by the ratio of both densities of Q, exp(-Q/2).
-        ratio = math.exp(-observed / 2)
-        variance = (tail * (1 - tail) + ratio**2 * rest * (1 - rest)) / rest**2 / number
-    return Estimate(theta, share, share * (1 - share) / variance)
+    return Estimate(theta, min(tail / rest, 1 - 0.5 / number), number * trials)
