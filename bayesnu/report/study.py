@@ -46,6 +46,7 @@ class Figures:
 
     def save(self, figure: Figure, name: str) -> None:
         """Write a figure as PNG and PDF, without a date, so that the same numbers give the same file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         silent = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
         for suffix, metadata in silent.items():
             figure.savefig(self.folder / f"{name}.{suffix}", dpi=150, metadata=metadata)

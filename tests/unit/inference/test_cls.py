@@ -70,6 +70,7 @@ def test_pseudo_experiments_of_a_normal_observation(systematic: float) -> None:
     assert_near(found.upper, np.sqrt(exact(0.0, sigma)), bands)
 
 
+@pytest.mark.slow
 def test_data_rare_without_the_coupling() -> None:
     """x = -2.5: one in 160 experiments without the coupling has a higher Q, none of many a chunk of 500."""
     found = cls_limit(normal(-2.5), 0.9, InProcess(), seed=7, tolerance=0.03).upper
