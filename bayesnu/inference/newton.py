@@ -5,7 +5,8 @@ The variables y of a fit are K free couplings x and P pulls z. Counts are those 
     λ_o = Σ_c Π_p (1 + σ_p z_p)^k_cp Σ_m Π_k x_k^e_mk A_cmo,
 
 to which the statistics of `bayesnu.inference.likelihood` are added with Σ (z - a)², where a is what the auxiliary
-measurement of each pull gave: 0 for a card's own data. All functions release the GIL.
+measurement of each pull gave: 0 for a card's own data. All functions release the GIL. They
+share a module because numba's cache notices changes of a function's own file alone.
 """
 
 from __future__ import annotations
