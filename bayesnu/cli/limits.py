@@ -26,7 +26,7 @@ from bayesnu.cli.options import (
     toy_runner,
 )
 from bayesnu.errors import UsageError
-from bayesnu.report.terminal import Format, notice, show
+from bayesnu.report.terminal import Format, counting_bar, notice, show
 
 if TYPE_CHECKING:
     from bayesnu.experiment.base import Experiment
@@ -126,10 +126,13 @@ def limit(
         if not masses:
             intervals = [bound(experiment, runner)]
         else:
-            intervals = [
-                bound(with_parameters(experiment, {"m_N": mass}), runner and runner.below(f"m_N-{mass:.12g}"))
-                for mass in masses
-            ]
+            intervals = []
+            # Pseudo-experiments show their own progress.
+            with counting_bar("masses of N") if runner is None else nullcontext(lambda done, total: None) as progress:
+                for mass in masses:
+                    progress(len(intervals), len(masses))
+                    own = runner and runner.below(f"m_N-{mass:.12g}")
+                    intervals.append(bound(with_parameters(experiment, {"m_N": mass}), own))
     said_first(intervals)
     if not masses:
         show(format_, interval_json(name, intervals[0]), lambda: limit_tables(name, intervals[0]))

@@ -143,8 +143,8 @@ class NutsPosterior:
 
     problem: Problem
     prior: Prior
-    tune: int = 300
-    draws: int = 500
+    tune: int = 200
+    draws: int = 400
     chains: int = 2
     sampler: Sampler = field(default_factory=Sampler)
 
