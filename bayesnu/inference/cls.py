@@ -255,7 +255,7 @@ def _toy_bounds(
 
 
 def _trials(problem: Problem, theta: float, sigma: float | None, alpha: float) -> float:
-    """Return how many binomial trials have the error that one pseudo-experiment (with and without) leaves in CLs = α."""
+    """Return how many binomial trials have the error of one pseudo-experiment, with and without, in CLs = α."""
     from scipy.special import ndtr
 
     without, _ = (float(q[0]) for q in asimov_ratios(problem, np.array([theta])))
