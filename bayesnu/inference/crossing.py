@@ -14,6 +14,10 @@ Array = NDArray[np.float64]
 WINDOW = 0.35
 """Half width of the window about a crossing, in units of the normal quantile of the probability."""
 POINTS = 5
+LEAST_EVENTS = 60.0
+"""Events above the level, in all estimates near a crossing, from which a normal error says what it should."""
+BENT_EVENTS = 200.0
+"""Events from which the curvature is fitted, too."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,10 @@ class Window:
         return np.maximum(self.centre + self.half * np.linspace(-1, 1, POINTS), self.lowest)
 
     def solve(self) -> Crossing | None:
-        """Return the crossing and move the window there; None if the estimates have none near the window.
+        """Return the crossing and move the window there; None if there is none near, or too little to say so.
 
-        The normal quantile of the probability is a parabola in the coupling, fitted by maximum likelihood to the
-        estimates within one and a half half-widths. Its error is multiplied by √(χ²/ν) where that is above 1, as
+        The normal quantile of the probability is a parabola in the coupling (a line while there are few events),
+        fitted by maximum likelihood to the estimates within one and a half half-widths. Its error is multiplied by √(χ²/ν) where that is above 1, as
         it is where a discrete probability is no smooth curve.
         """
         from scipy.special import ndtr, ndtri
@@ -90,7 +94,9 @@ class Window:
         near = [e for e in self.estimates if abs(e.value - self.centre) <= 1.5 * self.half]
         x = np.array([(e.value - self.centre) / self.half for e in near])
         p, number = np.array([e.probability for e in near]), np.array([e.number for e in near])
-        basis = np.stack([np.ones_like(x), x, x**2], axis=1)[:, : min(3, np.unique(x).size)]
+        events = float(number.sum()) * min(self.level, 1 - self.level)
+        terms = min(3 if events > BENT_EVENTS else 2, np.unique(x).size)
+        basis = np.stack([np.ones_like(x), x, x**2], axis=1)[:, :terms]
         curve = np.full(x.size, float(ndtri(np.clip(np.average(p, weights=number), 1e-3, 1 - 1e-3))))
         for _ in range(25):
             # Weights from the fitted probabilities: those from the estimates would favour the higher ones.
@@ -123,7 +129,7 @@ class Window:
         slope_per_unit = steep / self.half
         width = WINDOW / abs(slope_per_unit)
         self.half = float(np.clip(width, 0.3 * self.half, 1.5 * self.half))
-        return None if outside else Crossing(value, spread, slope_per_unit)
+        return None if outside or events < LEAST_EVENTS else Crossing(value, spread, slope_per_unit)
 
 
 def find_crossings(
