@@ -86,8 +86,8 @@ class Window:
         """Return the crossing and move the window there; None if there is none near, or too little to say so.
 
         The normal quantile of the probability is a parabola in the coupling (a line while there are few events),
-        fitted by maximum likelihood to the estimates within one and a half half-widths. Its error is multiplied by √(χ²/ν) where that is above 1, as
-        it is where a discrete probability is no smooth curve.
+        fitted by maximum likelihood to the estimates within one and a half half-widths. Its error is multiplied by
+        √(χ²/ν) where that is above 1, as it is where a discrete probability is no smooth curve.
         """
         from scipy.special import ndtr, ndtri
 

@@ -45,7 +45,7 @@ def test_the_error_is_what_it_says() -> None:
 
 @pytest.mark.parametrize("start", [0.5, 1.5, 4.0])
 def test_a_window_that_starts_elsewhere_comes_to_the_crossing(start: float) -> None:
-    (found,) = find_crossings([Window(start, 0.2, 0.1)], binomial(falling, 1), [0.01], [0.0], 60)
+    (found,) = find_crossings([Window(start, 0.2, 0.1)], binomial(falling, 1), [0.002], [0.0], 60)
     assert abs(found.value - TRUE) < 4 * found.error
     # dz/dx of the normal quantile.
     assert found.slope == pytest.approx(-2.0, rel=0.25)
