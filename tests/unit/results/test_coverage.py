@@ -16,7 +16,7 @@ from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.coverage import Coverage, Study, coverage, coverage_chunk, coverage_json, critical_chunk
 from bayesnu.results.sensitivity import bounds_chunk, outermost, sensitivity, sensitivity_json
 
-TOYS = 4000
+TOYS = 2000
 
 
 def normal(name: str = "q_nue", power: int = 1) -> Problem:
@@ -59,8 +59,8 @@ def test_the_boundary_covers_too_much() -> None:
     flat = Prior(COUPLINGS["mu_nue"], "uniform", 0.0, 5.0)
     found = replace(result(Study(problem, (flat,), "upper", 5, 1), 0.0, ("flat",)), coupling="mu_nue")
     share = found.covered(0.9)[:, 0]
-    assert share[0] == pytest.approx(0.95, abs=0.012)
-    assert share[1] == pytest.approx(0.90, abs=0.016)
+    assert share[0] == pytest.approx(0.95, abs=0.017)
+    assert share[1] == pytest.approx(0.90, abs=0.023)
     assert share[2] == 1.0
     assert 0 < found.error(0.9)[2, 0] < 1e-3
 
@@ -68,14 +68,14 @@ def test_the_boundary_covers_too_much() -> None:
 def test_study_of_a_card() -> None:
     experiment = load_experiment("lsnd-nue")
     truths = [0.0, 2e-9]
-    found = coverage(experiment, "mu_nue", truths, 300, seed=4)
-    again = coverage(experiment, "mu_nue", truths, 300, seed=4)
+    found = coverage(experiment, "mu_nue", truths, 150, seed=4)
+    again = coverage(experiment, "mu_nue", truths, 150, seed=4)
     np.testing.assert_array_equal(found.statistic, again.statistic)
     np.testing.assert_array_equal(found.mass, again.mass)
     content = coverage_json(found, 0.9)
     assert list(content["methods"])[:3] == ["delta_chi2", "feldman_cousins", "credible, flat"]
     for name in ("delta_chi2", "feldman_cousins"):
-        assert all(0.82 < share <= 1.0 for share in content["methods"][name]["coverage"])
+        assert all(0.79 < share <= 1.0 for share in content["methods"][name]["coverage"])
     # A range that the program finds reaches beyond any truth.
     assert content["methods"]["credible, flat in the square"]["coverage"][1] > 0.8
     assert content["truths"] == truths
