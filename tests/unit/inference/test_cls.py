@@ -91,7 +91,10 @@ def test_the_error_of_a_bound_is_what_it_says() -> None:
     assert ((np.std(pulls, axis=0) > 0.6) & (np.std(pulls, axis=0) < 1.4)).all()
 
 
-@pytest.mark.parametrize(("n", "background"), [(3, 2.0), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((0, 2.0), (7, 4.0)))])
+@pytest.mark.parametrize(
+    ("n", "background"),
+    [(3, 2.0), pytest.param(0, 2.0, marks=pytest.mark.slow), pytest.param(7, 4.0, marks=pytest.mark.slow)],
+)
 def test_pseudo_experiments_of_one_count(n: int, background: float) -> None:
     """Q falls with the count, whatever s: CLs = P(N ≤ n | s + b)/P(N ≤ n | b); expected, of the quantiles of n."""
 
