@@ -142,7 +142,7 @@ def cls_limit(
     Raises
     ------
     ConvergenceError
-        If the data do not bound the coupling, or the tolerance is not reached.
+        If the data do not bound the coupling, bins expect nothing without it, or the tolerance is not reached.
     """
     if len(problem.couplings) != 1:
         raise UsageError(f"needs 1 coupling, not {len(problem.couplings)}: {', '.join(problem.couplings)}")
@@ -169,6 +169,12 @@ def _asymptotic_side(problem: Problem, cl: float, end: float) -> Bound:
 
     theta = end * np.linspace(0.0, 1.0, SCAN_POINTS)[1:]
     without, with_ = asimov_ratios(problem, theta)
+    if not (np.isfinite(with_).all() and (without > 0).all()):
+        # Counts that only the coupling makes tell it apart for certain, which no normal distribution does.
+        raise ConvergenceError(
+            f"{problem.couplings[0]}: some bins expect nothing without it, where CLs has no asymptotic form; use "
+            "feldman-cousins or poisson"
+        )
     spread = 2 * np.sqrt(np.abs(without))
     observed = ratio_statistic(problem, theta, problem.data[None, :], None, 1)[0]
 

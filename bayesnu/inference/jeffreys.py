@@ -24,7 +24,8 @@ def fisher_information(problem: Problem, theta: Array) -> Array:
 
     I(θ) = I_θθ - I_θz (I_zz + C)⁻¹ I_zθ, the Schur complement of I_ab = Σ_i ∂_a λ_i ∂_b λ_i / V_i at the
     expectation λ(θ, z = 0), with C = 1 for a pull with a normal constraint and 0 for a free one; V_i = λ_i for Poisson
-    counts, the variance for normal data (H. Jeffreys, Proc. R. Soc. A 186 (1946) 453).
+    counts, λ_i + v λ_i² about a gamma-distributed mean, the variance for normal data (H. Jeffreys, Proc. R. Soc. A
+    186 (1946) 453).
 
     Parameters
     ----------
@@ -72,7 +73,8 @@ def _information(problem: Problem, theta: Array) -> Array:
                 "information; give the Jeffreys prior a narrower range"
             )
         empty = expected == 0
-        weight = np.where(empty, 0.0, 1 / np.where(empty, 1.0, expected))
+        spread = expected + (problem.variance * expected**2 if problem.statistic == "gamma-poisson" else 0.0)
+        weight = np.where(empty, 0.0, 1 / np.where(empty, 1.0, spread))
     gradients = np.concatenate([slope[:, None], by_pull[:, 1:]], axis=1)
     matrix = np.einsum("gao,gbo,go->gab", gradients, gradients, weight)
     # Where nothing is expected, λ ≈ λ'' θ²/2 gives λ'²/λ = 2 λ'', and a λ that is linear gives infinity.

@@ -30,7 +30,8 @@ def coverage_table(result: Coverage, cl: float) -> Table:
         title=Text(f"{result.model}: coverage of {percent(cl)} intervals of {result.coupling}"),
         caption=Text(
             f"{result.statistic.shape[1]} pseudo-experiments at each truth, pulls drawn from their constraints, seed "
-            f"{result.seed}; ± binomial. Credible intervals: {result.kind}, Laplace grid."
+            f"{result.seed}; ± binomial. Feldman-Cousins: critical values at the pulls of the fit to the card's data. "
+            f"Credible intervals: {result.kind}, Laplace grid."
         ),
         caption_justify="left",
     )
@@ -73,7 +74,8 @@ def sensitivity_table(result: Sensitivity) -> Table:
         title=Text(f"{result.model}: expected {percent(result.cl)} bounds on {result.coupling} without it"),
         caption=Text(
             f"[10^{exponent} {result.unit}]. {result.toys} pseudo-experiments, pulls drawn from their constraints, "
-            f"seed {result.seed}; ± Monte Carlo. laplace: prior {result.prior}. cls: asymptotic."
+            f"seed {result.seed}; ± Monte Carlo. laplace: prior {result.prior}. cls: asymptotic, pulls at their "
+            "constraints; none where bins expect nothing without the coupling."
         ),
         caption_justify="left",
     )

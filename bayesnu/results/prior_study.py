@@ -182,8 +182,9 @@ def study_priors(
     pieces = len(laplace_interval(grid, cl, "hdi").intervals) if np.ptp(grid.density) > 0 else 1
     allowed = shared.delta(0.0) <= delta_chi2_level(cl, 1)
     modes = find_modes(grid)
+    text = advice(limits, modes, pieces, zero_allowed=allowed, power=signal_power(problem))
     return PriorStudy(
-        problem.couplings[0], tuple(limits), left_out, modes, advice(limits, modes, pieces, zero_allowed=allowed)
+        problem.couplings[0], tuple(limits), left_out, modes, text
     )
 
 
@@ -202,7 +203,16 @@ def card_study(experiment: Experiment, coupling: str, cl: float = 0.90, kind: st
         return study_priors(*one_coupling(experiment, coupling), cl, chosen)
 
 
-def advice(limits: Sequence[PriorLimit], modes: Sequence[Mode], pieces: int, *, zero_allowed: bool) -> str:
+def signal_power(problem: Problem) -> int:
+    """Return the lowest power of a one-coupling problem's coupling that any count has."""
+    model = problem.model
+    used = [monomial for m, monomial in enumerate(model.monomials) if monomial and model.arrays[:, m].any()]
+    return min(sum(n for _, n in monomial) for monomial in used)
+
+
+def advice(
+    limits: Sequence[PriorLimit], modes: Sequence[Mode], pieces: int, *, zero_allowed: bool, power: int = 2
+) -> str:
     """Say in one or two sentences which number to quote, and why.
 
     Parameters
@@ -215,6 +225,8 @@ def advice(limits: Sequence[PriorLimit], modes: Sequence[Mode], pieces: int, *, 
         Of its highest-density set.
     zero_allowed : bool
         Whether Δχ² at 0 is below the level of the limits' probability.
+    power : int
+        Lowest power of the coupling with which counts grow; see `signal_power`.
     """
     own = limits[0]
     name, unit = own.prior.coupling.name, own.prior.coupling.unit
@@ -244,6 +256,11 @@ def advice(limits: Sequence[PriorLimit], modes: Sequence[Mode], pieces: int, *, 
         return (
             f"Quote the two-sided {level} set (Δχ² or highest density), not an upper limit: {name} = 0 is outside the "
             f"{level} Δχ² interval, and an upper limit alone would hide that."
+        )
+    if power != 2:
+        return (
+            f"Quote the limit together with its prior: counts grow with the power {power} of {name}, in which no prior here is "
+            f"flat, so that each favours small signals or large ones. Feldman and Cousins' set needs no prior."
         )
     squared = next(item for item in limits if item.label == FLAT_SQUARED).interval.intervals[-1][1]
     flat_one = next(item for item in limits if item.label.startswith("flat") and item.prior.kind == "uniform")

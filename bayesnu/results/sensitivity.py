@@ -122,7 +122,8 @@ def sensitivity(
 ) -> Sensitivity:
     """Return the bands of the Δχ² bound, of the credible one (Laplace grid, the card's prior) and of CLs.
 
-    Pulls of the pseudo-experiments are drawn from their constraints. CLs is asymptotic.
+    Pulls of the pseudo-experiments are drawn from their constraints. CLs is asymptotic, for pulls that are at their
+    constraints; it is left out where bins expect nothing without the coupling.
 
     Parameters
     ----------
@@ -170,12 +171,18 @@ def sensitivity(
                 np.concatenate([r["laplace"] for r in found]), two_sided,
             ),
         ]  # fmt: skip
-        cls = cls_limit(asimov, cl)
-    nan = (math.nan,) * len(BAND_SIGMAS)
-    low = cls.lower.observed if cls.lower is not None else 0.0
-    limits.append(ExpectedLimit("cls", "cls", (low, cls.upper.observed), _band(cls.lower), _band(cls.upper), nan))
+        if (asimov.data > 0).all():
+            limits.append(_expected_cls(asimov, cl))
     name, unit = experiment.card.name, prior.coupling.unit
     return Sensitivity(name, coupling, unit, prior.describe(), cl, number, seed, tuple(limits))
+
+
+def _expected_cls(asimov: Problem, cl: float) -> ExpectedLimit:
+    """Return the asymptotic bands of CLs; there are none where bins expect nothing without the coupling."""
+    cls = cls_limit(asimov, cl)
+    nan = (math.nan,) * len(BAND_SIGMAS)
+    low = cls.lower.observed if cls.lower is not None else 0.0
+    return ExpectedLimit("cls", "cls", (low, cls.upper.observed), _band(cls.lower), _band(cls.upper), nan)
 
 
 def _without(problem: Problem) -> Problem:

@@ -49,6 +49,8 @@ THETA = np.array([0.1, 0.7, 1.0, 3.0])
         (counting([0, 0, 3]), lambda t: 12 * np.ones_like(t)),
         (counting([5, 2]), lambda t: 4 / (5 + 2 * t)),
         (counting([5, 0, 2]), lambda t: 16 * t**2 / (5 + 2 * t**2)),
+        # A relative variance of 1 of the mean: λ + λ².
+        (counting([5, 2], "gamma-poisson"), lambda t: 4 / ((5 + 2 * t) * (6 + 2 * t))),
         # I_θθ = 1, I_θz = σθ, I_zz + 1 = (σθ)² + 1: what a normalisation of 30% leaves of a mean θ.
         (counting([0, 1], "chi2", width=0.3), lambda t: 1 / (1 + (0.3 * t) ** 2)),
     ],

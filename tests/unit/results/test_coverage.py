@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.setup import load_experiment
-from bayesnu.inference.likelihood import Problem
+from bayesnu.inference.cls import cls_limit
+from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.coverage import Coverage, Study, coverage, coverage_chunk, coverage_json, critical_chunk
@@ -127,3 +128,12 @@ def test_sensitivity_of_a_card() -> None:
     assert content["limits"][2]["error"] == [None] * 5
     with pytest.raises(UsageError, match="n = 150: needs at least 200"):
         sensitivity(load_experiment("lsnd-nue"), "mu_nue", number=150)
+
+
+def test_no_cls_where_nothing_is_expected_without_the_coupling() -> None:
+    """Its asymptotic form has none there: an error by itself, left out of the table."""
+    experiment = load_experiment("nucleus-10g-radiative")
+    with pytest.raises(ConvergenceError, match="bins expect nothing without it, where CLs has no asymptotic form"):
+        cls_limit(make_problem(experiment, ["d_nue"]), 0.9)
+    found = sensitivity(experiment, "d_nue", number=200)
+    assert [item.method for item in found.limits] == ["delta_chi2", "laplace"]

@@ -13,7 +13,7 @@ from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.laplace import laplace_posterior
-from bayesnu.inference.likelihood import Problem, Statistic
+from bayesnu.inference.likelihood import Problem, Statistic, make_problem
 from bayesnu.inference.marginal import marginal_likelihood
 from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.physics.couplings import COUPLINGS
@@ -31,6 +31,7 @@ from bayesnu.results.prior_study import (
     doubled_range,
     power_scaling,
     relative_change,
+    signal_power,
     study_json,
     study_priors,
 )
@@ -257,6 +258,16 @@ def test_advice_at_the_boundary() -> None:
 
 
 MOMENT_FLAT: tuple[Prior, tuple[float, float]] = (Prior(MU, "uniform", 0.0, 3.0), (0.0, 1.0))
+
+
+def test_advice_where_counts_grow_with_the_fourth_power() -> None:
+    """Photons of N: flat in the square is not flat in the signal."""
+    text = advice(MOMENT, ONE, 1, zero_allowed=True, power=4)
+    assert "counts grow with the power 4" in text
+    assert "flat in the square" not in text
+    problem = make_problem(load_experiment("nucleus-10g-radiative"), ["d_nue"])
+    assert signal_power(problem) == 4
+    assert signal_power(make_problem(load_experiment("lsnd-nue"), ["mu_nue"])) == 2
 
 
 def test_advice_on_a_signal() -> None:
