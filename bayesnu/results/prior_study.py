@@ -183,9 +183,7 @@ def study_priors(
     allowed = shared.delta(0.0) <= delta_chi2_level(cl, 1)
     modes = find_modes(grid)
     text = advice(limits, modes, pieces, zero_allowed=allowed, power=signal_power(problem))
-    return PriorStudy(
-        problem.couplings[0], tuple(limits), left_out, modes, text
-    )
+    return PriorStudy(problem.couplings[0], tuple(limits), left_out, modes, text)
 
 
 def card_study(experiment: Experiment, coupling: str, cl: float = 0.90, kind: str | None = None) -> PriorStudy:
@@ -259,8 +257,8 @@ def advice(
         )
     if power != 2:
         return (
-            f"Quote the limit together with its prior: counts grow with the power {power} of {name}, in which no prior here is "
-            f"flat, so that each favours small signals or large ones. Feldman and Cousins' set needs no prior."
+            f"Quote the limit together with its prior: counts grow with the power {power} of {name}, in which no prior "
+            "here is flat, so that each favours small signals or large ones. Feldman and Cousins' set needs no prior."
         )
     squared = next(item for item in limits if item.label == FLAT_SQUARED).interval.intervals[-1][1]
     flat_one = next(item for item in limits if item.label.startswith("flat") and item.prior.kind == "uniform")
