@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.errors import ConvergenceError, UsageError, silent
 from bayesnu.inference.batch import fixed_fits
 from bayesnu.inference.crossing import Estimate, Window, find_crossings
 from bayesnu.inference.likelihood import Problem, bounded_range, squared_only
@@ -124,7 +124,7 @@ def cls_limit(
     tolerance: float = 0.01,
     ensemble: Ensemble = "fit",
     chunks: Chunks | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = silent,
 ) -> CLsLimit:
     """Return the CLs bounds of a problem of one coupling, with the expected bands.
 

@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.errors import ConvergenceError, UsageError, silent
 from bayesnu.inference.batch import fit_couplings, fixed_fits, starting_points
 from bayesnu.inference.crossing import Crossing, Estimate, Window, find_crossings
 from bayesnu.inference.likelihood import Problem, likelihood_range, squared_only
@@ -100,7 +100,7 @@ def feldman_cousins(
     tolerance: float = 0.01,
     ensemble: Ensemble = "fit",
     chunks: Chunks | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = silent,
 ) -> ToyIntervals:
     """Return Feldman and Cousins' set for a problem of one coupling.
 

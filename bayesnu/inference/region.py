@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import ConvergenceError, UsageError, silent
 from bayesnu.inference.batch import fit_couplings, fixed_fits, starting_points
 from bayesnu.inference.likelihood import Problem
-from bayesnu.inference.toys import Ensemble, toy_fits
+from bayesnu.inference.toys import Ensemble, quantile_with_error, toy_fits
 from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
 
 Array = NDArray[np.float64]
@@ -61,15 +61,6 @@ def statistic_chunk(
     problem, ensemble, seed, threads = shared
     rng = np.random.default_rng(task_seed(seed, *path))
     return {"statistic": toy_fits(problem, np.array(truth), number, rng, ensemble, threads).statistic}
-
-
-def quantile_error(sample: Array, cl: float) -> tuple[float, float]:
-    """Return a quantile of a sample and its standard error, half the distance of the order statistics around it."""
-    ordered = np.sort(sample)
-    spread = math.sqrt(sample.size * cl * (1 - cl))
-    place = cl * (sample.size - 1)
-    low, high = max(0, math.floor(place - spread)), min(sample.size - 1, math.ceil(place + spread))
-    return float(np.quantile(ordered, cl)), float(ordered[high] - ordered[low]) / 2
 
 
 def feldman_cousins_region(
@@ -132,7 +123,7 @@ def feldman_cousins_region(
         results = run_tasks(statistic_chunk, shared, tasks, workers, chunks)
         for k, result in zip(wanted.tolist(), results, strict=True):
             samples[k].append(result["statistic"])
-            critical[k], error[k] = quantile_error(np.concatenate(samples[k]), cl)
+            critical[k], error[k] = quantile_with_error(np.concatenate(samples[k]), cl)
     else:
         raise ConvergenceError(
             f"critical values are not known to {tolerance:.1%} after {MOST_ROUNDS} rounds of pseudo-experiments; give "

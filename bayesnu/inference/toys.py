@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -207,3 +208,15 @@ def toy_fits(
     require_converged(best.converged, f"toys of {', '.join(problem.couplings)}")
     fixed = fixed_fits(problem, truth[:, None], data.counts, data.centre, threads, data.pulls)[:, 0]
     return ToyFits(data, best.couplings, best.value, np.maximum(fixed - best.value, 0.0))
+
+
+def quantile_with_error(sample: Array, probability: float) -> tuple[float, float]:
+    """Return a quantile of independent values, shape (toys,), and its standard error.
+
+    The error is half the distance of the two order statistics one binomial standard deviation, √(p (1 - p)/n), below
+    and above it, which needs no density.
+    """
+    spread = math.sqrt(probability * (1 - probability) / sample.size)
+    levels = [probability, max(probability - spread, 0.0), min(probability + spread, 1.0)]
+    value, below, above = (float(q) for q in np.quantile(sample, levels))
+    return value, (above - below) / 2

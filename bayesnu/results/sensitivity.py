@@ -18,7 +18,7 @@ from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level
 from bayesnu.inference.toy_grid import asimov_data, logarithmic, posterior_grid, toy_posteriors
-from bayesnu.inference.toys import pseudo_experiments
+from bayesnu.inference.toys import pseudo_experiments, quantile_with_error
 from bayesnu.results.intervals import Kind, check_probability, grid_interval
 from bayesnu.results.limits import DEFAULT_SEED, check_counts, default_kind, laplace_interval, naming
 from bayesnu.results.toy_limits import ToyRunner
@@ -203,12 +203,9 @@ def _expected(method: str, kind: str, asimov: tuple[float, float], bounds: Array
     from scipy.special import ndtr
 
     levels = ndtr(np.array(BAND_SIGMAS))
-    upper = np.quantile(bounds[:, 1], levels)
-    spread = np.sqrt(levels * (1 - levels) / len(bounds))
-    ends = np.clip([levels - spread, levels + spread], 0.0, 1.0)
-    error = np.diff([np.quantile(bounds[:, 1], end) for end in ends], axis=0)[0] / 2
+    upper, error = zip(*(quantile_with_error(bounds[:, 1], float(level)) for level in levels), strict=True)
     lower = np.quantile(bounds[:, 0], levels[::-1]) if two_sided else np.empty(0)
-    return ExpectedLimit(method, kind, asimov, tuple(lower.tolist()), tuple(upper.tolist()), tuple(error.tolist()))
+    return ExpectedLimit(method, kind, asimov, tuple(lower.tolist()), upper, error)
 
 
 def sensitivity_json(result: Sensitivity) -> dict[str, Any]:

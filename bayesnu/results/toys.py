@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import RunError, UsageError, unknown_name
 from bayesnu.experiment.base import Experiment, finite
 from bayesnu.inference.likelihood import Problem, make_problem, squared_only
-from bayesnu.inference.toys import ENSEMBLES, Ensemble, toy_fits
+from bayesnu.inference.toys import ENSEMBLES, Ensemble, quantile_with_error, toy_fits
 from bayesnu.physics.couplings import COUPLINGS, check_values
 from bayesnu.resources import write_atomically
 from bayesnu.results.limits import DEFAULT_SEED, check_counts, no_limit
@@ -244,20 +244,18 @@ def make_toys(
 def statistic_quantile(statistic: Array, couplings: int, probability: float) -> StatisticQuantile:
     """Return a quantile of the statistic, and the coverage of Wilks' one.
 
-    The standard error of a quantile is half the distance of the two order statistics one binomial standard deviation
-    below and above it, which needs no density.
+    Errors are those of `quantile_with_error`, and binomial.
     """
     from scipy.special import chdtri
 
     n = statistic.size
-    width = math.sqrt(probability * (1 - probability) / n)
-    below, above = np.quantile(statistic, [max(probability - width, 0.0), min(probability + width, 1.0)])
+    value, error = quantile_with_error(statistic, probability)
     wilks = float(chdtri(couplings, 1 - probability))
     coverage = float((statistic <= wilks).mean())
     return StatisticQuantile(
         probability,
-        float(np.quantile(statistic, probability)),
-        float(above - below) / 2,
+        value,
+        error,
         wilks,
         coverage,
         math.sqrt(coverage * (1 - coverage) / n),

@@ -108,3 +108,12 @@ def test_estimates_differ_by_errors_of_the_level() -> None:
     assert Estimate(1.0, 0.131, 900).differs(0.1, 3.0)
     assert not Estimate(1.0, 0.129, 900).differs(0.1, 3.0)
     assert Estimate(1.0, 0.0, 900).differs(0.1, 3.0)
+
+
+def test_few_events_say_nothing() -> None:
+    """A window with 5 × 100 trials of 10% has 50 events; with twice as many it has a crossing."""
+    points = TRUE + 0.1 * np.linspace(-1, 1, 5)
+    for number, known in ((100, False), (200, True)):
+        window = Window(TRUE, 0.1, 0.1)
+        window.estimates.extend(Estimate(float(x), float(falling(x)), number) for x in points)
+        assert (window.solve() is not None) is known

@@ -9,7 +9,8 @@ from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference import region as module
 from bayesnu.inference.likelihood import Problem
-from bayesnu.inference.region import feldman_cousins_region, quantile_error
+from bayesnu.inference.region import feldman_cousins_region
+from bayesnu.inference.toys import quantile_with_error
 from bayesnu.results.region import region, region_json
 from bayesnu.workers.tasks import InProcess
 
@@ -37,7 +38,7 @@ def test_normal_data_have_the_quantile_of_chi_square() -> None:
 def test_error_of_a_quantile_is_that_of_order_statistics() -> None:
     rng = np.random.default_rng(3)
     samples = stats.chi2.rvs(2, size=(300, 2000), random_state=rng)
-    found = np.array([quantile_error(sample, 0.9) for sample in samples])
+    found = np.array([quantile_with_error(sample, 0.9) for sample in samples])
     q = stats.chi2.ppf(0.9, 2)
     exact = np.sqrt(0.09 / 2000) / stats.chi2.pdf(q, 2)
     assert found[:, 0].mean() == pytest.approx(q, abs=4 * exact / np.sqrt(300))

@@ -61,6 +61,9 @@ def test_run_says_the_share(
         assert 0.002 < found["share"][name] < 0.5
     assert found["description"].startswith("covariance of 50 sub-samples in 3 modes")
 
+    # Of a fit that failed, the limits without the error go with the others.
+    entry["diagnostics"]["verdict"] = "fail"
+    assert "mc_stat" not in withhold(run.limits)["limits"][0]
     shown = withhold(run.limits, allow_unconverged=True)
     text = describe_response_share(entry)
     assert f"{found['share']['laplace']:.1%} of the squared width" in text
