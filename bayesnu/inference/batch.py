@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +11,14 @@ from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.inference.likelihood import Problem, local_minima, minimise_pulls, squared_only, statistic_code
 
 Array = NDArray[np.float64]
-SETS_PER_BLOCK, SETS_PER_CURVE_BLOCK = 250, 50
-"""Data sets that one thread takes at a time; of curves, which need more memory each, fewer."""
+SETS_PER_BLOCK = 50
+"""Data sets whose curves are fitted at a time: each needs memory at every point."""
 FLUCTUATION = 25.0
 """Δ(-2 ln L) within which a valley must be a parabola for one start to be enough."""
 BENT = 1.0
 """By how much it may differ from one."""
 SHELF_STARTS = 5
+"""Equal parts of such a range: one start in each."""
 TOLERANCE = 1e-6
 """Steps below end a fit; Newton's method leaves their square."""
 PROMISE = 1e-7
@@ -65,25 +63,9 @@ class Curves:
     converged: NDArray[np.bool_]
 
 
-def in_blocks(
-    work: Callable[[slice], None], sets: int, threads: int | None = None, size: int = SETS_PER_BLOCK
-) -> None:
-    """Do ``work`` on blocks of data sets in threads; the compiled fits release the GIL, and no number depends on it."""
-    blocks = [slice(start, min(start + size, sets)) for start in range(0, sets, size)]
-    workers = min(len(blocks), threads or len(os.sched_getaffinity(0)))
-    if workers <= 1:
-        for block in blocks:
-            work(block)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        # Errors of a block come out here.
-        list(pool.map(work, blocks))
-
-
 def fit_couplings(
-    problem: Problem, data: Array, starts: Array, centre: Array | None = None, threads: int | None = None,
-    first: Array | None = None,
-) -> BestFits:  # fmt: skip
+    problem: Problem, data: Array, starts: Array, centre: Array | None = None, first: Array | None = None
+) -> BestFits:
     """Minimise -2 ln L over couplings and pulls for every data set.
 
     Each start ends in one local minimum; the lowest of them counts.
@@ -97,8 +79,6 @@ def fit_couplings(
         Scaled values; see `starting_points`.
     centre : ndarray, shape (sets, pulls), optional
         Auxiliary measurements of the pulls; 0 by default.
-    threads : int, optional
-        All cores by default.
     first : ndarray, shape (sets, pulls), optional
         Where pulls start; 0 by default.
 
@@ -131,16 +111,10 @@ def fit_couplings(
     begin = nowhere if first is None else np.ascontiguousarray(first)
     counts = np.ascontiguousarray(data, dtype=float)
     whole = exponents.astype(np.int64)
-    pulls = (model.membership, model.widths, model.constraint)
-    statistic = (statistic_code(problem), problem.variance)
-
-    def work(block: slice) -> None:
-        newton.fit_couplings(
-            arrays, whole, lower, *pulls, *statistic, counts[block], measured[block], points[block], begin[block],
-            100, TOLERANCE, PROMISE, value[block], found[block], converged[block],
-        )  # fmt: skip
-
-    in_blocks(work, sets, threads)
+    newton.fit_couplings(
+        arrays, whole, lower, model.membership, model.widths, model.constraint, statistic_code(problem),
+        problem.variance, counts, measured, points, begin, 100, TOLERANCE, PROMISE, value, found, converged,
+    )  # fmt: skip
     couplings = found[:, :n_couplings]
     return BestFits(value, np.where(square, np.sqrt(np.abs(couplings)), couplings), found[:, n_couplings:], converged)
 
@@ -181,7 +155,9 @@ def starting_points(problem: Problem, truth: Array, threshold: float = 25.0) -> 
         inside = np.flatnonzero(value < np.nanmin(value) + FLUCTUATION)
         if inside.size < 4 or _departure(line[inside], value[inside]) > BENT:
             # No parabola: fluctuations may make valleys where there are none here, as on a shelf.
-            others += np.linspace(float(line[inside[0]]), float(line[inside[-1]]), SHELF_STARTS).tolist()
+            edges = np.linspace(float(line[inside[0]]), float(line[inside[-1]]), SHELF_STARTS + 1)
+            started = np.histogram([truth[j], *others], edges)[0] > 0
+            others += ((edges[1:] + edges[:-1]) / 2)[~started].tolist()
         lists.append([float(truth[j]), *others])
     return np.array(list(product(*lists)))
 
@@ -192,9 +168,7 @@ def _departure(x: Array, value: Array) -> float:
     return float(np.abs(value - parabola(x)).max())
 
 
-def profile_curves(
-    problem: Problem, data: Array, grid: Array, centre: Array | None = None, threads: int | None = None
-) -> Curves:
+def profile_curves(problem: Problem, data: Array, grid: Array, centre: Array | None = None) -> Curves:
     """Return -2 ln L minimised over the pulls for every data set at every point of a grid.
 
     Parameters
@@ -206,32 +180,28 @@ def profile_curves(
         Scaled values; neighbours close to each other make fits short.
     centre : ndarray, shape (sets, pulls), optional
         Auxiliary measurements of the pulls; 0 by default.
-    threads : int, optional
     """
     shape = (data.shape[0], grid.shape[1])
     value, log_det, converged = np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.bool_)
     measured = np.zeros((shape[0], len(problem.model.pulls))) if centre is None else centre
-
-    def work(block: slice) -> None:
+    for start in range(0, shape[0], SETS_PER_BLOCK):
+        block = slice(start, start + SETS_PER_BLOCK)
         found = minimise_pulls(problem, grid, data=data[block], centre=measured[block], tolerance=TOLERANCE)
         value[block], converged[block] = found.value, found.converged
         log_det[block] = np.linalg.slogdet(found.hessian)[1]
-
-    in_blocks(work, shape[0], threads, SETS_PER_CURVE_BLOCK)
     return Curves(value, log_det, converged)
 
 
 def fixed_fits(
-    problem: Problem, couplings: Array, data: Array, centre: Array | None = None, threads: int | None = None,
-    first: Array | None = None,
-) -> Array:  # fmt: skip
+    problem: Problem, couplings: Array, data: Array, centre: Array | None = None, first: Array | None = None
+) -> Array:
     """Return -2 ln L minimised over the pulls at given couplings, shape (sets, points).
 
     Parameters
     ----------
     problem : Problem
     couplings : ndarray, shape (couplings, points)
-    data, centre, threads, first
+    data, centre, first
         See `fit_couplings`.
 
     Raises
@@ -239,22 +209,14 @@ def fixed_fits(
     ConvergenceError
         If a fit fails.
     """
-    value = np.empty((data.shape[0], couplings.shape[1]))
-    converged = np.empty(value.shape, dtype=np.bool_)
     nowhere = np.zeros((data.shape[0], len(problem.model.pulls)))
-    measured, begin = (nowhere if given is None else given for given in (centre, first))
-
-    def work(block: slice) -> None:
-        found = minimise_pulls(
-            problem, couplings, data=data[block], centre=measured[block], tolerance=TOLERANCE, promise=PROMISE,
-            first=begin[block],
-        )  # fmt: skip
-        value[block], converged[block] = found.value, found.converged
-
-    in_blocks(work, data.shape[0], threads)
+    found = minimise_pulls(
+        problem, couplings, data=data, centre=nowhere if centre is None else centre, tolerance=TOLERANCE,
+        promise=PROMISE, first=nowhere if first is None else first,
+    )  # fmt: skip
     # Counts that are impossible there are no failure: their -2 ln L is infinite.
-    require_converged(converged | np.isinf(value), f"toys of {', '.join(problem.couplings)}")
-    return value
+    require_converged(found.converged | np.isinf(found.value), f"toys of {', '.join(problem.couplings)}")
+    return found.value
 
 
 def require_converged(converged: NDArray[np.bool_], what: str) -> None:

@@ -82,10 +82,10 @@ class CLsLimit:
 
 
 def ratio_statistic(
-    problem: Problem, theta: Array, data: Array, centre: Array | None, threads: int | None, first: Array | None = None
+    problem: Problem, theta: Array, data: Array, centre: Array | None, first: Array | None = None
 ) -> Array:
     """Return Q of every data set at scaled values of the coupling, shape (sets, points)."""
-    fits = fixed_fits(problem, np.append(0.0, theta)[None, :], data, centre, threads, first)
+    fits = fixed_fits(problem, np.append(0.0, theta)[None, :], data, centre, first)
     return fits[:, 1:] - fits[:, :1]
 
 
@@ -108,9 +108,9 @@ def asimov_ratios(problem: Problem, theta: Array) -> tuple[Array, Array]:
     counts = np.einsum("gc,gco->go", factors, problem.model.signal_strengths(points[None, :]))
     # Auxiliary measurements at the pulls, so that these cost nothing.
     centre = fitted.pulls * problem.model.constraint
-    without = ratio_statistic(problem, theta, counts[:1], centre[:1], 1)[0]
+    without = ratio_statistic(problem, theta, counts[:1], centre[:1])[0]
     with_ = np.array([
-        ratio_statistic(problem, theta[[k]], counts[[k + 1]], centre[[k + 1]], 1)[0, 0] for k in range(theta.size)
+        ratio_statistic(problem, theta[[k]], counts[[k + 1]], centre[[k + 1]])[0, 0] for k in range(theta.size)
     ])
     return without, with_
 
@@ -176,7 +176,7 @@ def _asymptotic_side(problem: Problem, cl: float, end: float) -> Bound:
             "feldman-cousins or poisson"
         )
     spread = 2 * np.sqrt(np.abs(without))
-    observed = ratio_statistic(problem, theta, problem.data[None, :], None, 1)[0]
+    observed = ratio_statistic(problem, theta, problem.data[None, :], None)[0]
 
     def outermost(statistic: Array) -> float:
         excess = np.log(np.maximum(asymptotic_cls(statistic, without, with_), 1e-300)) - math.log(1 - cl)
@@ -199,15 +199,15 @@ def _asymptotic_side(problem: Problem, cl: float, end: float) -> Bound:
 
 
 def ratio_chunk(
-    shared: tuple[Problem, Ensemble, int, int | None], path: tuple[int, ...], theta: float, number: int
+    shared: tuple[Problem, Ensemble, int], path: tuple[int, ...], theta: float, number: int
 ) -> dict[str, Array]:
     """Return Q at a value of the coupling of pseudo-experiments with and without it: one task."""
-    problem, ensemble, seed, threads = shared
+    problem, ensemble, seed = shared
     rng = np.random.default_rng(task_seed(seed, *path))
     result = {}
     for name, truth in (("with", theta), ("without", 0.0)):
         data = pseudo_experiments(problem, np.array([truth]), number, rng, ensemble)
-        result[name] = ratio_statistic(problem, np.array([theta]), data.counts, data.centre, threads, data.pulls)[:, 0]
+        result[name] = ratio_statistic(problem, np.array([theta]), data.counts, data.centre, data.pulls)[:, 0]
     return result
 
 
@@ -216,7 +216,7 @@ def _toy_bounds(
     ensemble: Ensemble, chunks: Chunks | None, progress: Callable[[str], None],
 ) -> tuple[list[Bound], int]:  # fmt: skip
     """Refine asymptotic bounds with pseudo-experiments."""
-    shared = (problem, ensemble, seed, None if workers.number == 1 else 1)
+    shared = (problem, ensemble, seed)
     cases: list[tuple[float, float | None]] = []
     for bound in asymptotic:
         cases += [(bound.observed, None), *zip(bound.expected, BAND_SIGMAS, strict=True)]
@@ -266,7 +266,7 @@ def _trials(problem: Problem, theta: float, sigma: float | None, alpha: float) -
 
     without, _ = (float(q[0]) for q in asimov_ratios(problem, np.array([theta])))
     if sigma is None:
-        observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None, 1)[0, 0])
+        observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None)[0, 0])
         rest = float(ndtr((without - observed) / (2 * math.sqrt(abs(without)))))
         # Both tails are counted.
         variance = alpha**2 * ((1 - alpha * rest) / (alpha * rest) + (1 - rest) / rest)
@@ -287,7 +287,7 @@ def _estimate(
     with_, without = result["with"], result["without"]
     number = with_.size
     if sigma is None:
-        observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None, 1)[0, 0])
+        observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None)[0, 0])
         # None at all says no more than that they are few.
         rest = max(float((without >= observed).mean()), 0.5 / number)
     else:

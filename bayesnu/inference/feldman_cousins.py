@@ -82,12 +82,12 @@ def observed_statistic(problem: Problem) -> Callable[[Array], Array]:
 
 
 def count_above(
-    shared: tuple[Problem, Ensemble, int, int | None], path: tuple[int, ...], truth: float, observed: float, number: int
+    shared: tuple[Problem, Ensemble, int], path: tuple[int, ...], truth: float, observed: float, number: int
 ) -> dict[str, Array]:
     """Count the pseudo-experiments at a truth whose t is at least the observed one: one task."""
-    problem, ensemble, seed, threads = shared
+    problem, ensemble, seed = shared
     rng = np.random.default_rng(task_seed(seed, *path))
-    fits = toy_fits(problem, np.array([truth]), number, rng, ensemble, threads)
+    fits = toy_fits(problem, np.array([truth]), number, rng, ensemble)
     return {"above": np.array(float((fits.statistic >= observed - ROUNDING).sum()))}
 
 
@@ -138,7 +138,7 @@ def feldman_cousins(
         pieces = exact_set(problem, cl, grid)
         return ToyIntervals(_scaled(pieces, scale), tuple((math.nan, math.nan) for _ in pieces), 0)
     statistic = observed_statistic(problem)
-    shared = (problem, ensemble, seed, None if workers.number == 1 else 1)
+    shared = (problem, ensemble, seed)
     toys = 0
 
     def p_values(points: Sequence[tuple[tuple[int, ...], float]], number: int) -> list[Estimate]:

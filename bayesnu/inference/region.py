@@ -55,12 +55,12 @@ class ToyRegion:
 
 
 def statistic_chunk(
-    shared: tuple[Problem, Ensemble, int, int | None], path: tuple[int, ...], truth: tuple[float, ...], number: int
+    shared: tuple[Problem, Ensemble, int], path: tuple[int, ...], truth: tuple[float, ...], number: int
 ) -> dict[str, Array]:
     """Return t of pseudo-experiments at scaled couplings: one task."""
-    problem, ensemble, seed, threads = shared
+    problem, ensemble, seed = shared
     rng = np.random.default_rng(task_seed(seed, *path))
-    return {"statistic": toy_fits(problem, np.array(truth), number, rng, ensemble, threads).statistic}
+    return {"statistic": toy_fits(problem, np.array(truth), number, rng, ensemble).statistic}
 
 
 def feldman_cousins_region(
@@ -109,7 +109,7 @@ def feldman_cousins_region(
     lowest = grid[:, [int(np.argmin(deviance))]].T
     starts = np.concatenate([starting_points(problem, np.zeros(2)), lowest])
     best = float(fit_couplings(problem, problem.data[None, :], starts).value[0])
-    shared = (problem, ensemble, seed, None if workers.number == 1 else 1)
+    shared = (problem, ensemble, seed)
     samples: list[list[Array]] = [[] for _ in range(grid.shape[1])]
     critical, error = np.full(grid.shape[1], math.nan), np.full(grid.shape[1], math.inf)
     for number in range(MOST_ROUNDS):

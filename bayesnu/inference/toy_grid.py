@@ -85,9 +85,7 @@ def posterior_grid(problem: Problem, truth: float, priors: tuple[Prior, ...]) ->
     return np.unique(np.concatenate(grid))
 
 
-def toy_posteriors(
-    problem: Problem, values: Array, counts: Array, centre: Array, threads: int | None = None
-) -> ToyPosteriors:
+def toy_posteriors(problem: Problem, values: Array, counts: Array, centre: Array) -> ToyPosteriors:
     """Return the likelihoods of data sets on a grid.
 
     Parameters
@@ -97,14 +95,13 @@ def toy_posteriors(
     values : ndarray, shape (points,)
         In the coupling's own unit.
     counts, centre : ndarray, shape (sets, obs), (sets, pulls)
-    threads : int, optional
 
     Raises
     ------
     ConvergenceError
         If a fit fails where the likelihood is not negligible.
     """
-    curves = profile_curves(problem, counts, values[None, :] / float(problem.scales[0]), centre, threads)
+    curves = profile_curves(problem, counts, values[None, :] / float(problem.scales[0]), centre)
     lowest = np.where(curves.converged, curves.value, np.inf).min(axis=1, keepdims=True)
     if (~curves.converged & (curves.value < lowest + SPAN)).any():
         raise ConvergenceError(f"{problem.couplings[0]}: fits of toys did not converge; check counts and pulls")

@@ -181,7 +181,6 @@ def toy_fits(
     number: int,
     rng: np.random.Generator,
     ensemble: Ensemble = "constraint",
-    threads: int | None = None,
 ) -> ToyFits:
     """Draw pseudo-experiments at true couplings and fit each twice: pulls alone at the truth, and all together.
 
@@ -194,8 +193,6 @@ def toy_fits(
     rng : numpy.random.Generator
     ensemble : {"constraint", "fit", "posterior"}
         See `pseudo_experiments`.
-    threads : int, optional
-        All cores by default.
 
     Raises
     ------
@@ -204,9 +201,9 @@ def toy_fits(
     """
     data = pseudo_experiments(problem, truth, number, rng, ensemble)
     starts = starting_points(problem, truth)
-    best = fit_couplings(problem, data.counts, starts, data.centre, threads, data.pulls)
+    best = fit_couplings(problem, data.counts, starts, data.centre, data.pulls)
     require_converged(best.converged, f"toys of {', '.join(problem.couplings)}")
-    fixed = fixed_fits(problem, truth[:, None], data.counts, data.centre, threads, data.pulls)[:, 0]
+    fixed = fixed_fits(problem, truth[:, None], data.counts, data.centre, data.pulls)[:, 0]
     return ToyFits(data, best.couplings, best.value, np.maximum(fixed - best.value, 0.0))
 
 

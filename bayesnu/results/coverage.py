@@ -47,7 +47,6 @@ class Study:
     priors: tuple[Prior, ...]
     kind: Kind
     seed: int
-    threads: int | None
 
     def priors_at(self, truth: float) -> tuple[Prior, ...]:
         """Return the priors for data made at a scaled truth: ranges that the program finds follow the data."""
@@ -132,11 +131,11 @@ def coverage_chunk(study: Study, path: tuple[int, ...], truth: float, number: in
     """Return t and the credible masses of pseudo-experiments at a scaled truth: one task."""
     problem = study.problem
     rng = np.random.default_rng(task_seed(study.seed, *path))
-    fits = toy_fits(problem, np.array([truth]), number, rng, "constraint", study.threads)
+    fits = toy_fits(problem, np.array([truth]), number, rng, "constraint")
     priors = study.priors_at(truth)
     values = posterior_grid(problem, truth, priors)
     own = truth * float(problem.scales[0])
-    posteriors = toy_posteriors(problem, values, fits.data.counts, fits.data.centre, study.threads)
+    posteriors = toy_posteriors(problem, values, fits.data.counts, fits.data.centre)
     mass = mass_below if study.kind == "upper" else mass_denser
     masses = [mass(values, posteriors.density(prior), own, logarithmic(prior)) for prior in priors]
     return {"statistic": fits.statistic, "mass": np.stack(masses, axis=1)}
@@ -145,7 +144,7 @@ def coverage_chunk(study: Study, path: tuple[int, ...], truth: float, number: in
 def critical_chunk(study: Study, path: tuple[int, ...], truth: float, number: int) -> dict[str, Array]:
     """Return t of pseudo-experiments with the pulls of the fit at a scaled truth: one task."""
     rng = np.random.default_rng(task_seed(study.seed, *path))
-    return {"statistic": toy_fits(study.problem, np.array([truth]), number, rng, "fit", study.threads).statistic}
+    return {"statistic": toy_fits(study.problem, np.array([truth]), number, rng, "fit").statistic}
 
 
 def default_truths(problem: Problem, cl: float = 0.90, number: int = TRUTHS) -> Array:
@@ -203,8 +202,7 @@ def coverage(
         if own.coupling.squared_only and (values < 0).any():
             raise UsageError(f"true {coupling} = {values.min():g}: must be at least 0; counts depend on its square")
         kind = default_kind(coupling)
-        threads = None if runner.workers.number == 1 else 1
-        study = Study(problem, tuple(prior for _, prior in named), kind, seed, threads)
+        study = Study(problem, tuple(prior for _, prior in named), kind, seed)
         scaled = (values / float(problem.scales[0])).tolist()
         parts = math.ceil(number / CHUNK)
         sizes = [number // parts + (part < number % parts) for part in range(parts)]

@@ -74,14 +74,14 @@ class Sensitivity:
 
 
 def bounds_chunk(
-    shared: tuple[Problem, Prior, float, Kind, Array, int, int | None], path: tuple[int, ...], number: int
+    shared: tuple[Problem, Prior, float, Kind, Array, int], path: tuple[int, ...], number: int
 ) -> dict[str, Array]:
     """Return the outermost Δχ² and credible bounds of pseudo-experiments without the coupling: one task."""
-    problem, prior, cl, kind, values, seed, threads = shared
+    problem, prior, cl, kind, values, seed = shared
     rng = np.random.default_rng(task_seed(seed, *path))
     data = pseudo_experiments(problem, np.zeros(1), number, rng, "constraint")
-    posteriors = toy_posteriors(problem, values, data.counts, data.centre, threads)
-    best = fit_couplings(problem, data.counts, starting_points(problem, np.zeros(1)), data.centre, threads)
+    posteriors = toy_posteriors(problem, values, data.counts, data.centre)
+    best = fit_couplings(problem, data.counts, starting_points(problem, np.zeros(1)), data.centre)
     lowest = np.minimum(best.value, posteriors.deviance.min(axis=1))
     level = delta_chi2_level(cl, 1)
     wilks = [outermost(values, row - low - level) for row, low in zip(posteriors.deviance, lowest, strict=True)]
@@ -151,7 +151,7 @@ def sensitivity(
     with naming(experiment, coupling):
         problem, prior = one_coupling(experiment, coupling)
         values = posterior_grid(problem, 0.0, (prior,))
-        shared = (problem, prior, cl, kind, values, seed, None if runner.workers.number == 1 else 1)
+        shared = (problem, prior, cl, kind, values, seed)
         parts = math.ceil(number / CHUNK)
         tasks = [
             Task(f"bounds-{part}", ((part,), number // parts + (part < number % parts))) for part in range(parts)

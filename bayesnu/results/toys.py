@@ -151,12 +151,12 @@ def check_truth(experiment: Experiment, values: Mapping[str, float], free: Seque
 
 
 def fit_chunk(
-    shared: tuple[Problem, Array, Ensemble, int, int | None], place: int, number: int
+    shared: tuple[Problem, Array, Ensemble, int], place: int, number: int
 ) -> dict[str, NDArray[Any]]:
     """Make and fit some pseudo-experiments: one task."""
-    problem, truth, ensemble, seed, threads = shared
+    problem, truth, ensemble, seed = shared
     rng = np.random.default_rng(task_seed(seed, place))
-    fits = toy_fits(problem, truth, number, rng, ensemble, threads)
+    fits = toy_fits(problem, truth, number, rng, ensemble)
     return {
         "counts": fits.data.counts,
         "best": fits.best,
@@ -214,7 +214,7 @@ def make_toys(
     # The number is no part of the key: more of the same study begins with what is there.
     sizes = [min(PER_TASK, number - start) for start in range(0, number, PER_TASK)]
     tasks = [Task(f"toys-{place:06d}-{size}", (place, size)) for place, size in enumerate(sizes)]
-    shared = (problem, scaled, chosen, seed, None if runner.workers.number == 1 else 1)
+    shared = (problem, scaled, chosen, seed)
     runner.progress(f"{number} pseudo-experiments")
     chunks = run_tasks(fit_chunk, shared, tasks, runner.workers, runner.chunks(experiment, study))
     counts, best, statistic, pulls = (

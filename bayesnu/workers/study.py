@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -15,7 +14,7 @@ from bayesnu.errors import UsageError
 from bayesnu.workers.chunks import Chunks
 from bayesnu.workers.cluster import DaskWorkers, local_cluster, running_cluster
 from bayesnu.workers.processes import Processes
-from bayesnu.workers.tasks import Function, InProcess, Task, Workers
+from bayesnu.workers.tasks import Function, InProcess, Task, Workers, cores
 
 
 @contextmanager
@@ -40,13 +39,13 @@ def open_workers(scheduler: str | None = None, number: int | None = None) -> Ite
         raise UsageError(f"workers = {number}: scheduler {scheduler} has workers of its own; give one of the two")
     if number is not None and number < 1:
         raise UsageError(f"workers = {number}: must be at least 1")
-    number = number or os.cpu_count() or 1
+    number = number or cores()
     with ExitStack() as stack:
         if scheduler is not None:
             number, client = stack.enter_context(running_cluster(scheduler))
             yield stack.enter_context(closing(DaskWorkers(number, lambda: client)))
         elif number == 1:
-            yield InProcess()
+            yield InProcess(1)
         elif importlib.util.find_spec("distributed") is not None:
             yield DaskWorkers(number, lambda: stack.enter_context(local_cluster(number)))
         else:

@@ -116,6 +116,24 @@ def test_this_process(log: Path) -> None:
         assert result["sum"].shape == ()
 
 
+def test_threads_of_this_process(log: Path, undisturbed: str) -> None:
+    finished: list[int] = []
+    tasks = chores.tasks(log, COUNT, 0.05)
+    assert digest(run_tasks(chores.draw, chores.SHARED, tasks, InProcess(3), progress=finished.append)) == undisturbed
+    assert finished == list(range(COUNT + 1))
+    assert chores.processes(log) == {os.getpid()}
+
+
+def test_list_that_is_given_up_in_threads(log: Path) -> None:
+    running = InProcess(2).run(chores.draw, chores.SHARED, chores.tasks(log, 40, 0.05))
+    next(running)
+    running.close()
+    begun = len(chores.starts(log))
+    assert begun < 10
+    time.sleep(0.2)
+    assert len(chores.starts(log)) == begun
+
+
 def test_two_workers(two: Workers, log: Path, undisturbed: str) -> None:
     assert two.number == 2
     tasks = chores.tasks(log, COUNT, 0.1)
@@ -162,7 +180,7 @@ def test_without_dask(without_dask: None, log: Path, undisturbed: str) -> None:
 
 
 def test_what_starts_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr("bayesnu.workers.study.cores", lambda: 3)
     with open_workers() as workers:
         assert isinstance(workers, DaskWorkers)
         assert workers.number == 3
@@ -353,11 +371,12 @@ def test_scheduler_that_goes_away(log: Path) -> None:
 # Errors
 
 
-@pytest.mark.parametrize("kind", ["here", "plain", "dask"])
+@pytest.mark.parametrize("kind", ["here", "threads", "plain", "dask"])
 def test_error_in_a_task(kind: str, request: pytest.FixtureRequest) -> None:
-    workers = InProcess() if kind == "here" else request.getfixturevalue(kind)
+    local = {"here": InProcess(1), "threads": InProcess(2)}
+    workers = local[kind] if kind in local else request.getfixturevalue(kind)
     with pytest.raises(DataError, match=r"^task 3 has no data$"):
-        run_tasks(chores.fail, chores.SHARED, [Task("only", (3,))], workers)
+        run_tasks(chores.fail, chores.SHARED, [Task("only", (3,)), Task("same", (3,))], workers)
     with pytest.raises(TypeError, match="'objects' holds Python objects"):
         run_tasks(chores.give_objects, chores.SHARED, [Task("only", (3,))], workers)
 
