@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from bayesnu.errors import ConvergenceError, UsageError, silent
@@ -16,9 +17,11 @@ from bayesnu.inference.toys import Ensemble, quantile_with_error, toy_fits
 from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
 
 Array = NDArray[np.float64]
-CHUNK = 800
+CHUNK = 400
 """Pseudo-experiments of one point and round."""
-MOST_ROUNDS = 40
+MOST_ROUNDS = 80
+REACH = 0.08
+"""Of the grid's length along a coupling: how far the pseudo-experiments of other points count."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ class ToyRegion:
     observed : ndarray, shape (x, y)
         t = -2 ln L/L(best fit), pulls profiled.
     critical, error : ndarray, shape (x, y)
-        The quantile of t at each point, and its Monte Carlo standard error.
+        The quantile of t at each point, smoothed by `local_surface`, and its Monte Carlo standard error.
     toys : ndarray of int, shape (x, y)
-        Pseudo-experiments of each point.
+        Pseudo-experiments made at each point.
     cl : float
     """
 
@@ -78,13 +81,15 @@ def feldman_cousins_region(
 ) -> ToyRegion:
     """Return Feldman and Cousins' region of two couplings on a grid.
 
+    Each round makes pseudo-experiments at the points whose critical value is not known well enough yet.
+
     Parameters
     ----------
     problem : Problem
         Of two couplings.
     cl : float
     x, y : ndarray
-        In the couplings' own units.
+        Equally spaced, in the couplings' own units.
     workers : Workers
     seed : int
     tolerance : float
@@ -111,9 +116,10 @@ def feldman_cousins_region(
     best = float(fit_couplings(problem, problem.data[None, :], starts).value[0])
     shared = (problem, ensemble, seed)
     samples: list[list[Array]] = [[] for _ in range(grid.shape[1])]
-    critical, error = np.full(grid.shape[1], math.nan), np.full(grid.shape[1], math.inf)
+    own, own_error, toys = (np.zeros(grid.shape[1]) for _ in range(3))
+    critical, error = np.full((x.size, y.size), math.nan), np.full((x.size, y.size), math.inf)
     for number in range(MOST_ROUNDS):
-        wanted = np.flatnonzero(~(error <= tolerance * critical))
+        wanted = np.flatnonzero(~(error <= tolerance * critical).ravel())
         if not wanted.size:
             break
         progress(f"round {number + 1}: {wanted.size} of {grid.shape[1]} points")
@@ -123,20 +129,67 @@ def feldman_cousins_region(
         results = run_tasks(statistic_chunk, shared, tasks, workers, chunks)
         for k, result in zip(wanted.tolist(), results, strict=True):
             samples[k].append(result["statistic"])
-            critical[k], error[k] = quantile_with_error(np.concatenate(samples[k]), cl)
+            own[k], own_error[k] = quantile_with_error(np.concatenate(samples[k]), cl)
+            toys[k] += result["statistic"].size
+        critical, error = local_surface(*(values.reshape(x.size, y.size) for values in (own, own_error, toys)))
     else:
         raise ConvergenceError(
             f"critical values are not known to {tolerance:.1%} after {MOST_ROUNDS} rounds of pseudo-experiments; give "
             "a larger tolerance"
         )
-    shape = (x.size, y.size)
     return ToyRegion(
         (problem.couplings[0], problem.couplings[1]),
         x,
         y,
-        np.maximum(deviance - best, 0.0).reshape(shape),
-        critical.reshape(shape),
-        error.reshape(shape),
-        np.array([sum(part.size for part in parts) for parts in samples]).reshape(shape),
+        np.maximum(deviance - best, 0.0).reshape(critical.shape),
+        critical,
+        error,
+        toys.reshape(critical.shape).astype(np.int64),
         cl,
     )
+
+
+def local_surface(value: Array, error: Array, number: Array) -> tuple[Array, Array]:
+    """Return estimates on a grid smoothed by a second-order polynomial about each point, and their errors.
+
+    The polynomial is fitted to all points within `REACH`; a window that would leave the grid is moved into it. On a
+    grid so coarse that there is no neighbour within, the estimates stay as they are. Where the points scatter about
+    the polynomial by more than their errors, as they do if it is not curved enough, the error is multiplied by
+    √(χ²/ν).
+
+    Parameters
+    ----------
+    value, error : ndarray, shape (x, y)
+    number : ndarray, shape (x, y)
+        Pseudo-experiments behind each value, whose variance is inverse to it.
+
+    Returns
+    -------
+    smooth, smooth_error : ndarray, shape (x, y)
+    """
+    half = np.array([int(REACH * (points - 1)) for points in value.shape])
+    # A window is known by its first point, along either coupling.
+    first, second = (np.clip(np.arange(n) - h, 0, n - 1 - 2 * h) for n, h in zip(value.shape, half, strict=True))
+    values, variances, numbers = (
+        sliding_window_view(array, tuple(2 * half + 1)) for array in (value, error**2 * number, number)
+    )
+    # An axis without neighbours has no slope.
+    powers = [(i, j) for i in range(3) for j in range(3 - i) if (i == 0 or half[0]) and (j == 0 or half[1])]
+    y = (second - np.arange(second.size))[:, None, None] + np.arange(2 * half[1] + 1)
+    smooth, smooth_error = np.empty_like(value), np.empty_like(error)
+    for row, start in enumerate(first):
+        x = (start - row + np.arange(2 * half[0] + 1))[None, :, None]
+        # All points of the row at once: shapes (points, window, window), and (points, places, powers).
+        target, weight = values[start, second], numbers[start, second]
+        weight = weight / variances[start, second].mean(axis=(1, 2), keepdims=True)
+        root = np.sqrt(weight).reshape(second.size, -1)
+        basis = np.stack([np.broadcast_to(x**i * y**j, target.shape) for i, j in powers], axis=-1)
+        basis = basis.reshape(*root.shape, -1) * root[:, :, None]
+        target = target.reshape(root.shape) * root
+        covariance = np.linalg.inv(basis.swapaxes(1, 2) @ basis)
+        coefficients = np.einsum("pab,pwb,pw->pa", covariance, basis, target)
+        chi2 = ((target - np.einsum("pwa,pa->pw", basis, coefficients)) ** 2).sum(axis=1)
+        freedom = root.shape[1] - len(powers)
+        excess = np.maximum(chi2 / freedom, 1.0) if freedom else np.ones_like(chi2)
+        smooth[row], smooth_error[row] = coefficients[:, 0], np.sqrt(covariance[:, 0, 0] * excess)
+    return smooth, smooth_error

@@ -215,5 +215,6 @@ def quantile_with_error(sample: Array, probability: float) -> tuple[float, float
     """
     spread = math.sqrt(probability * (1 - probability) / sample.size)
     levels = [probability, max(probability - spread, 0.0), min(probability + spread, 1.0)]
-    value, below, above = (float(q) for q in np.quantile(sample, levels))
+    # The order statistic whose median is the quantile: of few values, the usual one is too low far out.
+    value, below, above = (float(q) for q in np.quantile(sample, levels, method="median_unbiased"))
     return value, (above - below) / 2

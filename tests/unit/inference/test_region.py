@@ -8,9 +8,9 @@ from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference import region as module
-from bayesnu.inference.likelihood import Problem
-from bayesnu.inference.region import feldman_cousins_region
-from bayesnu.inference.toys import quantile_with_error
+from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.region import feldman_cousins_region, local_surface
+from bayesnu.inference.toys import quantile_with_error, toy_fits
 from bayesnu.results.region import region, region_json
 from bayesnu.workers.tasks import InProcess
 
@@ -45,6 +45,50 @@ def test_error_of_a_quantile_is_that_of_order_statistics() -> None:
     assert found[:, 1].mean() == pytest.approx(exact, rel=0.1)
 
 
+def test_smoothed_surface_has_its_errors() -> None:
+    """A paraboloid is kept as it is; noise about it is reduced, and what is left has the errors that are stated."""
+    rng = np.random.default_rng(5)
+    x, y = np.mgrid[0:1:26j, 0:1:40j]
+    exact = 4 + x - 2 * y + x**2 - 0.5 * x * y + y**2
+    number = rng.choice([400.0, 1600.0], exact.shape)
+    error = 6.0 / np.sqrt(number)
+    np.testing.assert_allclose(local_surface(exact, error, number)[0], exact, atol=1e-9)
+    # 35 points of equal errors and 6 coefficients: the first diagonal element of (XᵀX)⁻¹, edges apart.
+    u, v = np.meshgrid(np.arange(-2, 3), np.arange(-3, 4))
+    basis = np.stack([np.ones(35), u.ravel(), v.ravel(), u.ravel() ** 2, u.ravel() * v.ravel(), v.ravel() ** 2], axis=1)
+    share = np.linalg.inv(basis.T @ basis)[0, 0]
+    equal = local_surface(exact, np.ones_like(exact), np.ones_like(exact))[1]
+    np.testing.assert_allclose(equal[2:-2, 3:-3], np.sqrt(share))
+    assert equal[0, 0] > equal[0, 20] > equal[13, 20]
+    pulls = []
+    for _ in range(40):
+        found, sigma = local_surface(exact + error * rng.standard_normal(exact.shape), error, number)
+        pulls.append((found - exact) / sigma)
+    spread = np.std(pulls, axis=0)
+    assert np.sqrt((spread**2).mean()) == pytest.approx(0.95, abs=0.05)
+    assert np.abs(np.mean(pulls)) < 0.05
+
+
+def test_surface_that_bends_too_much_has_larger_errors() -> None:
+    x = np.mgrid[0:1:40j, 0:1:40j][0]
+    value = np.abs(x - 0.5) * 40
+    plain, bent = (local_surface(v, np.full_like(x, 0.1), np.ones_like(x))[1] for v in (np.zeros_like(x), value))
+    assert (bent[20] > 2 * plain[20]).all()
+    np.testing.assert_allclose(bent[5], plain[5])
+
+
+def test_points_without_neighbours_are_not_smoothed() -> None:
+    rng = np.random.default_rng(1)
+    value, error = rng.uniform(3, 5, (8, 40)), np.full((8, 40), 0.1)
+    alone, unchanged = local_surface(value[:, :8], error[:, :8], np.ones((8, 8)))
+    np.testing.assert_allclose(alone, value[:, :8])
+    np.testing.assert_allclose(unchanged, error[:, :8])
+    # Neighbours along one coupling alone.
+    rows, _ = local_surface(value, error, np.ones_like(value))
+    one, _ = local_surface(value[[2]], error[[2]], np.ones((1, 40)))
+    np.testing.assert_allclose(rows[2], one[0])
+
+
 def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_ROUNDS", 1)
     with pytest.raises(ConvergenceError, match=r"not known to 0\.1% after 1 rounds"):
@@ -69,3 +113,19 @@ def test_region_of_a_card() -> None:
     assert not found.inside[-1, -1]
     assert content["inside"] <= content["inside_asymptotic"]
     assert content["largest_error"] <= 0.08
+
+
+@pytest.mark.slow
+def test_smoothed_critical_values_are_those_of_many_pseudo_experiments() -> None:
+    experiment = load_experiment("dune-on-axis")
+    found = region(experiment, ("mu_nue", "mu_numu"), points=27, tolerance=0.03)
+    problem = make_problem(experiment, ["mu_nue", "mu_numu"])
+    pulls = []
+    places = [(0, 0), (0, 26), (26, 0), (0, 13), (13, 0), (26, 26), (5, 5), (13, 13), (20, 8), (8, 20)]
+    for k, (i, j) in enumerate(places):
+        truth = np.array([found.x[i], found.y[j]]) / problem.scales
+        statistic = toy_fits(problem, truth, 20_000, np.random.default_rng(k), "fit").statistic
+        exact, error = quantile_with_error(statistic, 0.9)
+        pulls.append((found.critical[i, j] - exact) / np.hypot(error, found.error[i, j]))
+    assert np.abs(pulls).max() < 3.5
+    assert np.sqrt(np.mean(np.square(pulls))) < 1.8
