@@ -142,17 +142,27 @@ def cls_limit(
     Raises
     ------
     ConvergenceError
-        If the data do not bound the coupling, bins expect nothing without it, or the tolerance is not reached.
+        If the data do not bound the coupling or the tolerance is not reached; if bins expect nothing without it,
+        where there is no asymptotic form; if there are counts in such bins, whatever the method: CLs is then 1.
     """
     if len(problem.couplings) != 1:
         raise UsageError(f"needs 1 coupling, not {len(problem.couplings)}: {', '.join(problem.couplings)}")
     low, high = bounded_range(problem, REACH, exact=False)
     sides = [] if squared_only(problem)[0] else [min(low, 0.0)]
     sides.append(max(high, 0.0))
-    asymptotic = [_asymptotic_side(problem, cl, end) for end in sides]
-    scale, toys, bounds = float(problem.scales[0]), 0, asymptotic
+    nothing = problem.model.signal_strengths(np.zeros((1, 1)))[0].sum(axis=0) == 0
+    # Normal data may have any value where 0 is expected.
+    closed = nothing & (problem.statistic != "chi2")
+    if problem.data[closed].any():
+        name = problem.couplings[0]
+        raise ConvergenceError(f"{name}: counts where nothing is expected without it: CLs excludes no value of it")
+    if workers is not None and closed.any():
+        starts = [_zero_count_side(problem, cl, end) for end in sides]
+    else:
+        starts = [_asymptotic_side(problem, cl, end) for end in sides]
+    scale, toys, bounds = float(problem.scales[0]), 0, starts
     if workers is not None:
-        bounds, toys = _toy_bounds(problem, cl, asymptotic, workers, seed, tolerance, ensemble, chunks, progress)
+        bounds, toys = _toy_bounds(problem, cl, starts, workers, seed, tolerance, ensemble, chunks, progress)
     own = [
         Bound(
             b.observed * scale, b.error * scale, tuple(v * scale for v in b.expected),
@@ -173,7 +183,7 @@ def _asymptotic_side(problem: Problem, cl: float, end: float) -> Bound:
         # Counts that only the coupling makes tell it apart for certain, which no normal distribution does.
         raise ConvergenceError(
             f"{problem.couplings[0]}: some bins expect nothing without it, where CLs has no asymptotic form; use "
-            "feldman-cousins or poisson"
+            "pseudo-experiments (--toys), or feldman-cousins"
         )
     spread = 2 * np.sqrt(np.abs(without))
     observed = ratio_statistic(problem, theta, problem.data[None, :], None)[0]
@@ -198,6 +208,22 @@ def _asymptotic_side(problem: Problem, cl: float, end: float) -> Bound:
     return Bound(outermost(observed), math.nan, expected, (math.nan,) * len(expected))
 
 
+def _zero_count_side(problem: Problem, cl: float, end: float) -> Bound:
+    """Return where CLs = 1 - cl for one empty bin that expects nothing without the coupling, between 0 and a value.
+
+    There CLs = e^-s and Q = 2 s. With more bins it is where pseudo-experiments start to look.
+    """
+    from scipy.optimize import brentq
+
+    level = -2 * math.log(1 - cl)
+    try:
+        found = brentq(lambda x: float(asimov_ratios(problem, np.array([x]))[0][0]) - level, 0.0, end)
+    except ValueError:
+        name = problem.couplings[0]
+        raise ConvergenceError(f"{name}: CLs does not fall to {1 - cl:.3g}; choose a lower cl") from None
+    return Bound(float(found), math.nan, (float(found),) * len(BAND_SIGMAS), (math.nan,) * len(BAND_SIGMAS))
+
+
 def ratio_chunk(
     shared: tuple[Problem, Ensemble, int], path: tuple[int, ...], theta: float, number: int
 ) -> dict[str, Array]:
@@ -212,13 +238,13 @@ def ratio_chunk(
 
 
 def _toy_bounds(
-    problem: Problem, cl: float, asymptotic: Sequence[Bound], workers: Workers, seed: int, tolerance: float,
+    problem: Problem, cl: float, starts: Sequence[Bound], workers: Workers, seed: int, tolerance: float,
     ensemble: Ensemble, chunks: Chunks | None, progress: Callable[[str], None],
 ) -> tuple[list[Bound], int]:  # fmt: skip
-    """Refine asymptotic bounds with pseudo-experiments."""
+    """Refine bounds with pseudo-experiments."""
     shared = (problem, ensemble, seed)
     cases: list[tuple[float, float | None]] = []
-    for bound in asymptotic:
+    for bound in starts:
         cases += [(bound.observed, None), *zip(bound.expected, BAND_SIGMAS, strict=True)]
     alpha = 1 - cl
     # Weights of estimates are those that all have at the bound: their own would go up and down with them.
@@ -252,7 +278,7 @@ def _toy_bounds(
     tolerances = [tolerance * (1.0 if sigma is None else BAND_TOLERANCE) for _, sigma in cases]
     crossings = find_crossings(windows, sample, tolerances, [0.0] * len(cases), MOST_ROUNDS)
     bounds = []
-    for k in range(len(asymptotic)):
+    for k in range(len(starts)):
         first, *rest = crossings[k * (1 + len(BAND_SIGMAS)) : (k + 1) * (1 + len(BAND_SIGMAS))]
         bounds.append(
             Bound(first.value, first.error, tuple(c.value for c in rest), tuple(c.error for c in rest))

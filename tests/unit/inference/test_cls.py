@@ -106,6 +106,21 @@ def test_pseudo_experiments_of_one_count(n: int, background: float) -> None:
     assert_near(found.upper, bound(n), [bound(k) for k in poisson.ppf(norm.cdf(BAND_SIGMAS), background)])
 
 
+def test_nothing_expected_without_the_coupling() -> None:
+    """No count without it, ever: CLs = e^-s, expected and observed alike, and so it is beside a bin that is no use."""
+    bound = float(np.sqrt(np.log(10)))
+    found = cls_limit(counting(0, 0.0), 0.9, InProcess(), seed=6, tolerance=0.02)
+    assert_near(found.upper, bound, [bound] * 5)
+    with pytest.raises(ConvergenceError, match=r"no asymptotic form; use pseudo-experiments \(--toys\)"):
+        cls_limit(counting(0, 0.0), 0.9)
+
+
+@pytest.mark.parametrize("workers", [None, InProcess()])
+def test_counts_that_only_the_coupling_makes(workers: InProcess | None) -> None:
+    with pytest.raises(ConvergenceError, match="counts where nothing is expected without it: CLs excludes no value"):
+        cls_limit(counting(1, 0.0), 0.9, workers)
+
+
 @pytest.mark.slow
 def test_the_same_numbers_from_two_processes(on_axis: Experiment) -> None:
     problem = make_problem(on_axis, ["mu_nue"])
@@ -123,7 +138,7 @@ def test_ratio_of_asimov_data() -> None:
     without, with_ = asimov_ratios(normal(0.0), theta)
     np.testing.assert_allclose(without, theta**4, atol=1e-9)
     np.testing.assert_allclose(with_, -(theta**4), atol=1e-9)
-    observed = ratio_statistic(normal(0.3), theta, np.array([[0.3]]), None, 1)[0]
+    observed = ratio_statistic(normal(0.3), theta, np.array([[0.3]]), None)[0]
     np.testing.assert_allclose(observed, (0.3 - theta**2) ** 2 - 0.09, atol=1e-9)
 
 
