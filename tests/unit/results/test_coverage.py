@@ -42,7 +42,7 @@ def test_normal_data_have_the_coverage_that_is_known(cl: float) -> None:
     width, truth = 1.5, 1.2
     flat = Prior(COUPLINGS["q_nue"], "uniform", -15.0, 15.0)
     narrow = Prior(COUPLINGS["q_nue"], "normal", -np.inf, np.inf, width)
-    found = result(Study(normal(), (flat, narrow), "hdi", 3, 1), truth, ("flat", "normal"))
+    found = result(Study(normal(), (flat, narrow), "hdi", 3), truth, ("flat", "normal"))
     # Posterior mean w x, w = s²/(1 + s²), standard deviation √w: covered where |w x - θ| < √w q.
     w, q = width**2 / (1 + width**2), stats.norm.ppf((1 + cl) / 2)
     x = (truth + np.array([-1, 1]) * np.sqrt(w) * q) / w
@@ -58,7 +58,7 @@ def test_the_boundary_covers_too_much() -> None:
     """Mean θ² at θ = 0: t = x² for x > 0, else 0. Δχ² covers (1 + cl)/2; Feldman and Cousins cl; any upper limit 1."""
     problem = normal("mu_nue", 2)
     flat = Prior(COUPLINGS["mu_nue"], "uniform", 0.0, 5.0)
-    found = replace(result(Study(problem, (flat,), "upper", 5, 1), 0.0, ("flat",)), coupling="mu_nue")
+    found = replace(result(Study(problem, (flat,), "upper", 5), 0.0, ("flat",)), coupling="mu_nue")
     share = found.covered(0.9)[:, 0]
     assert share[0] == pytest.approx(0.95, abs=0.017)
     assert share[1] == pytest.approx(0.90, abs=0.023)
@@ -99,7 +99,7 @@ def test_bands_of_a_normal_measurement() -> None:
     """x ± 1.645 for Δχ² and for a flat prior, so that a bound fluctuates as x does."""
     flat = Prior(COUPLINGS["q_nue"], "uniform", -15.0, 15.0)
     grid = np.linspace(-9, 9, 361)
-    shared = (normal(), flat, 0.9, "hdi", grid, 6, 1)
+    shared = (normal(), flat, 0.9, "hdi", grid, 6)
     found = bounds_chunk(shared, (0,), 400)  # type: ignore[arg-type]
     for name in ("delta_chi2", "laplace"):
         half = np.diff(found[name], axis=1)[:, 0] / 2
