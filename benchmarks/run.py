@@ -48,9 +48,10 @@ def tasks(folder: Path) -> dict[str, tuple[list[str], float, int]]:
             [*BAYESNU, "discriminate", "nucleus-10g-radiative", "--m-N", "1", "--events", "20"], 10.0, 3,
         ),
         "10,000 toys with two fits, dune-prism mu_numu": ([*TOYS, "batch", "dune-prism", "mu_numu"], 1.0, 5),
-        "the same by iminuit, scaled from 200 toys": ([*TOYS, "iminuit", "dune-prism", "mu_numu"], 22.0, 5),
+        "the same by iminuit, scaled from 500 toys": ([*TOYS, "iminuit", "dune-prism", "mu_numu"], 22.0, 5),
         "Feldman-Cousins to 1%, dune-on-axis mu_nue": ([*TOYS, "limit", "dune-on-axis", "mu_nue"], 10.0, 3),
         "Feldman-Cousins to 1%, dune-on-axis q_nue": ([*TOYS, "limit", "dune-on-axis", "q_nue"], 10.0, 3),
+        "Feldman-Cousins to 1%, dune-prism r2_nue": ([*TOYS, "limit", "dune-prism", "r2_nue"], 10.0, 3),
         "Feldman-Cousins to 1%, coherent-csi-2017 d_nue": ([*TOYS, "limit", "coherent-csi-2017", "d_nue"], 10.0, 3),
         "response at 5e6 events, empty cache": (
             [*BAYESNU, "response", "dune-on-axis", "--samples", "5000000", "--seed", "1"], 10.0, 3,
