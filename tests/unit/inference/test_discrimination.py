@@ -320,7 +320,7 @@ def test_command(bayesnu_: Any) -> None:
 
 def test_command_knows_how_n_decays(bayesnu_: Any) -> None:
     """A moment to N′ of both chiralities tells nothing; one to active neutrinos beside it does."""
-    options = "--m-N 7 --events 20 --experiments 300 -o decay.d_NNp=1e-6 -o decay.chirality=0 --format json"
+    options = "--m-N 7 --events 20 --experiments 100 -o decay.d_NNp=1e-6 -o decay.chirality=0 --format json"
     status, out, err = bayesnu_(f"nucleus-10g-radiative {options}")
     assert (status, out) == (2, "")
     assert "so alike that 10000 events do not decide" in err
