@@ -707,11 +707,11 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
 
 def test_calibrate_prints_and_writes(bayesnu_: Run_, tmp_path: Path) -> None:
     out = tmp_path / "calibration"
-    arguments = ("--coupling", "mu_nue", "--simulations", "30", "--seed", "2", "--workers", "1", "--out", out)
+    arguments = ("--coupling", "mu_nue", "--simulations", "20", "--seed", "2", "--workers", "1", "--out", out)
     result = bayesnu_("calibrate", "lsnd-nue", *arguments, "--format", "json")
     assert (result.status, result.err) == (0, "")
     (found,) = result.json["calibrations"]
-    assert (found["coupling"], found["simulations"], found["seed"]) == ("mu_nue", 30, 2)
+    assert (found["coupling"], found["simulations"], found["seed"]) == ("mu_nue", 20, 2)
     assert json.loads((out / "calibration.json").read_text(encoding="utf-8"))[0]["p_values"] == found["p_values"]
     assert {"ranks.npz", "ecdf_mu_nue.png", "ecdf_mu_nue.pdf"} <= {path.name for path in out.iterdir()}
     table = bayesnu_("calibrate", "lsnd-nue", *arguments)
