@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -52,19 +53,18 @@ def _serve(pipe: Connection) -> None:
     """Run tasks until the pipe is closed: receive (study or None, arguments), send a result or an error."""
     prepare_worker()
     os.environ.update(ONE_THREAD)
-    pipe.send(None)
-    while True:
-        try:
+    # A client that is gone, closed or killed, is the end of its worker and no error of it.
+    with suppress(EOFError, OSError):
+        pipe.send(None)
+        while True:
             study, arguments = pipe.recv()
-        except EOFError:
-            return
-        try:
-            if study is not None:
-                function, shared = _load(study)
-            outcome: Any = perform(function, shared, pickle.loads(arguments))
-        except Exception as error:
-            outcome = _sendable(error)
-        pipe.send(outcome)
+            try:
+                if study is not None:
+                    function, shared = _load(study)
+                outcome: Any = perform(function, shared, pickle.loads(arguments))
+            except Exception as error:
+                outcome = _sendable(error)
+            pipe.send(outcome)
 
 
 def _sendable(error: Exception) -> Exception:

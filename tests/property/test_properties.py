@@ -67,7 +67,7 @@ def test_true_cells_divide_the_flux_without_loss(edges: list[float], cuts: list[
     np.testing.assert_allclose(kernel[1].sum(), np.log(high / low), rtol=1e-9, atol=1e-12)
 
 
-@few
+@settings(max_examples=10, deadline=None)
 @given(factors=arrays(float, (2, 4), elements=st.floats(0, 100)))
 def test_templates_are_linear_in_the_flux(absolute_prism: Experiment, factors: np.ndarray) -> None:
     """A flux of a·Φ + b·Φ' gives a times and b times the counts; Φ' is Φ of another position."""

@@ -111,7 +111,10 @@ def slow_folding(experiment: Experiment, mode: str, position: float, channel: st
     return counts * 50e6 / 39.948 * 6.02214076e23 * 18 * 1.1e21
 
 
-@pytest.mark.parametrize(("mode", "position", "channel"), [("neutrino", 0.0, "numu"), ("antineutrino", 30.0, "nuebar")])
+@pytest.mark.parametrize(
+    ("mode", "position", "channel"),
+    [pytest.param("neutrino", 0.0, "numu", marks=pytest.mark.slow), ("antineutrino", 30.0, "nuebar")],
+)
 def test_templates_against_a_slow_folding(absolute_prism: Experiment, mode: str, position: float, channel: str) -> None:
     k = [(e.mode, e.position_m) for e in absolute_prism.card.exposures].index((mode, position))
     years = absolute_prism.card.exposures[k].years

@@ -130,11 +130,21 @@ def fit(on_axis: Experiment, fake_sampler: FakeSampler) -> Callable[..., tuple[R
     return start
 
 
+def finish(experiment: Experiment, couplings: Sequence[str], draws: int, chains: int, folder: Path) -> Run:
+    """A run made with the fake sampler."""
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch)
+        arguments = make_arguments(experiment, couplings, draws, chains, 5)
+        return run_fits(experiment, arguments, folder, notice=lambda _: None, progress=lambda _: None)
+
+
 @pytest.fixture(scope="session")
 def finished_run(on_axis: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished on-axis run of three couplings, 4 × 500 draws of the fake sampler; not to be changed."""
-    with pytest.MonkeyPatch.context() as patch:
-        install(patch)
-        arguments = make_arguments(on_axis, ("mu_numu", "q_numu", "r2_numu"), 500, 4, 5)
-        folder = tmp_path_factory.mktemp("runs") / "run"
-        return run_fits(on_axis, arguments, folder, notice=lambda _: None, progress=lambda _: None)
+    return finish(on_axis, ("mu_numu", "q_numu", "r2_numu"), 500, 4, tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="session")
+def short_run(on_axis: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of what `fit` fits by default; not to be changed."""
+    return finish(on_axis, ("mu_numu", "q_numu"), 100, 2, tmp_path_factory.mktemp("runs") / "run")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -26,7 +28,7 @@ from distributed import Client
 from bayesnu.errors import BayesnuError, DataError, RunError, UsageError
 from bayesnu.workers import Chunks, Task, Workers, cluster, open_workers, run_tasks, task_seed
 from bayesnu.workers.cluster import DaskWorkers
-from bayesnu.workers.processes import Processes
+from bayesnu.workers.processes import Processes, _serve, start_method
 from bayesnu.workers.tasks import ATTEMPTS, InProcess
 
 COUNT = 12
@@ -230,6 +232,7 @@ def assert_gone(processes: set[int]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("two", ["plain", pytest.param("dask", marks=pytest.mark.slow)], indirect=True)
 def test_killed_worker(two: Workers, log: Path, tmp_path: Path, undisturbed: str) -> None:
     """The chunks that run again had not been written when the worker was killed.
 
@@ -268,6 +271,22 @@ def test_workers_that_never_start(monkeypatch: pytest.MonkeyPatch, log: Path) ->
     monkeypatch.setattr("bayesnu.workers.processes._serve", sys.exit)
     with closing(Processes(2)) as workers, pytest.raises(RunError, match="ended as they started; a script needs"):
         run_tasks(chores.draw, chores.SHARED, chores.tasks(log, 3), workers)
+
+
+def test_client_that_goes_away(log: Path) -> None:
+    """Its worker, with a result that nobody takes, ends without an error."""
+    context = multiprocessing.get_context(start_method())
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,))
+    process.start()
+    theirs.close()
+    assert ours.recv() is None
+    ours.send((pickle.dumps((chores.draw, chores.SHARED)), pickle.dumps((str(log), 0, 0.3))))
+    while not chores.starts(log) and process.is_alive():
+        time.sleep(0.01)
+    ours.close()
+    process.join(20)
+    assert process.exitcode == 0
 
 
 CLIENT = """

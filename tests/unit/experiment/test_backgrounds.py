@@ -85,7 +85,7 @@ def test_model_for_another_detector(on_axis: Experiment, key: str) -> None:
     assert np.abs(change).max() < 0.5
 
 
-@pytest.mark.parametrize("energy_resolution", [0.1, 0.5])
+@pytest.mark.parametrize("energy_resolution", [pytest.param(0.1, marks=pytest.mark.slow), 0.5])
 def test_kernel_agrees_with_simulated_events(on_axis: Experiment, energy_resolution: float) -> None:
     """Events with true angles over the sphere, tilted and smeared by random numbers, and counted."""
     detector = on_axis.card.detector.model_copy(update={"energy_resolution": energy_resolution})

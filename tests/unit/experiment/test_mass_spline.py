@@ -118,7 +118,7 @@ def test_across_the_line_of_pion_decay(coherent: tuple[Experiment, Experiment], 
 def test_closed_bins_stay_possible(radiative: Experiment) -> None:
     """Without background a bin that N cannot fill expects nothing, not a trifle less than nothing."""
     experiment = radiative
-    free = experiment.with_free_mass(7.5, 32)
+    free = experiment.with_free_mass(7.5, 16)
     problem = make_problem(free, ["d_nue", "m_N"])
     for mass in (0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 7.47):
         value = minimise_pulls(problem, np.array([[2e-9 / problem.scales[0]], [mass]])).value

@@ -113,7 +113,7 @@ def simulated(mass: float, threshold: float, count: int, rng: np.random.Generato
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-@pytest.mark.parametrize("mass", [1.0, 4.0])
+@pytest.mark.parametrize("mass", [pytest.param(1.0, marks=pytest.mark.slow), 4.0])
 def test_against_simulated_decays(mass: float) -> None:
     energy, cosine, *weights = simulated(mass, 20.0, 600_000, np.random.default_rng(7))
     found = templates(mass, energy_nodes=40, recoil_nodes=32)

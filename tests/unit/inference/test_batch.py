@@ -110,12 +110,12 @@ def worst_excess(problem: Problem, data: PseudoData, truth: np.ndarray, grid: np
     ("card", "coupling"),
     [
         ("dune-on-axis", "q_nue"),
-        ("dune-on-axis", "r2_nue"),
+        pytest.param("dune-on-axis", "r2_nue", marks=pytest.mark.slow),
         ("dune-on-axis", "mu_nue"),
-        ("dune-prism", "r2_numu"),
-        ("nucleus-10g", "d_nue"),
+        pytest.param("dune-prism", "r2_numu", marks=pytest.mark.slow),
+        pytest.param("nucleus-10g", "d_nue", marks=pytest.mark.slow),
         ("nucleus-10g-radiative", "d_nue_d_numu"),
-        ("coherent-csi-2017", "mu_numu"),
+        pytest.param("coherent-csi-2017", "mu_numu", marks=pytest.mark.slow),
     ],
 )
 def test_no_point_of_a_fine_grid_lies_below_a_fit(card: str, coupling: str) -> None:
@@ -131,7 +131,10 @@ def test_no_point_of_a_fine_grid_lies_below_a_fit(card: str, coupling: str) -> N
 
 @pytest.mark.parametrize(
     ("card", "names"),
-    [("dune-on-axis", ["r2_nue", "r2_numu"]), ("dune-on-axis", ["q_nue", "mu_nue"])],
+    [
+        pytest.param("dune-on-axis", ["r2_nue", "r2_numu"], marks=pytest.mark.slow),
+        ("dune-on-axis", ["q_nue", "mu_nue"]),
+    ],
 )
 def test_no_point_of_a_plane_lies_below_a_fit(card: str, names: list[str]) -> None:
     problem = make_problem(load_experiment(card), names)

@@ -98,7 +98,7 @@ def check_programs(fitted: tuple[Problem, Prior], right: Any, number: int) -> No
 
 
 def test_wrong_programs_fail_and_the_right_one_passes(fitted: tuple[Problem, Prior]) -> None:
-    check_programs(fitted, LaplacePosterior(*fitted), 300)
+    check_programs(fitted, LaplacePosterior(*fitted), 200)
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_the_formula_of_these_tests_gives_the_published_table() -> None:
 
 
 @pytest.mark.parametrize("ensemble", ["fit", "posterior"])
-@pytest.mark.parametrize("x", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("x", [-1.0, pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_a_pull_that_only_adds_variance(x: float, ensemble: Ensemble) -> None:
     """σ = 0.75 in quadrature with 1: the table of the boundary in units of 1.25, profiled and averaged."""
     problem = normal(1.25 * x, systematic=0.75)

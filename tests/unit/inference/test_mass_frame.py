@@ -38,7 +38,7 @@ PRIORS = {
 Joint = tuple[Problem, list[Prior], list[SampledVariable], MassFrame]
 
 
-@pytest.fixture(scope="module", params=["logarithmic", "squared"])
+@pytest.fixture(scope="module", params=["logarithmic", pytest.param("squared", marks=pytest.mark.slow)])
 def joint(request: pytest.FixtureRequest) -> Joint:
     problem, priors = joint_problem(load_experiment("nucleus-10g", PRIORS[request.param]), NAMES)
     variables = [sampled_variable(prior, problem) for prior in priors]

@@ -128,7 +128,16 @@ PRIORS: dict[str, tuple[Prior, ...]] = {
 JEFFREYS = {"Jeffreys, in the square": ("mu_numu", 0.0, 1e-9), "Jeffreys, signed": ("q_nue", -4e-8, 6e-8)}
 
 
-@pytest.fixture(scope="module", params=[*PRIORS, *JEFFREYS])
+# The others are more of what these have: each kind of prior and each map is among them.
+BY_DEFAULT = {"folded", "signed", "log-uniform", "uniform-squared", "half-normal", "joint", "Jeffreys, in the square"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in BY_DEFAULT else pytest.mark.slow) for name in (*PRIORS, *JEFFREYS)
+    ],
+)
 def case(request: pytest.FixtureRequest, on_axis: Experiment) -> Case:
     if request.param in JEFFREYS:
         name, low, high = JEFFREYS[request.param]
@@ -180,7 +189,7 @@ def test_gradient_equals_finite_differences(case: Case) -> None:
         np.testing.assert_allclose(found, numeric, rtol=1e-5, atol=1e-5 * np.abs(numeric).max())
 
 
-@pytest.mark.parametrize("name", ["folded", "signed", "joint"])
+@pytest.mark.parametrize("name", ["folded", pytest.param("signed", marks=pytest.mark.slow), "joint"])
 def test_gradient_is_finite_at_the_initial_point(on_axis: Experiment, name: str) -> None:
     """Where `pm.find_MAP` and samplers without jitter start: the middle of the range, x = 0 in the frame."""
     case = make_case(on_axis, *PRIORS[name])

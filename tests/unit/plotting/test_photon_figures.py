@@ -18,7 +18,7 @@ def made(mass: float) -> PhotonTemplates:
     )
 
 
-@pytest.mark.parametrize("masses", [[1.0], [1.0, 3.0]])
+@pytest.mark.parametrize("masses", [pytest.param([1.0], marks=pytest.mark.slow), [1.0, 3.0]])
 def test_panels(masses: list[float]) -> None:
     templates = [made(mass) for mass in masses]
     figure = plot_photons(templates)

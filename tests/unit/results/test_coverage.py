@@ -36,7 +36,7 @@ def result(study: Study, truth: float, labels: tuple[str, ...]) -> Coverage:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("cl", [0.68, 0.9])
+@pytest.mark.parametrize("cl", [pytest.param(0.68, marks=pytest.mark.slow), 0.9])
 def test_normal_data_have_the_coverage_that_is_known(cl: float) -> None:
     """Δχ², Feldman-Cousins and flat densest sets cover exactly; a normal prior of width s as it can be worked out."""
     width, truth = 1.5, 1.2

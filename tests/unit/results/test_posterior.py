@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import h5py
@@ -42,6 +43,20 @@ def make_tree(experiment: Experiment, prior: Prior = PRIOR, seed: int = 1, draws
 @pytest.fixture(scope="module")
 def tree(on_axis: Experiment) -> xr.DataTree:
     return make_tree(on_axis)
+
+
+@pytest.fixture(scope="module")
+def saved(tree: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree on disk; not to be changed."""
+    path = tmp_path_factory.mktemp("saved") / "deep" / "q_numu.nc"
+    save_posterior(tree, path)
+    return path
+
+
+@pytest.fixture
+def copied(saved: Path, tmp_path: Path) -> Path:
+    """A copy of the file, to be damaged."""
+    return Path(shutil.copy(saved, tmp_path / "x.nc"))
 
 
 def test_groups_dimensions_and_coordinates(tree: xr.DataTree, on_axis: Experiment) -> None:
@@ -128,11 +143,9 @@ def test_the_seed_fixes_predictive_draws(on_axis: Experiment, tree: xr.DataTree)
         assert not other[group].equals(tree[group])
 
 
-def test_round_trip(tree: xr.DataTree, tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "q_numu.nc"
-    save_posterior(tree, path)
-    assert [p.name for p in path.parent.iterdir()] == ["q_numu.nc"]
-    loaded = load_posterior(path)
+def test_round_trip(tree: xr.DataTree, saved: Path) -> None:
+    assert [p.name for p in saved.parent.iterdir()] == ["q_numu.nc"]
+    loaded = load_posterior(saved)
     assert set(loaded.children) == set(GROUPS)
     for group in GROUPS:
         assert loaded[group].to_dataset().equals(tree[group].to_dataset()), group
@@ -145,12 +158,10 @@ def test_round_trip(tree: xr.DataTree, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
-def test_truncated_file(tree: xr.DataTree, tmp_path: Path, share: float) -> None:
-    path = tmp_path / "x.nc"
-    save_posterior(tree, path)
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+def test_truncated_file(copied: Path, share: float) -> None:
+    copied.write_bytes(copied.read_bytes()[: int(share * copied.stat().st_size)])
     with pytest.raises(RunError, match=r"x\.nc: ") as caught:
-        load_posterior(path)
+        load_posterior(copied)
     assert "\n" not in str(caught.value)
 
 
@@ -162,21 +173,19 @@ def test_file_that_is_missing_or_something_else(tmp_path: Path) -> None:
         load_posterior(tmp_path / "text.nc")
 
 
-def test_other_version(tree: xr.DataTree, tmp_path: Path) -> None:
-    save_posterior(tree, tmp_path / "x.nc")
-    with h5py.File(tmp_path / "x.nc", "r+") as file:
+def test_other_version(copied: Path) -> None:
+    with h5py.File(copied, "r+") as file:
         file.attrs["format_version"] = 99
     with pytest.raises(RunError, match=r"x\.nc: .*version 99"):
-        load_posterior(tmp_path / "x.nc")
+        load_posterior(copied)
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_missing_group(tree: xr.DataTree, tmp_path: Path, group: str) -> None:
-    save_posterior(tree, tmp_path / "x.nc")
-    with h5py.File(tmp_path / "x.nc", "r+") as file:
+def test_missing_group(copied: Path, group: str) -> None:
+    with h5py.File(copied, "r+") as file:
         del file[group]
     with pytest.raises(RunError, match=rf"x\.nc: the group {group} is missing"):
-        load_posterior(tmp_path / "x.nc")
+        load_posterior(copied)
 
 
 def test_place_that_cannot_be_written(tree: xr.DataTree, tmp_path: Path) -> None:
