@@ -212,7 +212,7 @@ def minimise_pulls(
     *,
     data: Array | None = None,
     centre: Array | None = None,
-    iterations: int = 60,
+    iterations: int = 400,
     tolerance: float = 1e-8,
     promise: float = 0.0,
     first: Array | None = None,
