@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import InterruptedStudyError, UsageError
 from bayesnu.report.terminal import Format, notice, rounds_bar
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def toy_runner(
             yield ToyRunner(Watched(team, bar.count), out, force, bar.begin, notice)
     except KeyboardInterrupt:
         kept = "" if out is None else f"; finished chunks are kept in {out}: run the same command to go on"
-        notice(f"interrupted{kept}")
-        raise typer.Exit(130) from None
+        raise InterruptedStudyError(f"interrupted{kept}") from None
 
 
 def read_scan(text: str) -> list[float]:

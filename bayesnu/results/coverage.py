@@ -200,7 +200,9 @@ def coverage(
     runner = runner or ToyRunner()
     check_counts(draws=None, chains=None, seed=seed)
     if not LEAST_TOYS <= number <= MOST_TOYS:
-        raise UsageError(f"n = {number}: must be from {LEAST_TOYS} to {MOST_TOYS} pseudo-experiments at each truth")
+        raise UsageError(
+            f"n = {number}: needs at least {LEAST_TOYS} pseudo-experiments for a coverage, and at most {MOST_TOYS}"
+        )
     for truth in truths or ():
         check_truth(experiment, {coupling: truth}, ())
     with naming(experiment, coupling):

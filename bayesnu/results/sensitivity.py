@@ -149,7 +149,9 @@ def sensitivity(
     check_counts(draws=None, chains=None, seed=seed)
     runner = runner or ToyRunner()
     if not LEAST_TOYS <= number <= MOST_TOYS:
-        raise UsageError(f"n = {number}: must be from {LEAST_TOYS}, for a band of 95%, to {MOST_TOYS}")
+        raise UsageError(
+            f"n = {number}: needs at least {LEAST_TOYS} pseudo-experiments for a band of 95%, and at most {MOST_TOYS}"
+        )
     kind = default_kind(coupling)
     with naming(experiment, coupling):
         problem, prior = one_coupling(experiment, coupling)
