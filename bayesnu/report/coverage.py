@@ -53,7 +53,7 @@ def coverage_tables(result: Coverage, cl: float) -> list[Table]:
     for kind, caption, rows in zip(kinds, captions, (range(2), range(2, len(share))), strict=True):
         title = f"{result.model}: how often {kind} hold {result.coupling}, in %"
         table = Table(title=Text(title), caption=Text(caption), caption_justify="left")
-        table.add_column(Text(f"true [10^{exponent} {result.unit}]"))
+        table.add_column(Text(f"true value\n[10^{exponent} {result.unit}]"))
         for m in rows:
             name = FREQUENTIST_NAMES[m] if m < 2 else result.labels[m - 2]
             table.add_column(Text(name), justify="right", max_width=None if m < 2 else WIDEST_HEAD)
@@ -110,7 +110,7 @@ def sensitivity_table(result: Sensitivity) -> Table:
 
     def cell(value: float, error: float = float("nan")) -> str:
         text = f"{value / 10.0**exponent:.3f}"
-        return f"{text} ± {error / 10.0**exponent:.2g}" if np.isfinite(error) else text
+        return f"{text} ±{error / 10.0**exponent:.2g}" if np.isfinite(error) else text
 
     for item in result.limits:
         label = item.method if item.method != "laplace" else f"laplace ({item.kind})"

@@ -55,7 +55,7 @@ def test_sensitivity(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     table = capsys.readouterr().out
     assert f"{content['limits'][0]['asimov'][1] / 1e-9:.3f}" in table
     assert "median" in table
-    assert max(len(line.rstrip()) for line in table.splitlines()) <= 125
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= 120
     out = tmp_path / "expected"
     assert call(monkeypatch, *arguments, "--out", str(out)) == 0
     assert json.loads((out / "sensitivity.json").read_text(encoding="utf-8")) == content

@@ -45,7 +45,8 @@ def test_coverage_figure(widest: Coverage) -> None:
     figure = plot_coverage(widest, 0.9)
     figure.canvas.draw()
     for axis in figure.axes:
-        assert axis.get_xlabel().startswith("true $") and "10^{-9}" in axis.get_xlabel()
+        assert axis.get_xlabel().startswith("true $")
+        assert "10^{-9}" in axis.get_xlabel()
         assert axis.xaxis.get_offset_text().get_text() == ""
         legend = axis.get_legend()
         assert legend is not None
@@ -65,7 +66,8 @@ def test_sensitivity_figure() -> None:
     figure = plot_sensitivity(Sensitivity("card", "q_nue", "e", "flat", 0.95, 200, 1, limits))
     figure.canvas.draw()
     (axis,) = figure.axes
-    assert "95% bounds" in axis.get_xlabel() and axis.get_xlabel().endswith("[$e$]")
+    assert "95% bounds" in axis.get_xlabel()
+    assert axis.get_xlabel().endswith("[$e$]")
     assert [label.get_text() for label in axis.get_yticklabels()] == ["Δχ²\n95% C.L.", "credible, highest density\n95%"]
     bars = [bar.get_extents().transformed(axis.transData.inverted()) for bar in axis.patches]
     assert len(bars) == 8
