@@ -65,6 +65,7 @@ def plot_sensitivity(result: Sensitivity) -> Figure:
     unit = 10.0**exponent
     figure = Figure(figsize=(8.0, 1.7 + 0.85 * len(result.limits)), layout="constrained")
     axis = figure.subplots()
+    axis.use_sticky_edges = False
     level = percent(result.cl)
     names = {
         "delta_chi2": f"Δχ²\n{level} C.L.",
