@@ -50,6 +50,10 @@ class UnconvergedError(BayesnuError):
     """A limit is withheld, since the diagnostics of the sampler end in "fail"; the command line exits with status 1."""
 
 
+class InterruptedStudyError(BayesnuError):
+    """Ctrl-C, with what is kept; the command line exits with status 130."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the closest allowed name, or ''.
 

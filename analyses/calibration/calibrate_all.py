@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from bayesnu.plotting.calibration import plot_calibration
 from bayesnu.report.study import Figures, Tables
 from bayesnu.resources import shipped_models
 from bayesnu.results.calibration import Calibration, calibrate, write_calibration
-from bayesnu.workers import Workers, open_workers
+from bayesnu.results.toy_limits import ToyRunner
+from bayesnu.workers import open_workers
 
 FOLDER = Path(__file__).parent
 SEED = 20211122
@@ -37,7 +39,7 @@ BY_NUTS = {
 """The coupling that NUTS is calibrated with, by card."""
 
 
-def calibrate_card(card: str, method: str, workers: Workers) -> None:
+def calibrate_card(card: str, method: str, runner: ToyRunner) -> None:
     """Calibrate a card unless its results are stored, and draw the figures."""
     folder = FOLDER / "results" / method / card
     if (folder / "calibration.json").exists():
@@ -46,7 +48,7 @@ def calibrate_card(card: str, method: str, workers: Workers) -> None:
     names = [BY_NUTS[card]] if method == "nuts" else list(experiment.card.couplings)
     results: list[Calibration] = []
     for name in names:
-        results.append(calibrate(experiment, name, workers, method, seed=SEED))
+        results.append(calibrate(experiment, name, method, seed=SEED, runner=runner))
         print(f"{card}, {name} by {method}: p = {results[-1].p_value:.2g}, {results[-1].seconds:.0f} s", flush=True)
         Figures(FOLDER / "figures").save(plot_calibration(results[-1]), f"{method}_{card}_{name}")
     write_calibration(results, folder)
@@ -81,18 +83,25 @@ def write_table() -> None:
     Tables(FOLDER / "tables").write("calibration", "Calibration of the shipped cards", header, rows)
 
 
-def main() -> None:
-    """Run what is asked for and not stored yet."""
+def read_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line: ``method`` or None, ``card`` a list or None."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--method", choices=("nuts", "laplace"), help="both by default")
-    parser.add_argument("--card", nargs="+", choices=sorted(shipped_models()), help="all by default")
-    arguments = parser.parse_args()
+    cards = sorted(shipped_models())
+    parser.add_argument("--card", nargs="+", action="extend", choices=cards, help="repeatable; all by default")
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    """Run what is asked for and not stored yet."""
+    arguments = read_arguments()
     for name in ("figures", "tables", "results"):
         (FOLDER / name).mkdir(exist_ok=True)
     with open_workers() as workers:
+        runner = ToyRunner(workers)
         for method in [arguments.method] if arguments.method else ["nuts", "laplace"]:
             for card in arguments.card or shipped_models():
-                calibrate_card(card, method, workers)
+                calibrate_card(card, method, runner)
     write_table()
 
 

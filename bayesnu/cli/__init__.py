@@ -7,6 +7,16 @@ sampler did not converge is one line on stderr and exit status 1.
 ``app`` lists the commands; ``runs``, ``limits``, ``studies`` and ``inputs`` hold them, ``options`` what they share.
 """
 
-from bayesnu.cli.app import main
+import sys
 
-__all__ = ["main"]
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from bayesnu.cli.app import start
+
+        start()
+    except KeyboardInterrupt:
+        # Before the first command is known, or after the last; typer takes those in between.
+        print("bayesnu: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,6 +1,6 @@
 """``python -m bayesnu.cli``."""
 
-from bayesnu.cli.app import main
+from bayesnu.cli import main
 
 if __name__ == "__main__":
     main()

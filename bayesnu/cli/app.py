@@ -14,7 +14,7 @@ from bayesnu.cli.inputs import data, discriminate, models, predict, response
 from bayesnu.cli.limits import limit, priors
 from bayesnu.cli.runs import compare, report, run
 from bayesnu.cli.studies import calibrate, coverage, region, sensitivity, toys
-from bayesnu.errors import BayesnuError, UnconvergedError
+from bayesnu.errors import BayesnuError, InterruptedStudyError, UnconvergedError
 from bayesnu.report.terminal import notice
 
 COMMANDS = (
@@ -22,6 +22,10 @@ COMMANDS = (
     discriminate, models, data,
 )  # fmt: skip
 """In the order of ``--help``."""
+
+INTERRUPTED = 130
+STATUS = {UnconvergedError: 1, InterruptedStudyError: INTERRUPTED}
+"""Exit status of an error; 2 of all others."""
 
 app = typer.Typer(
     help="Bayesian inference on the electromagnetic properties of neutrinos.",
@@ -62,21 +66,21 @@ def given_value(error: TyperException, arguments: Sequence[str]) -> str:
     return ""
 
 
-def main() -> None:
-    """Run the command line."""
+def start() -> None:
+    """Run a command; an error is one line on stderr and an exit status."""
     try:
         status = app(standalone_mode=False)
+        if status == INTERRUPTED:
+            # What typer makes of Ctrl-C, without a word.
+            raise InterruptedStudyError("interrupted")
     except BayesnuError as error:
         notice(str(error))
-        raise SystemExit(1 if isinstance(error, UnconvergedError) else 2) from None
+        raise SystemExit(STATUS.get(type(error), 2)) from None
     except TyperException as error:
         text = " ".join(error.format_message().replace("Value error, ", "").split())
         if text:
             notice(text + given_value(error, sys.argv[1:]))
         raise SystemExit(2) from None
-    except (KeyboardInterrupt, typer.Abort):
-        notice("interrupted")
-        raise SystemExit(130) from None
     except BrokenPipeError:
         # The reader of stdout went away (as with head); there is nobody left to tell.
         sys.stderr.close()

@@ -8,7 +8,7 @@ import typer
 
 from bayesnu.cli.options import FormatOption, ModelArgument, Override, Seed, load, name_values
 from bayesnu.errors import DataError
-from bayesnu.report.terminal import Format, notice, print_tables, show
+from bayesnu.report.terminal import Format, notice, print_tables, progress_bar, show
 
 
 def models() -> None:
@@ -113,12 +113,14 @@ def discriminate(
 ) -> None:
     """Print how well the photons from N → ν γ tell Dirac from Majorana N."""
     from bayesnu.report.tables import discrimination_table
+    from bayesnu.results.discrimination import STEPS, discrimination_json
     from bayesnu.results.discrimination import discriminate as compute
-    from bayesnu.results.discrimination import discrimination_json
 
     given: dict[str, Any] = {
         name: value for name, value in (("experiments", experiments), ("seed", seed)) if value is not None
     }
     moments = name_values("--set", set_)
-    result = compute(load(model, override), m_N, events, truth, counts, **given, moments=moments)
+    experiment = load(model, override)
+    with progress_bar(len(STEPS)) as step:
+        result = compute(experiment, m_N, events, truth, counts, **given, moments=moments, progress=step)
     show(format_, discrimination_json(result), lambda: [discrimination_table(result)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +20,7 @@ from bayesnu.cli.options import (
     NumberOfWorkers,
     Override,
     Scheduler,
-    load,
-    name_values,
+    load_at,
     read_scan,
     toy_runner,
 )
@@ -87,14 +86,15 @@ def limit(
     if at and scan:
         raise UsageError(f"--at {at[0]}: give either --at or --scan")
     masses = [] if scan is None else read_scan(scan)
-    experiment = with_parameters(load(model, override), name_values("--at", at))
-    if (at or scan) and experiment.mass_of(experiment.fitted(coupling)) is None:
-        given = f"--at {at[0]}" if at else f"--scan {scan}"
-        raise UsageError(f"{given}: counts of {coupling} do not depend on the mass of N")
+    experiment = load_at(model, override, at, [coupling])
+    if scan and experiment.mass_of(coupling) is None:
+        raise UsageError(f"--scan {scan}: counts of {coupling} do not depend on the mass of N")
     running = {"workers": workers, "scheduler": scheduler, "out": out, "force": force}
     check_options(method, {"toys": toys, **running})
 
-    def bound(where: Experiment, runner: ToyRunner | None) -> IntervalSet:
+    def bound(
+        where: Experiment, runner: ToyRunner | None, progress: Callable[[int, int], None] | None = None
+    ) -> IntervalSet:
         return compute_limit(
             where,
             coupling,
@@ -112,6 +112,7 @@ def limit(
             runner=runner,
             notice=notice,
             allow_unconverged=allow_unconverged,
+            progress=progress,
         )
 
     def said_first(intervals: Sequence[IntervalSet]) -> None:
@@ -124,13 +125,15 @@ def limit(
     by_toys = toys or method == "feldman-cousins"
     with toy_runner(scheduler, workers, out, force) if by_toys else nullcontext() as runner:
         if not masses:
-            intervals = [bound(experiment, runner)]
+            with counting_bar(f"{coupling} by nuts") if method == "nuts" else nullcontext() as progress:
+                intervals = [bound(experiment, runner, progress)]
         else:
             intervals = []
             # Pseudo-experiments show their own progress.
-            with counting_bar("masses of N") if runner is None else nullcontext(lambda done, total: None) as progress:
+            with counting_bar("masses of N") if runner is None else nullcontext() as progress:
                 for mass in masses:
-                    progress(len(intervals), len(masses))
+                    if progress is not None:
+                        progress(len(intervals), len(masses))
                     own = runner and runner.below(f"m_N-{mass:.12g}")
                     intervals.append(bound(with_parameters(experiment, {"m_N": mass}), own))
     said_first(intervals)
@@ -146,6 +149,7 @@ def priors(
     coupling: Annotated[str, typer.Option(help="The coupling to bound; the others are 0.")],
     cl: Annotated[float, typer.Option(help="Credibility.")] = 0.90,
     kind: Annotated[str | None, typer.Option(help="hdi, eti or upper.")] = None,
+    at: At = None,
     format_: FormatOption = Format.table,
     override: Override = None,
 ) -> None:
@@ -153,7 +157,9 @@ def priors(
     from bayesnu.report.priors import priors_table
     from bayesnu.results.prior_study import card_study, study_json
 
-    experiment = load(model, override)
+    experiment = load_at(model, override, at, [coupling])
     name = experiment.card.name
-    content = {"model": name, "coupling": coupling, **study_json(name, card_study(experiment, coupling, cl, kind))}
+    with counting_bar("priors") as progress:
+        study = card_study(experiment, coupling, cl, kind, progress)
+    content = {"model": name, "coupling": coupling, **study_json(name, study)}
     show(format_, content, lambda: [priors_table(content)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import InterruptedStudyError, UsageError
 from bayesnu.report.terminal import Format, notice, rounds_bar
 
 if TYPE_CHECKING:
@@ -61,21 +61,42 @@ def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, float]:
     return values
 
 
+def load_at(
+    model: str, overrides: Sequence[str] | None, at: Sequence[str] | None, couplings: Sequence[str] = ()
+) -> Experiment:
+    """Load an experiment, with the mass of N of ``--at``, on which counts of one of the couplings must depend.
+
+    Without couplings: those that the card fits.
+    """
+    from bayesnu.experiment.setup import with_parameters
+
+    experiment = with_parameters(load(model, overrides), name_values("--at", at))
+    names = [experiment.fitted(name) for name in couplings]
+    if at and all(experiment.mass_of(name) is None for name in names or experiment.card.couplings):
+        whose = f"of {' and '.join(names)}" if names else f"of {experiment.card.name}"
+        raise UsageError(f"--at {at[0]}: counts {whose} do not depend on the mass of N")
+    return experiment
+
+
 @contextmanager
-def toy_runner(scheduler: str | None, workers: int | None, out: Path | None, force: bool) -> Iterator[ToyRunner]:
-    """Open who makes pseudo-experiments, with a progress bar; chunks are kept in ``out``."""
+def toy_runner(
+    scheduler: str | None, workers: int | None, out: Path | None, force: bool, *, processes: bool = False
+) -> Iterator[ToyRunner]:
+    """Open who makes pseudo-experiments, with a progress bar; chunks are kept in ``out``.
+
+    Without scheduler and workers: this process, whose fits run in threads, or with ``processes`` one for each core.
+    """
     from bayesnu.results.toy_limits import ToyRunner
     from bayesnu.workers import InProcess, Watched, open_workers
 
-    here = scheduler is None and workers is None
+    here = scheduler is None and workers is None and not processes
     opened: AbstractContextManager[Workers] = nullcontext(InProcess()) if here else open_workers(scheduler, workers)
     try:
         with opened as team, rounds_bar() as bar:
             yield ToyRunner(Watched(team, bar.count), out, force, bar.begin, notice)
     except KeyboardInterrupt:
         kept = "" if out is None else f"; finished chunks are kept in {out}: run the same command to go on"
-        notice(f"interrupted{kept}")
-        raise typer.Exit(130) from None
+        raise InterruptedStudyError(f"interrupted{kept}") from None
 
 
 def read_scan(text: str) -> list[float]:

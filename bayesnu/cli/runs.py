@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bayesnu.cli.options import AllowUnconverged, Chains, Draws, ModelArgument, Override, Seed, load
+from bayesnu.errors import InterruptedStudyError
 from bayesnu.report.terminal import notice, progress_bar
 
 
@@ -62,8 +63,9 @@ def run(
                 step("writing the report")
                 write_report(finished, figures, allow_unconverged=allow_unconverged)
     except KeyboardInterrupt:
-        notice(f"interrupted; finished fits are kept in {folder}: run the same command to go on")
-        raise typer.Exit(130) from None
+        raise InterruptedStudyError(
+            f"interrupted; finished fits are kept in {folder}: run the same command to go on"
+        ) from None
     print_limits([finished], allow_unconverged, notice)
     print(f"report: {page}")
     if failing and not allow_unconverged:

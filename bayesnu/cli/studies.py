@@ -16,7 +16,7 @@ from bayesnu.cli.options import (
     Override,
     Scheduler,
     ToySeed,
-    load,
+    load_at,
     name_values,
     toy_runner,
 )
@@ -49,17 +49,14 @@ def toys(
     override: Override = None,
 ) -> None:
     """Make pseudo-experiments, fit each at the truth and at its best, and compare with Wilks' theorem."""
-    from bayesnu.experiment.setup import with_parameters
-    from bayesnu.report.toys import toys_tables, write_toys
+    from bayesnu.report.toys import lost_toys, toys_tables, write_toys
     from bayesnu.results.limits import DEFAULT_SEED
     from bayesnu.results.toys import make_toys, toys_json
 
     truth = name_values("--set", set_)
-    experiment = with_parameters(load(model, override), name_values("--at", at))
-    names = [experiment.fitted(name) for name in (*truth, *(coupling or ())) if name != "m_N"]
-    if at and names and all(experiment.mass_of(name) is None for name in names):
-        raise UsageError(f"--at {at[0]}: counts of {' and '.join(names)} do not depend on the mass of N")
+    experiment = load_at(model, override, at, [name for name in (*truth, *(coupling or ())) if name != "m_N"])
     with toy_runner(scheduler, workers, out, force) as runner:
+        runner.refuse_loss("toys.json", lambda kept: lost_toys(kept, n))
         study = make_toys(
             experiment,
             n,
@@ -94,21 +91,21 @@ def coverage(
     override: Override = None,
 ) -> None:
     """Print how often the intervals of each method hold the truth."""
-    from bayesnu.experiment.setup import with_parameters
-    from bayesnu.report.coverage import coverage_table, save_coverage
+    from bayesnu.report.coverage import coverage_tables, lost_coverage, save_coverage
     from bayesnu.results.coverage import coverage as compute
     from bayesnu.results.coverage import coverage_json
     from bayesnu.results.intervals import check_probability
     from bayesnu.results.limits import DEFAULT_SEED
 
     check_probability(cl)
-    experiment = with_parameters(load(model, override), name_values("--at", at))
+    experiment = load_at(model, override, at, [coupling])
     with toy_runner(scheduler, workers, out, force) as runner:
+        runner.refuse_loss("coverage.json", lambda kept: lost_coverage(kept, cl))
         result = compute(experiment, coupling, true, n, DEFAULT_SEED if seed is None else seed, runner)
     if out is not None:
         save_coverage(result, cl, out)
         notice(f"written: {out}/coverage.json, coverage.npz, coverage.png")
-    show(format_, coverage_json(result, cl), lambda: [coverage_table(result, cl)])
+    show(format_, coverage_json(result, cl), lambda: coverage_tables(result, cl))
 
 
 def sensitivity(
@@ -120,21 +117,23 @@ def sensitivity(
     at: At = None,
     workers: NumberOfWorkers = None,
     scheduler: Scheduler = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for finished chunks.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for numbers, the figure and finished chunks.")] = None,
     force: Force = False,
     format_: FormatOption = Format.table,
     override: Override = None,
 ) -> None:
     """Print the limits that experiments without the coupling would give: median, 68% and 95% bands."""
-    from bayesnu.experiment.setup import with_parameters
-    from bayesnu.report.coverage import sensitivity_table
+    from bayesnu.report.coverage import save_sensitivity, sensitivity_table
     from bayesnu.results.limits import DEFAULT_SEED
     from bayesnu.results.sensitivity import sensitivity as compute
     from bayesnu.results.sensitivity import sensitivity_json
 
-    experiment = with_parameters(load(model, override), name_values("--at", at))
+    experiment = load_at(model, override, at, [coupling])
     with toy_runner(scheduler, workers, out, force) as runner:
         result = compute(experiment, coupling, cl, n, DEFAULT_SEED if seed is None else seed, runner)
+    if out is not None:
+        save_sensitivity(result, out)
+        notice(f"written: {out}/sensitivity.json, sensitivity.png")
     show(format_, sensitivity_json(result), lambda: [sensitivity_table(result)])
 
 
@@ -159,17 +158,16 @@ def region(
     override: Override = None,
 ) -> None:
     """Find Feldman and Cousins' region of two couplings, beside the asymptotic one."""
-    from bayesnu.experiment.setup import with_parameters
     from bayesnu.report.coverage import region_table, save_region
     from bayesnu.results.limits import DEFAULT_SEED
+    from bayesnu.results.region import best_fit, region_json
     from bayesnu.results.region import region as compute
-    from bayesnu.results.region import region_json
     from bayesnu.results.toy_limits import check_pulls
 
     names = tuple(name.strip() for name in couplings.split(","))
     if len(names) != 2:
         raise UsageError(f"--couplings {couplings}: must be A,B")
-    experiment = with_parameters(load(model, override), name_values("--at", at))
+    experiment = load_at(model, override, at, names)
     with toy_runner(scheduler, workers, out, force) as runner:
         found = compute(
             experiment,
@@ -181,11 +179,11 @@ def region(
             DEFAULT_SEED if seed is None else seed,
             runner,
         )
-    name = experiment.card.name
+    name, best = experiment.card.name, best_fit(experiment, found.couplings)
     if out is not None:
-        save_region(name, found, out)
+        save_region(name, found, best, out)
         notice(f"written: {out}/region.json, region.png")
-    show(format_, region_json(name, found), lambda: [region_table(name, found)])
+    show(format_, region_json(name, found, best), lambda: [region_table(name, found, best)])
 
 
 def calibrate(
@@ -196,48 +194,37 @@ def calibrate(
         int | None, typer.Option(help="Simulated fits; 10000 by laplace, 500 by nuts by default.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the simulations.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for p-values, ranks and figures; none by default.")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask cluster; this machine by default.")
-    ] = None,
+    at: At = None,
     workers: Annotated[int | None, typer.Option(help="Processes of this machine; one per core by default.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite another calibration in the folder.")] = False,
+    scheduler: Scheduler = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for p-values, ranks, figures and finished chunks; none by default.")
+    ] = None,
+    force: Force = False,
     format_: FormatOption = Format.table,
     override: Override = None,
 ) -> None:
     """Test the posteriors of a card's couplings by simulation: are the ranks of the truth uniform?"""
-    from bayesnu.report.calibration import calibration_table, save_calibration
-    from bayesnu.report.terminal import counting_bar
+    from bayesnu.report.calibration import calibration_table, lost_calibration, save_calibration
     from bayesnu.results.calibration import calibrate as compute
     from bayesnu.results.calibration import calibration_json, check_arguments
     from bayesnu.results.limits import DEFAULT_SEED
-    from bayesnu.workers import open_workers
 
-    experiment = load(model, override)
+    experiment = load_at(model, override, at, coupling or ())
     names, number = check_arguments(experiment, coupling or (), method, simulations)
-    results = []
-    with open_workers(scheduler, workers) as team:
-        for name in names:
-            chunks = None if out is None else out / "chunks" / name
-            with counting_bar(f"{name} by {method}") as progress:
-                results.append(
-                    compute(
-                        experiment,
-                        name,
-                        team,
-                        method,
-                        number,
-                        DEFAULT_SEED if seed is None else seed,
-                        chunks,
-                        force,
-                        progress,
-                        notice,
-                    )
-                )
+    chosen_seed = DEFAULT_SEED if seed is None else seed
+    with toy_runner(scheduler, workers, out, force, processes=True) as runner:
+        runner.refuse_loss("calibration.json", lambda kept: lost_calibration(kept, names, number))
+        results = [compute(experiment, name, method, number, chosen_seed, runner) for name in names]
     if out is not None:
         save_calibration(results, out)
-    for text in dict.fromkeys(f"{result.coupling}: {remark}" for result in results for remark in result.remarks):
-        notice(text)
+        notice(f"written: {out}/calibration.json, ranks.npz, {', '.join(f'ecdf_{name}.png' for name in names)}")
+    said: dict[str, list[str]] = {}
+    for result in results:
+        for remark in result.remarks:
+            said.setdefault(remark, []).append(result.coupling)
+    for remark, whose in said.items():
+        notice(f"{', '.join(whose)}: {remark}")
     show(
         format_,
         {"calibrations": [calibration_json(result) for result in results]},

@@ -8,7 +8,7 @@ al., Bayesian Analysis 20 (2025) 461, arXiv:2211.02383).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -228,18 +228,12 @@ def place_block(study: Study, first: int, number: int) -> dict[str, NDArray[Any]
     return {**study.posterior.place(simulations, generators), "theta": simulations.theta}
 
 
-def unseen(finished: int, total: int) -> None:
-    """Show no progress."""
-    del finished, total
-
-
 def run_study(
     study: Study,
     simulations: int,
     block: int,
     workers: Workers,
     chunks: Chunks | None = None,
-    progress: Callable[[int, int], None] = unseen,
 ) -> dict[str, NDArray[Any]]:
     """Return ranks, diagnostics and true couplings of all simulations, in order.
 
@@ -252,12 +246,10 @@ def run_study(
     workers : Workers
     chunks : Chunks, optional
         Where finished tasks are kept.
-    progress : callable, optional
-        Receives the number of finished tasks, and of all.
     """
-    tasks = [
-        Task(f"calibration-{first:06d}", (first, min(block, simulations - first)))
-        for first in range(0, simulations, block)
-    ]
-    found = run_tasks(place_block, study, tasks, workers, chunks, lambda done: progress(done, len(tasks)))
+    blocks = [(first, min(block, simulations - first)) for first in range(0, simulations, block)]
+    # Couplings share a folder.
+    name = study.problem.couplings[0]
+    tasks = [Task(f"{name}-{first:06d}-{number}", (first, number)) for first, number in blocks]
+    found = run_tasks(place_block, study, tasks, workers, chunks)
     return {name: np.concatenate([result[name] for result in found]) for name in found[0]}

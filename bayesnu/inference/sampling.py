@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,15 @@ def stored(trace: Any) -> tuple[dict[str, Array], xr.Dataset]:
     )
 
 
+def watching(progress: Callable[[int, int], None]) -> Callable[[Any], None]:
+    """Return what takes nutpie's progress of each chain and reports that of all."""
+
+    def report(chains: Any) -> None:
+        progress(sum(chain.finished_draws for chain in chains), sum(chain.total_draws for chain in chains))
+
+    return report
+
+
 def _values(column: Any) -> Array:
     """Return an Arrow column, of numbers or of lists of numbers, as one array."""
     import pyarrow
@@ -130,6 +139,7 @@ class Sampler:
         seed: int,
         coordinates: Coordinates | None = None,
         cores: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Draws:
         """Draw from the posterior of a problem.
 
@@ -146,6 +156,8 @@ class Sampler:
             Found from the problem by default, which takes as long as sampling does.
         cores : int, optional
             Chains that run at once; as many as there are processors by default.
+        progress : callable, optional
+            Receives how many draws of all chains are made, and of how many, tuning included.
         """
         if coordinates is None:
             chosen = tuple(sampled_variable(prior, problem) for prior in priors)
@@ -167,7 +179,7 @@ class Sampler:
                     )
             compiled = self._compiled[structure].with_data(**model_data(problem, variables, frame))
             with contextlib.redirect_stdout(io.StringIO()):
-                trace = nutpie.sample(
+                running = nutpie.sample(
                     compiled,
                     draws=draws,
                     tune=tune,
@@ -178,7 +190,15 @@ class Sampler:
                     progress_bar=False,
                     save_warmup=False,
                     return_raw_trace=True,
+                    progress_callback=None if progress is None else watching(progress),
+                    blocking=False,
                 )
+                try:
+                    trace = running.wait()
+                except BaseException:
+                    # nutpie itself would take Ctrl-C for a wish to go on with the draws made so far.
+                    running.cancel()
+                    raise
         found, statistics = stored(trace)
         # Only v and w are stored while sampling; the model's deterministics follow from them.
         v = np.stack([found[f"v_{j}"] for j in range(len(variables))])

@@ -50,6 +50,9 @@ def plot_statistic(statistic: Array, couplings: int, levels: Sequence[tuple[str,
     lower.set(yscale="log", ylabel="share beyond", xlabel=r"$t = -2\,\ln L(\mathrm{truth})/L(\mathrm{best\ fit})$")
     lower.set_ylim(bottom=low, top=1.3)
     lower.set_xlim(0.0, top)
+    quantiles = ", ".join(label for label, _, _ in levels)
+    lower.plot([], [], color=NUTS_COLOUR, linewidth=0.9, linestyle="--", label=f"{quantiles} of the toys")
+    lower.plot([], [], color=CHI2_COLOUR, linewidth=0.9, linestyle=":", label=f"{quantiles} of χ²")
     for k, (label, value, asymptotic) in enumerate(levels):
         for axes in (upper, lower):
             axes.axvline(value, color=NUTS_COLOUR, linewidth=0.9, linestyle="--")

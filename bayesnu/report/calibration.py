@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -25,6 +26,15 @@ def calibration_table(results: Sequence[Calibration]) -> Table:
             table.add_row(result.coupling if k == 0 else "", quantity, f"{p:.2g}")
         table.add_row("", f"overall: {result.verdict}", f"{result.p_value:.2g}", end_section=True)
     return table
+
+
+def lost_calibration(kept: Any, names: Sequence[str], number: int) -> str:
+    """Return what a calibration of some couplings would lose of a calibration.json of the same study."""
+    others = [item["coupling"] for item in kept if item["coupling"] not in names]
+    if others:
+        return f"the calibration of {', '.join(others)}, which is not asked for now"
+    most = max(item["simulations"] for item in kept)
+    return f"{most} simulations, more than {number}" if most > number else ""
 
 
 def save_calibration(results: Sequence[Calibration], folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -11,37 +13,59 @@ from rich.text import Text
 
 from bayesnu.errors import RunError
 from bayesnu.inference.region import ToyRegion
+from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.report.study import Figures
 from bayesnu.report.tables import power_of_ten
 from bayesnu.resources import write_atomically, write_text
-from bayesnu.results.coverage import Coverage, coverage_json
+from bayesnu.results.coverage import FREQUENTIST_NAMES, KIND_NAMES, Coverage, coverage_json
 from bayesnu.results.intervals import percent
 from bayesnu.results.region import region_json
-from bayesnu.results.sensitivity import Sensitivity
+from bayesnu.results.sensitivity import Sensitivity, sensitivity_json
 
 BANDS = ("-2 σ", "-1 σ", "median", "+1 σ", "+2 σ")
 
 
-def coverage_table(result: Coverage, cl: float) -> Table:
-    """Return the coverage of each method at each true value, with binomial errors."""
-    share, error = result.covered(cl), result.error(cl)
+WIDEST_HEAD = 12
+"""Characters of a column's head, so that a table fits 120 columns."""
+
+
+def told_apart(values: Sequence[float]) -> list[str]:
+    """Return numbers with three decimals, or as many more as tell them apart."""
+    for decimals in range(3, 16):
+        texts = [f"{value:.{decimals}f}" for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
+
+
+def coverage_tables(result: Coverage, cl: float) -> list[Table]:
+    """Return the coverage at each true value, with binomial errors: of frequentist sets, and of credible ones."""
+    share, error = 100 * result.covered(cl), 100 * result.error(cl)
     exponent = power_of_ten(result.truths.tolist())
-    table = Table(
-        title=Text(f"{result.model}: coverage of {percent(cl)} intervals of {result.coupling}"),
-        caption=Text(
-            f"{result.statistic.shape[1]} pseudo-experiments at each truth, pulls drawn from their constraints, seed "
-            f"{result.seed}; ± binomial. Feldman-Cousins: critical values at the pulls of the fit to the card's data. "
-            f"Credible intervals: {result.kind}, Laplace grid."
-        ),
-        caption_justify="left",
+    truths = told_apart((result.truths / 10.0**exponent).tolist())
+    captions = (
+        f"{result.statistic.shape[1]} pseudo-experiments at each truth, pulls drawn from their constraints, seed "
+        f"{result.seed}; ± binomial. Feldman-Cousins: critical values at the pulls of the fit to the card's data.",
+        "By prior; Laplace grid.",
     )
-    table.add_column(Text(f"true value [10^{exponent} {result.unit}]"))
-    for method in result.methods():
-        table.add_column(Text(method), justify="right")
-    for k, truth in enumerate(result.truths):
-        cells = [f"{share[m, k]:.1%} ± {error[m, k]:.1%}" for m in range(len(share))]
-        table.add_row(f"{truth / 10.0**exponent:.3f}", *cells)
-    return table
+    kinds = (f"{percent(cl)} frequentist sets", f"{percent(cl)} credible {KIND_NAMES[result.kind]}")
+    tables = []
+    for kind, caption, rows in zip(kinds, captions, (range(2), range(2, len(share))), strict=True):
+        title = f"{result.model}: how often {kind} hold {result.coupling}, in %"
+        table = Table(title=Text(title), caption=Text(caption), caption_justify="left")
+        table.add_column(Text(f"true value\n[10^{exponent} {result.unit}]"))
+        for m in rows:
+            name = FREQUENTIST_NAMES[m] if m < 2 else result.labels[m - 2]
+            table.add_column(Text(name), justify="right", max_width=None if m < 2 else WIDEST_HEAD)
+        for k in range(len(truths)):
+            table.add_row(truths[k], *(f"{share[m, k]:.1f} ± {error[m, k]:.1f}" for m in rows))
+        tables.append(table)
+    return tables
+
+
+def lost_coverage(kept: Any, cl: float) -> str:
+    """Return what the coverage at a probability would replace in a coverage.json of the same study."""
+    return "" if kept["cl"] == cl else f"the coverage of {percent(kept['cl'])} intervals, not of {percent(cl)} ones"
 
 
 def save_coverage(result: Coverage, cl: float, folder: Path) -> None:
@@ -86,7 +110,7 @@ def sensitivity_table(result: Sensitivity) -> Table:
 
     def cell(value: float, error: float = float("nan")) -> str:
         text = f"{value / 10.0**exponent:.3f}"
-        return f"{text} ± {error / 10.0**exponent:.2g}" if np.isfinite(error) else text
+        return f"{text} ±{error / 10.0**exponent:.2g}" if np.isfinite(error) else text
 
     for item in result.limits:
         label = item.method if item.method != "laplace" else f"laplace ({item.kind})"
@@ -97,14 +121,26 @@ def sensitivity_table(result: Sensitivity) -> Table:
     return table
 
 
-def region_table(model: str, result: ToyRegion) -> Table:
+def save_sensitivity(result: Sensitivity, folder: Path) -> None:
+    """Write sensitivity.json and the figure (PNG and PDF)."""
+    from bayesnu.plotting.coverage import plot_sensitivity
+
+    text = json.dumps(sensitivity_json(result), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(folder / "sensitivity.json", text + "\n", RunError)
+    Figures(folder).save(plot_sensitivity(result), "sensitivity")
+
+
+def region_table(model: str, result: ToyRegion, best: tuple[float, float]) -> Table:
     """Return what there is to say of a region in a few rows."""
-    content = region_json(model, result)
+    content = region_json(model, result, best)
     number = result.inside.size
     table = Table(title=Text(f"{model}: {percent(result.cl)} region of {' and '.join(result.couplings)}"))
     table.add_column("quantity")
     table.add_column("value", justify="right")
+    units = [COUPLINGS[name].unit for name in result.couplings]
+    fits = ", ".join(f"{value:.3g} {unit}" for value, unit in zip(best, units, strict=True))
     for label, value in (
+        ("best fit", fits),
         ("critical t, lowest and highest", f"{content['critical_lowest']:.3f}, {content['critical_highest']:.3f}"),
         ("asymptotic Δχ²", f"{content['delta_chi2']:.3f}"),
         ("largest Monte Carlo error of a critical value", f"{content['largest_error']:.2%}"),
@@ -116,10 +152,10 @@ def region_table(model: str, result: ToyRegion) -> Table:
     return table
 
 
-def save_region(model: str, result: ToyRegion, folder: Path) -> None:
+def save_region(model: str, result: ToyRegion, best: tuple[float, float], folder: Path) -> None:
     """Write region.json and the figure (PNG and PDF)."""
     from bayesnu.plotting.coverage import plot_region
 
-    text = json.dumps(region_json(model, result), allow_nan=False)
+    text = json.dumps(region_json(model, result, best), allow_nan=False)
     write_text(folder / "region.json", text + "\n", RunError)
-    Figures(folder).save(plot_region(model, result), "region")
+    Figures(folder).save(plot_region(model, result, best), "region")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesnu.resources import write_text
+from bayesnu.errors import RunError
+from bayesnu.resources import write_atomically, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,10 +47,13 @@ class Figures:
 
     def save(self, figure: Figure, name: str) -> None:
         """Write a figure as PNG and PDF, without a date, so that the same numbers give the same file."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         silent = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
         for suffix, metadata in silent.items():
-            figure.savefig(self.folder / f"{name}.{suffix}", dpi=150, metadata=metadata)
+            write_atomically(
+                self.folder / f"{name}.{suffix}",
+                lambda path, s=suffix, m=metadata: figure.savefig(path, format=s, dpi=150, metadata=m),  # type: ignore[misc]
+                RunError,
+            )
             figure.set_layout_engine("none")  # the second file keeps the layout found for the first
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -54,6 +55,11 @@ def toys_tables(study: ToyStudy) -> list[Table]:
     return [statistic, fits]
 
 
+def lost_toys(kept: Any, number: int) -> str:
+    """Return what ``number`` pseudo-experiments would lose of a toys.json of the same study."""
+    return f"{kept['number']} pseudo-experiments, more than {number}" if kept["number"] > number else ""
+
+
 def write_toys(study: ToyStudy, experiment: Experiment, folder: Path) -> None:
     """Write toys.nc, toys.json and figures/statistic.png and .pdf.
 
@@ -69,9 +75,9 @@ def write_toys(study: ToyStudy, experiment: Experiment, folder: Path) -> None:
         from bayesnu.plotting.toys import plot_statistic
         from bayesnu.report.figures import save_figure
 
-        names = " and ".join(fit.coupling for fit in study.fits)
+        truth = ", ".join(f"{fit.coupling} = {fit.truth:g}" + f" {fit.unit}" * bool(fit.truth) for fit in study.fits)
         levels = [(percent(item.probability), item.value, item.wilks) for item in study.quantiles]
-        title = f"{study.model}: {names}{mass_note(study.m_N)}"
+        title = f"{study.model}, true {truth}{mass_note(study.m_N)}"
         save_figure(plot_statistic(study.statistic, len(study.fits), levels, title), folder / "figures", "statistic")
     # Last, so that a summary that exists has all the rest beside it.
     write_text(folder / "toys.json", json.dumps(toys_json(study), indent=1, allow_nan=False) + "\n", RunError)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu import __version__
-from bayesnu.errors import RunError, UsageError, silent, unknown_name
+from bayesnu.errors import RunError, UsageError, unknown_name
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.calibration import (
     HIGHEST_RANK,
@@ -25,20 +24,22 @@ from bayesnu.inference.calibration import (
     constrained,
     quantities,
     run_study,
-    unseen,
 )
 from bayesnu.inference.calibration_grid import LaplacePosterior
 from bayesnu.inference.priors import one_coupling
 from bayesnu.inference.uniformity import Band, overall, simultaneous_band, uniformity
 from bayesnu.resources import write_atomically, write_text
-from bayesnu.results.limits import DEFAULT_SEED
-from bayesnu.workers import Chunks, Workers
+from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds
+from bayesnu.results.toy_limits import ToyRunner
 
 METHODS = {"nuts": (500, 10), "laplace": (10_000, 250)}
 """Method to the default number of simulations, and how many are one task."""
 LEVEL = 0.01
 """Probability with which a calibrated program is called not calibrated."""
+LEAST_SIMULATIONS, MOST_SIMULATIONS = 20, 1_000_000
 BAND = 0.95
+COARSE = 0.1
+"""Half width of the band from which a remark says how little the test can see."""
 RHAT_MAX = 1.05
 
 
@@ -98,10 +99,21 @@ class Calibration:
         return simultaneous_band(len(self.ranks), self.highest, BAND, self.seed)
 
     @property
+    def least_seen(self) -> float:
+        """The largest distance of the ranks' distribution from the uniform one that the band lets pass."""
+        band = self.band
+        return float(np.maximum(band.high - band.places, band.places - band.low).max())
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What to know beside the p-values."""
         remarks = []
         number = len(self.ranks)
+        if self.least_seen > COARSE:
+            remarks.append(
+                f"{number} simulations: only gross errors would be seen, since a distribution of ranks that is off by "
+                f"less than {self.least_seen:.2f} would pass"
+            )
         if self.method == "nuts":
             found = self.diagnostics
             remarks.append(
@@ -125,28 +137,30 @@ def check_arguments(
     Raises
     ------
     UsageError
-        For an unknown method or coupling, or fewer than 20 simulations.
+        For an unknown method, an unknown coupling or one that no count depends on, or a number of simulations that is
+        not allowed.
     """
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
-    names = [experiment.fitted(name) for name in couplings] or list(experiment.card.couplings)
+    names = [experiment.fitted(name) for name in couplings or experiment.card.couplings]
     number = METHODS[method][0] if simulations is None else simulations
-    if number < 20:
-        raise UsageError(f"simulations = {number}: needs at least 20 for a test of uniformity")
+    if not LEAST_SIMULATIONS <= number <= MOST_SIMULATIONS:
+        raise UsageError(
+            f"simulations = {number}: needs at least {LEAST_SIMULATIONS} for a test of uniformity, and at most "
+            f"{MOST_SIMULATIONS}"
+        )
+    for name in names:
+        check_responds(experiment, name)
     return list(dict.fromkeys(names)), number
 
 
 def calibrate(
     experiment: Experiment,
     coupling: str,
-    workers: Workers,
     method: str = "laplace",
     simulations: int | None = None,
     seed: int = DEFAULT_SEED,
-    chunks: Path | None = None,
-    force: bool = False,
-    progress: Callable[[int, int], None] = unseen,
-    notice: Callable[[str], None] = silent,
+    runner: ToyRunner | None = None,
 ) -> Calibration:
     """Simulate fits of one coupling and rank the truth in each.
 
@@ -156,28 +170,35 @@ def calibrate(
     ----------
     experiment : Experiment
     coupling : str
-    workers : Workers
     method : {"laplace", "nuts"}
     simulations : int, optional
         500 for NUTS, 10,000 for Laplace by default.
     seed : int
-    chunks : Path, optional
-        Folder in which finished tasks are kept, to go on from.
-    force : bool
-        Overwrite another study there.
-    progress, notice : callable, optional
-        Receive the number of finished tasks, and one-line notices.
+    runner : ToyRunner, optional
+        Who simulates, this process by default; its folder may hold further couplings and fewer simulations.
+
+    Raises
+    ------
+    UsageError
+        For a coupling, method or number that is not allowed, or a coupling that no count depends on.
     """
     (name,), number = check_arguments(experiment, [coupling], method, simulations)
+    check_counts(draws=None, chains=None, seed=seed)
     own, prior = one_coupling(experiment, name)
     problem = constrained(own)
+    runner = runner or ToyRunner()
     posterior: Posterior = NutsPosterior(problem, prior) if method == "nuts" else LaplacePosterior(problem, prior)
-    settings = [experiment.digest, name, method, number, seed, HIGHEST_RANK, prior.describe(), __version__]
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
-    description = f"calibration of {experiment.card.name}: {name} by {method}, {number} simulations, seed {seed}"
+    # Neither coupling nor number is part of the key: chunks of both have names of their own.
+    settings = {"command": "calibrate", "method": method, "seed": seed, "draws_per_rank": HIGHEST_RANK}
     start = time.perf_counter()
-    kept = Chunks(chunks, key, description, force=force, notice=notice)
-    found = run_study(Study(problem, prior, posterior, seed), number, METHODS[method][1], workers, kept, progress)
+    runner.progress(f"{name} by {method}")
+    found = run_study(
+        Study(problem, prior, posterior, seed),
+        number,
+        METHODS[method][1],
+        runner.workers,
+        runner.chunks(experiment, settings),
+    )
     ranks = found.pop("ranks")
     return Calibration(
         experiment.card.name,
@@ -225,6 +246,7 @@ def calibration_json(result: Calibration) -> dict[str, Any]:
         "correction": "Bonferroni",
         "level": LEVEL,
         "verdict": result.verdict,
+        "least_deviation_seen": result.least_seen,
         "sampler": sampler,
         "free_pulls_constrained": list(result.free),
         "seconds": round(result.seconds, 1),

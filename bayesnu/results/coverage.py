@@ -26,15 +26,19 @@ from bayesnu.inference.toy_grid import (
 )
 from bayesnu.inference.toys import toy_fits
 from bayesnu.results.intervals import Kind, check_probability
-from bayesnu.results.limits import DEFAULT_SEED, check_counts, default_kind, naming
+from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds, default_kind, naming
 from bayesnu.results.prior_study import alternatives
 from bayesnu.results.toy_limits import ToyRunner
+from bayesnu.results.toys import LEAST_TOYS, MOST_TOYS, check_truth, naming_truth
 from bayesnu.workers import Task, run_tasks, task_seed
 
 Array = NDArray[np.float64]
 CHUNK = 250
 CRITICAL_FACTOR = 4
 """Pseudo-experiments for a critical value of Feldman and Cousins, for each one that tests it."""
+FREQUENTIST_NAMES = ("Δχ², asymptotic", "Feldman-Cousins")
+KIND_NAMES = {"upper": "upper limits", "hdi": "highest-density sets", "eti": "equal-tailed sets"}
+"""What tables and figures call the two frequentist methods, and the credible sets."""
 TRUTHS = 9
 """Of a default grid: from 0 to twice the Δχ² bound, or about it for a coupling with a sign."""
 
@@ -131,11 +135,12 @@ def coverage_chunk(study: Study, path: tuple[int, ...], truth: float, number: in
     """Return t and the credible masses of pseudo-experiments at a scaled truth: one task."""
     problem = study.problem
     rng = np.random.default_rng(task_seed(study.seed, *path))
-    fits = toy_fits(problem, np.array([truth]), number, rng, "constraint")
-    priors = study.priors_at(truth)
-    values = posterior_grid(problem, truth, priors)
     own = truth * float(problem.scales[0])
-    posteriors = toy_posteriors(problem, values, fits.data.counts, fits.data.centre)
+    with naming_truth({problem.couplings[0]: own}):
+        fits = toy_fits(problem, np.array([truth]), number, rng, "constraint")
+        priors = study.priors_at(truth)
+        values = posterior_grid(problem, truth, priors)
+        posteriors = toy_posteriors(problem, values, fits.data.counts, fits.data.centre)
     mass = mass_below if study.kind == "upper" else mass_denser
     masses = [mass(values, posteriors.density(prior), own, logarithmic(prior)) for prior in priors]
     return {"statistic": fits.statistic, "mass": np.stack(masses, axis=1)}
@@ -144,7 +149,9 @@ def coverage_chunk(study: Study, path: tuple[int, ...], truth: float, number: in
 def critical_chunk(study: Study, path: tuple[int, ...], truth: float, number: int) -> dict[str, Array]:
     """Return t of pseudo-experiments with the pulls of the fit at a scaled truth: one task."""
     rng = np.random.default_rng(task_seed(study.seed, *path))
-    return {"statistic": toy_fits(study.problem, np.array([truth]), number, rng, "fit").statistic}
+    with naming_truth({study.problem.couplings[0]: truth * float(study.problem.scales[0])}):
+        fits = toy_fits(study.problem, np.array([truth]), number, rng, "fit")
+    return {"statistic": fits.statistic}
 
 
 def default_truths(problem: Problem, cl: float = 0.90, number: int = TRUTHS) -> Array:
@@ -185,13 +192,18 @@ def coverage(
     Raises
     ------
     UsageError
-        For an unknown coupling, a number below 100, or a negative true moment.
+        For an unknown coupling or one that no count depends on, a number that is not allowed, or a true value that
+        is negative for a moment, not finite, or gives more counts than can be.
     """
-    experiment.fitted(coupling)
+    check_responds(experiment, coupling)
     runner = runner or ToyRunner()
     check_counts(draws=None, chains=None, seed=seed)
-    if number < 100:
-        raise UsageError(f"n = {number}: needs at least 100 pseudo-experiments for a coverage")
+    if not LEAST_TOYS <= number <= MOST_TOYS:
+        raise UsageError(
+            f"n = {number}: needs at least {LEAST_TOYS} pseudo-experiments for a coverage, and at most {MOST_TOYS}"
+        )
+    for truth in truths or ():
+        check_truth(experiment, {coupling: truth}, ())
     with naming(experiment, coupling):
         problem, own = one_coupling(experiment, coupling)
         others, _ = alternatives(problem, own)
@@ -199,8 +211,6 @@ def coverage(
         others = [(label, replace(prior, automatic=True) if logarithmic(prior) else prior) for label, prior in others]
         named = others if own.automatic and own.kind == "uniform" else [("the card's own", own), *others]
         values = default_truths(problem) if truths is None else np.array(truths, dtype=float)
-        if own.coupling.squared_only and (values < 0).any():
-            raise UsageError(f"true {coupling} = {values.min():g}: must be at least 0; counts depend on its square")
         kind = default_kind(coupling)
         study = Study(problem, tuple(prior for _, prior in named), kind, seed)
         scaled = (values / float(problem.scales[0])).tolist()

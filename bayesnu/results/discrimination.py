@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import UsageError, silent
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.recoil_photons import experiment_photons
 from bayesnu.inference.discrimination import (
@@ -27,6 +27,7 @@ from bayesnu.physics.couplings import check_values
 from bayesnu.results.limits import DEFAULT_SEED, check_counts
 
 QUANTILES = (0.5, 0.1, 0.9)
+STEPS = ("photon spectra", "simulated experiments", "events for half of them", "events for 90% of them")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def discriminate(
     experiments: int = EXPERIMENTS,
     seed: int = DEFAULT_SEED,
     moments: Mapping[str, float] | None = None,
+    progress: Callable[[str], None] = silent,
 ) -> Discrimination:
     """Simulate experiments at a reactor card and return the Bayes factors for the truth.
 
@@ -91,6 +93,8 @@ def discriminate(
     seed : int
     moments : mapping of str to float, optional
         d_nue, d_numu and d_nutau in μ_B, others 0; they matter only beside the card's d_NNp.
+    progress : callable, optional
+        Receives one phrase for each of `STEPS`.
 
     Raises
     ------
@@ -102,16 +106,22 @@ def discriminate(
     check_events(events)
     check_experiments(experiments)
     check_counts(draws=None, chains=None, seed=seed)
+    progress(STEPS[0])
     values = check_values(moments or {}, ("d_nue", "d_numu", "d_nutau"))
     templates = experiment_photons(experiment, m_N, moment_mu_b=math.hypot(*values.values()))
     rng = np.random.default_rng(seed)
+    progress(STEPS[1])
     sample = simulate(templates, truth, events, experiments, rng, counts=counts)
     sign = 1 if truth == "majorana" else -1
     log10_b = sign * log_bayes_factor(sample, templates) / math.log(10)
     if not np.isfinite(log10_b).all():
         raise UsageError(f"m_N = {m_N}: one hypothesis leaves bins empty that the other fills; choose wider bins")
     median, q10, q90 = (float(q) for q in np.quantile(log10_b, QUANTILES))
-    half, most = (events_needed(templates, truth, p, rng, counts=counts, experiments=experiments) for p in (0.5, 0.9))
+    needed = []
+    for step, probability in zip(STEPS[2:], (0.5, 0.9), strict=True):
+        progress(step)
+        needed.append(events_needed(templates, truth, probability, rng, counts=counts, experiments=experiments))
+    half, most = needed
     return Discrimination(experiment.card.name, m_N, events, truth, counts, experiments, median, q10, q90, half, most)
 
 

@@ -107,6 +107,7 @@ def sample_single(
     draws: int | None,
     notice: Callable[[str], None],
     allow_unconverged: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> IntervalSet:
     """Sample one coupling until the Monte Carlo error of the quoted bounds is below `ERROR_GOAL` of them.
 
@@ -119,7 +120,7 @@ def sample_single(
     """
     number = draws or DEFAULT_DRAWS
     while True:
-        result = sampler.sample(problem, [prior], draws=number, chains=chains, tune=TUNE, seed=seed)
+        result = sampler.sample(problem, [prior], draws=number, chains=chains, tune=TUNE, seed=seed, progress=progress)
         interval = nuts_interval(result.theta[0], prior, cl, kind)
         worst = relative_error(interval)
         if draws is not None or worst <= ERROR_GOAL or number >= MOST_DRAWS:
@@ -205,6 +206,7 @@ def limit(
     runner: ToyRunner | None = None,
     notice: Callable[[str], None] = silent,
     allow_unconverged: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> IntervalSet:
     """Return the limit on one coupling, the others held at 0.
 
@@ -240,6 +242,8 @@ def limit(
         Receives a line if the sampler's draws have a problem.
     allow_unconverged : bool
         Return the limit of draws whose diagnostics end in "fail", marked as such.
+    progress : callable, optional
+        Receives how many draws "nuts" has made, and of how many; from the start again where it needs more.
 
     Raises
     ------
@@ -289,19 +293,32 @@ def limit(
             else:
                 number = chains or DEFAULT_CHAINS
                 interval = sample_single(
-                    problem, prior, Sampler(), cl, chosen_kind, number, chosen_seed, draws, notice, allow_unconverged
-                )
+                    problem, prior, Sampler(), cl, chosen_kind, number, chosen_seed, draws, notice, allow_unconverged,
+                    progress,
+                )  # fmt: skip
     say_caution(experiment, interval, notice)
     return replace(interval, m_N=mass)
 
 
-def no_limit(experiment: Experiment, coupling: str) -> str:
+def check_responds(experiment: Experiment, coupling: str) -> None:
+    """Check that counts depend on a coupling of the card.
+
+    Raises
+    ------
+    UsageError
+        For an unknown coupling, or one that no count depends on.
+    """
+    if not experiment.responds(experiment.fitted(coupling)):
+        raise UsageError(no_limit(experiment, coupling, "so that it cannot be fitted"))
+
+
+def no_limit(experiment: Experiment, coupling: str, so: str = "so there is no limit") -> str:
     """Say that no count depends on a coupling, and why if it is the mass of N."""
     mass = experiment.mass_of(coupling)
     where = "" if mass is None else f" at m_N = {mass:g} MeV"
     reach = experiment.mass_reaches[-1] if experiment.mass_reaches else math.inf
     why = f" (no neutrino has more than {reach:.4g} MeV)" if mass is not None and mass >= reach else ""
-    return f"{coupling}: no count depends on it{where}, so there is no limit{why}"
+    return f"{coupling}: no count depends on it{where}, {so}{why}"
 
 
 def say_caution(experiment: Experiment, interval: IntervalSet, notice: Callable[[str], None]) -> None:

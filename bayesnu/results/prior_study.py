@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from bayesnu.inference.marginal import MarginalLikelihood, marginal_likelihood
 from bayesnu.inference.priors import Prior, automatic_range, jeffreys_prior, one_coupling
 from bayesnu.inference.profile import delta_chi2_level
 from bayesnu.results.intervals import IntervalSet, Kind, check_kind, check_probability, percent
-from bayesnu.results.limits import default_kind, interval_json, laplace_interval, naming
+from bayesnu.results.limits import check_responds, default_kind, interval_json, laplace_interval, naming
 from bayesnu.results.modes import Mode, find_modes
 from bayesnu.results.posterior import finite_or_none
 
@@ -141,7 +141,12 @@ def doubled_range(prior: Prior, problem: Problem) -> Prior | None:
 
 
 def study_priors(
-    problem: Problem, own: Prior, cl: float, kind: Kind, marginal: MarginalLikelihood | None = None
+    problem: Problem,
+    own: Prior,
+    cl: float,
+    kind: Kind,
+    marginal: MarginalLikelihood | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PriorStudy:
     """Return the credible limits of a one-coupling problem under several priors.
 
@@ -156,6 +161,8 @@ def study_priors(
     kind : {"hdi", "eti", "upper"}
     marginal : MarginalLikelihood, optional
         Of this problem, if it is known already.
+    progress : callable, optional
+        Receives the number of priors that are done, and of all.
 
     Raises
     ------
@@ -176,7 +183,11 @@ def study_priors(
     # A card without a prior has the flat one.
     same = own.automatic and own.kind == "uniform"
     named = [(f"flat ({CARDS_OWN})", own), *priors[1:]] if same else [(CARDS_OWN, own), *priors]
-    limits = [bound(label, prior) for label, prior in named]
+    limits: list[PriorLimit] = []
+    for label, prior in named:
+        if progress is not None:
+            progress(len(limits), len(named))
+        limits.append(bound(label, prior))
     grid = posterior(own)
     # Data that say nothing leave a flat prior flat, without a densest set.
     pieces = len(laplace_interval(grid, cl, "hdi").intervals) if np.ptp(grid.density) > 0 else 1
@@ -186,7 +197,13 @@ def study_priors(
     return PriorStudy(problem.couplings[0], tuple(limits), left_out, modes, text)
 
 
-def card_study(experiment: Experiment, coupling: str, cl: float = 0.90, kind: str | None = None) -> PriorStudy:
+def card_study(
+    experiment: Experiment,
+    coupling: str,
+    cl: float = 0.90,
+    kind: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PriorStudy:
     """Return the study of one coupling of a card; see `study_priors`.
 
     Raises
@@ -194,11 +211,11 @@ def card_study(experiment: Experiment, coupling: str, cl: float = 0.90, kind: st
     UsageError
         For an unknown coupling or kind, a probability outside (0, 1), or a coupling that no count depends on.
     """
-    experiment.fitted(coupling)
+    check_responds(experiment, coupling)
     check_probability(cl)
     chosen = default_kind(coupling) if kind is None else check_kind(kind)
     with naming(experiment, coupling):
-        return study_priors(*one_coupling(experiment, coupling), cl, chosen)
+        return study_priors(*one_coupling(experiment, coupling), cl, chosen, progress=progress)
 
 
 def signal_power(problem: Problem) -> int:

@@ -9,12 +9,13 @@ import numpy as np
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
+from bayesnu.inference.batch import fit_couplings, starting_points
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level
 from bayesnu.inference.region import ToyRegion, feldman_cousins_region
 from bayesnu.inference.toys import Ensemble
 from bayesnu.results.intervals import check_probability
-from bayesnu.results.limits import DEFAULT_SEED, check_counts, naming
+from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds, naming
 from bayesnu.results.toy_limits import ToyRunner
 
 MARGIN = 1.7
@@ -50,11 +51,13 @@ def region(
     Raises
     ------
     UsageError
-        For two equal or unknown couplings, or a number that is not allowed.
+        For two equal or unknown couplings, one that no count depends on, or a number that is not allowed.
     ConvergenceError
         If the data do not bound one of the couplings.
     """
     first, second = (experiment.fitted(name) for name in couplings)
+    for name in (first, second):
+        check_responds(experiment, name)
     check_probability(cl)
     check_counts(draws=None, chains=None, seed=seed)
     if first == second:
@@ -84,13 +87,22 @@ def region(
     )  # fmt: skip
 
 
-def region_json(model: str, result: ToyRegion) -> dict[str, Any]:
-    """Return a region as JSON-able values."""
+def best_fit(experiment: Experiment, couplings: tuple[str, str]) -> tuple[float, float]:
+    """Return where -2 ln L of the card's data is lowest, in the couplings' own units."""
+    problem = make_problem(experiment, list(couplings))
+    found = fit_couplings(problem, problem.data[None, :], starting_points(problem, np.zeros(2)))
+    first, second = (found.couplings[0] * problem.scales).tolist()
+    return first, second
+
+
+def region_json(model: str, result: ToyRegion, best: tuple[float, float]) -> dict[str, Any]:
+    """Return a region and the best fit as JSON-able values."""
     level = delta_chi2_level(result.cl, 2)
     return {
         "model": model,
         "couplings": list(result.couplings),
         "cl": result.cl,
+        "best_fit": list(best),
         "toys": int(result.toys.sum()),
         "largest_error": float((result.error / result.critical).max()),
         "delta_chi2": level,

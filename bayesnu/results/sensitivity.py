@@ -20,12 +20,14 @@ from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level
 from bayesnu.inference.toy_grid import asimov_data, logarithmic, posterior_grid, toy_posteriors
 from bayesnu.inference.toys import pseudo_experiments, quantile_with_error
 from bayesnu.results.intervals import Kind, check_probability, grid_interval
-from bayesnu.results.limits import DEFAULT_SEED, check_counts, default_kind, laplace_interval, naming
+from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds, default_kind, laplace_interval, naming
 from bayesnu.results.toy_limits import ToyRunner
+from bayesnu.results.toys import MOST_TOYS
 from bayesnu.workers import Task, run_tasks, task_seed
 
 Array = NDArray[np.float64]
 CHUNK = 250
+LEAST_TOYS = 200
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,17 @@ def sensitivity(
     Raises
     ------
     UsageError
-        For an unknown coupling, or fewer than 200 pseudo-experiments: 2.3% are outside of each end of a band.
+        For an unknown coupling or one that no count depends on, or fewer than 200 pseudo-experiments: 2.3% are outside
+        of each end of a band.
     """
-    experiment.fitted(coupling)
+    check_responds(experiment, coupling)
     check_probability(cl)
     check_counts(draws=None, chains=None, seed=seed)
     runner = runner or ToyRunner()
-    if number < 200:
-        raise UsageError(f"n = {number}: needs at least 200 pseudo-experiments for a band of 95%")
+    if not LEAST_TOYS <= number <= MOST_TOYS:
+        raise UsageError(
+            f"n = {number}: needs at least {LEAST_TOYS} pseudo-experiments for a band of 95%, and at most {MOST_TOYS}"
+        )
     kind = default_kind(coupling)
     with naming(experiment, coupling):
         problem, prior = one_coupling(experiment, coupling)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bayesnu import __version__
-from bayesnu.errors import UsageError, silent, unknown_name
+from bayesnu.errors import RunError, UsageError, silent, unknown_name
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.cls import BAND_SIGMAS, Bound, cls_limit
 from bayesnu.inference.feldman_cousins import (
@@ -112,6 +112,31 @@ class ToyRunner:
         """Return the runner with a folder of that name below its own."""
         return self if self.folder is None else replace(self, folder=self.folder / name)
 
+    def refuse_loss(self, name: str, lost: Callable[[Any], str]) -> None:
+        """Refuse to replace a result of the folder by one that lacks something; chunks of other studies refuse too.
+
+        Parameters
+        ----------
+        name : str
+            Of a JSON file in the folder.
+        lost : callable
+            Receives its content, and returns in words what would be lost, or "".
+
+        Raises
+        ------
+        RunError
+            If anything would be, or the file cannot be read, unless ``force``.
+        """
+        path = None if self.folder is None else self.folder / name
+        if self.force or path is None or not path.exists():
+            return
+        try:
+            what = lost(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            what = f"something else than this command writes ({type(error).__name__}: {error})"
+        if what:
+            raise RunError(f"{path}: holds {what}; choose another folder or give --force")
+
     def chunks(self, experiment: Experiment, study: dict[str, Any], *parts: str) -> Chunks:
         """Return where the chunks of one study are kept, in a folder below the runner's own."""
         folder = None if self.folder is None else self.folder.joinpath(*parts)
@@ -145,7 +170,10 @@ def feldman_cousins_interval(
     def construct(here: Problem) -> float:
         """Return the upper limit at one background; the same seed at each, so that they differ by it alone."""
         step = f"background-{len(found):02d}" if choices.never_falling else "nominal"
-        study = {"method": "feldman-cousins", "coupling": coupling, "cl": cl, **asdict(choices), "step": step}
+        study = {
+            "command": "limit", "method": "feldman-cousins", "coupling": coupling, "cl": cl, **asdict(choices),
+            "step": step,
+        }  # fmt: skip
         found.append(
             feldman_cousins(
                 here,
@@ -199,7 +227,7 @@ def cls_interval(
     if choices is None:
         found, toys = cls_limit(problem, cl), None
     else:
-        study = {"method": "cls", "coupling": coupling, "cl": cl, **asdict(choices)}
+        study = {"command": "limit", "method": "cls", "coupling": coupling, "cl": cl, **asdict(choices)}
         found = cls_limit(
             problem,
             cl,

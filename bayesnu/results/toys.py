@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import RunError, UsageError, unknown_name
+from bayesnu.errors import ConvergenceError, RunError, UsageError, unknown_name
 from bayesnu.experiment.base import Experiment, finite
 from bayesnu.inference.likelihood import Problem, make_problem, squared_only
 from bayesnu.inference.toys import ENSEMBLES, Ensemble, quantile_with_error, toy_fits
 from bayesnu.physics.couplings import COUPLINGS, check_values
 from bayesnu.resources import write_atomically
-from bayesnu.results.limits import DEFAULT_SEED, check_counts, no_limit
+from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds
 from bayesnu.results.toy_limits import ToyRunner, study_key
 from bayesnu.workers import Task, run_tasks, task_seed
 
@@ -29,6 +30,8 @@ PROBABILITIES = (0.68, 0.90, 0.95)
 """Quantiles of the statistic that are shown."""
 PER_TASK = 2_000
 LEAST_TOYS, MOST_TOYS = 100, 1_000_000
+MOST_COUNTS = 1e15
+"""In one bin: beyond, numbers in double precision hardly tell a count from the next."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,29 @@ def check_truth(experiment: Experiment, values: Mapping[str, float], free: Seque
     for name, value in truth.items():
         if not math.isfinite(value):
             raise UsageError(f"{name} = {value}: must be finite")
-        if not experiment.responds(name):
-            raise UsageError(no_limit(experiment, name).replace("so there is no limit", "so that it cannot be fitted"))
+        check_responds(experiment, name)
     with np.errstate(over="ignore", invalid="ignore"):
-        counts = experiment.model.expected(truth)
-    finite(counts, truth, {})
+        counts = finite(experiment.model.expected(truth), truth, {})
+    if counts.max() > MOST_COUNTS:
+        raise UsageError(
+            f"{shown(truth)}: {counts.max():.1e} expected counts in one bin; pseudo-experiments take up to "
+            f"{MOST_COUNTS:.0e}: choose smaller values"
+        )
     return truth
+
+
+def shown(truth: Mapping[str, float]) -> str:
+    """Return true values as text."""
+    return ", ".join(f"{name} = {value:g}" for name, value in truth.items())
+
+
+@contextmanager
+def naming_truth(truth: Mapping[str, float]) -> Iterator[None]:
+    """Say in what does not converge at which truth it was."""
+    try:
+        yield
+    except ConvergenceError as error:
+        raise ConvergenceError(f"{shown(truth)}: {error}") from error
 
 
 def fit_chunk(
@@ -216,7 +236,8 @@ def make_toys(
     tasks = [Task(f"toys-{place:06d}-{size}", (place, size)) for place, size in enumerate(sizes)]
     shared = (problem, scaled, chosen, seed)
     runner.progress(f"{number} pseudo-experiments")
-    chunks = run_tasks(fit_chunk, shared, tasks, runner.workers, runner.chunks(experiment, study))
+    with naming_truth(truth):
+        chunks = run_tasks(fit_chunk, shared, tasks, runner.workers, runner.chunks(experiment, study))
     counts, best, statistic, pulls = (
         np.concatenate([chunk[name] for chunk in chunks]) for name in ("counts", "best", "statistic", "pulls")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,23 @@ from bayesnu.errors import RunError, silent
 from bayesnu.resources import write_atomically, write_text
 
 FORMAT_VERSION = 1
+
+
+def difference(found: object, wanted: object) -> str:
+    """Return in what one description of a study differs from another; empty if in nothing that they say.
+
+    Of another command nothing else is said, since it has other arguments.
+    """
+    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
+        return ""
+    own: dict[str, Any] = json.loads(json.dumps(wanted))
+    names = [name for name in dict.fromkeys((*found, *own)) if found.get(name) != own.get(name)]
+    names = ["command"] if "command" in names else names
+
+    def said(value: object) -> str:
+        return textwrap.shorten(str(value), 60, placeholder=" …")
+
+    return "; ".join(f"{name} = {said(found.get(name))}, not {said(own.get(name))}" for name in names)
 
 
 class Chunks:
@@ -55,19 +73,19 @@ class Chunks:
             self._open(folder, description, force)
 
     def _open(self, folder: Path, description: str | Mapping[str, Any], force: bool) -> None:
-        record, found = folder / "study.json", None
+        record, found, content = folder / "study.json", None, {}
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder}: is a file; choose another folder")
         if record.exists():
             try:
-                found = json.loads(record.read_text(encoding="utf-8"))["key"]
+                content = json.loads(record.read_text(encoding="utf-8"))
+                found = content["key"]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 if not force:
                     raise RunError(f"{record}: cannot be read, or is no record of a study ({error})") from error
             if found != self._key and not force:
-                raise RunError(
-                    f"{folder}: holds another study ({found}, not {self._key}); choose another folder or give --force"
-                )
+                what = difference(content.get("description"), description) or f"{found}, not {self._key}"
+                raise RunError(f"{folder}: holds another study ({what}); choose another folder or give --force")
         elif folder.exists() and any(folder.iterdir()) and not force:
             raise RunError(f"{folder}: is not empty and holds no study; choose another folder or give --force")
         # Of the same study only what a killed process was writing goes, of another all.

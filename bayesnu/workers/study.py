@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
@@ -52,17 +52,12 @@ def open_workers(scheduler: str | None = None, number: int | None = None) -> Ite
             yield stack.enter_context(closing(Processes(number)))
 
 
-def _unseen(_: int) -> None:
-    """Show no progress."""
-
-
 def run_tasks(
     function: Function,
     shared: Any,
     tasks: Sequence[Task],
     workers: Workers,
     chunks: Chunks | None = None,
-    progress: Callable[[int], None] = _unseen,
 ) -> list[dict[str, NDArray[Any]]]:
     """Run what the folder does not hold yet; returns the results in the order of the tasks.
 
@@ -73,8 +68,6 @@ def run_tasks(
     workers : Workers
     chunks : Chunks, optional
         Where finished chunks are, and where each new one is written as it finishes.
-    progress : callable, optional
-        Receives the number of finished tasks.
 
     Raises
     ------
@@ -89,10 +82,8 @@ def run_tasks(
     chunks = chunks or Chunks(None, "")
     results = {place: chunk for place, task in enumerate(tasks) if (chunk := chunks.read(task.name)) is not None}
     missing = [place for place in range(len(tasks)) if place not in results]
-    progress(len(results))
     with closing(workers.run(function, shared, [tasks[place] for place in missing])) as running:
         for number, result in running:
             chunks.write(tasks[missing[number]].name, result)
             results[missing[number]] = result
-            progress(len(results))
     return [results[place] for place in range(len(tasks))]

@@ -73,6 +73,7 @@ class FakeSampler:
         chains: int,
         tune: int,
         seed: int,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Draws:
         self.calls.append(problem.couplings[0])
         self.seeds.append(seed)

@@ -709,7 +709,9 @@ def test_calibrate_prints_and_writes(bayesnu_: Run_, tmp_path: Path) -> None:
     out = tmp_path / "calibration"
     arguments = ("--coupling", "mu_nue", "--simulations", "20", "--seed", "2", "--workers", "1", "--out", out)
     result = bayesnu_("calibrate", "lsnd-nue", *arguments, "--format", "json")
-    assert (result.status, result.err) == (0, "")
+    written, remark = result.err.splitlines()
+    assert written == f"bayesnu: written: {out}/calibration.json, ranks.npz, ecdf_mu_nue.png"
+    assert remark.startswith("bayesnu: mu_nue: 30 simulations: only gross errors would be seen")
     (found,) = result.json["calibrations"]
     assert (found["coupling"], found["simulations"], found["seed"]) == ("mu_nue", 20, 2)
     assert json.loads((out / "calibration.json").read_text(encoding="utf-8"))[0]["p_values"] == found["p_values"]
@@ -717,7 +719,13 @@ def test_calibrate_prints_and_writes(bayesnu_: Run_, tmp_path: Path) -> None:
     table = bayesnu_("calibrate", "lsnd-nue", *arguments)
     assert "overall" in table.out
     other = bayesnu_("calibrate", "lsnd-nue", *arguments, "--seed", "3")
+    assert "holds another study (seed = 2, not 3)" in other.line
     assert "--force" in other.line
+    fewer = bayesnu_("calibrate", "lsnd-nue", *arguments, "--simulations", "20")
+    assert "calibration.json: holds 30 simulations, more than 20; choose another folder or give --force" in fewer.line
+    without = bayesnu_("calibrate", "lsnd-nue", "--coupling", "mu_numu", *arguments[2:])
+    assert "holds the calibration of mu_nue, which is not asked for now" in without.line
+    assert bayesnu_("calibrate", "lsnd-nue", *arguments, "--coupling", "mu_numu").status == 0
     assert bayesnu_("calibrate", "lsnd-nue", *arguments, "--seed", "3", "--force").status == 0
 
 

@@ -112,6 +112,16 @@ def test_toys(bayesnu_: Call, tmp_path: Path) -> None:
     assert kept.err == "bayesnu: written: kept/toys.nc, toys.json, figures/statistic.png\n"
     assert json.loads((tmp_path / "kept" / "toys.json").read_text(encoding="utf-8")) == found.json
     assert (tmp_path / "kept" / "figures" / "statistic.png").stat().st_size > 10_000
+    fewer = bayesnu_(*TOYS, "--n", "150", "--out", "kept")
+    assert (fewer.status, fewer.out) == (2, "")
+    assert fewer.err == (
+        "bayesnu: kept/toys.json: holds 200 pseudo-experiments, more than 150; choose another folder or give --force\n"
+    )
+    assert bayesnu_(*TOYS, "--n", "300", "--out", "kept", *JSON).json["number"] == 300
+    (tmp_path / "kept" / "toys.json").write_text("[]")
+    broken = bayesnu_(*TOYS, "--out", "kept").err
+    assert broken.startswith("bayesnu: kept/toys.json: holds something else than this command writes")
+    assert bayesnu_(*TOYS, "--out", "kept", "--force", *JSON).json == found.json
     table = bayesnu_(*TOYS, "--coupling", "mu_numu", "--pulls", "fit")
     for word in ("χ², 2 d.o.f. (Wilks)", "mu_numu [mu_B]", "those that fit the card's data best"):
         assert word in table.out

@@ -26,7 +26,8 @@ import pytest
 from distributed import Client
 
 from bayesnu.errors import BayesnuError, DataError, RunError, UsageError
-from bayesnu.workers import Chunks, Task, Workers, cluster, open_workers, run_tasks, task_seed
+from bayesnu.workers import Chunks, Task, Watched, Workers, cluster, open_workers, run_tasks, task_seed
+from bayesnu.workers.chunks import difference
 from bayesnu.workers.cluster import DaskWorkers
 from bayesnu.workers.processes import Processes, _serve, start_method
 from bayesnu.workers.tasks import ATTEMPTS, InProcess
@@ -104,11 +105,12 @@ def test_streams_of_tasks() -> None:
 
 
 def test_this_process(log: Path) -> None:
-    finished: list[int] = []
+    finished: list[tuple[int, int]] = []
     with open_workers(number=1) as workers:
         assert isinstance(workers, InProcess)
-        results = run_tasks(chores.draw, chores.SHARED, chores.tasks(log, 3), workers, progress=finished.append)
-    assert finished == [0, 1, 2, 3]
+        watched = Watched(workers, lambda *done: finished.append(done))
+        results = run_tasks(chores.draw, chores.SHARED, chores.tasks(log, 3), watched)
+    assert finished == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert chores.processes(log) == {os.getpid()}
     for number, result in enumerate(results):
         rng = np.random.default_rng(np.random.SeedSequence(5).spawn(3)[number])
@@ -325,11 +327,10 @@ def test_killed_client(kind: str, how: signal.Signals, log: Path, tmp_path: Path
     before = len(chores.starts(log))
     finished: list[int] = []
     with open_workers(number=1) as workers:
-        results = run_tasks(
-            chores.draw, chores.SHARED, chores.tasks(log, COUNT), workers, Chunks(study, "key"), finished.append
-        )
+        watched = Watched(workers, lambda done, total: finished.append(total - done))
+        results = run_tasks(chores.draw, chores.SHARED, chores.tasks(log, COUNT), watched, Chunks(study, "key"))
     assert digest(results) == undisturbed
-    assert finished == list(range(len(kept), COUNT + 1))
+    assert finished == list(range(COUNT - len(kept), -1, -1))
     assert len(chores.starts(log)) - before == COUNT - len(kept)
     assert all((study / "chunks" / f"{name}.npz").stat().st_mtime_ns == stamp for name, stamp in kept.items())
     assert not list(study.rglob("*.part"))
@@ -599,6 +600,17 @@ def test_folder_of_another_study(finish: Study, log: Path, tmp_path: Path, tosse
     assert finish(force=True) == tossed
     assert len(chores.starts(log)) == COUNT
     assert (tmp_path / "study" / "figure.png").exists()
+
+
+def test_what_another_study_is_is_said() -> None:
+    found = {"command": "toys", "model": "a", "seed": 1, "truth": {"mu_nue": 0.0}}
+    assert difference(found, found) == ""
+    assert difference(found, {**found, "seed": 2, "truth": {"q_nue": 0.0}}) == (
+        "seed = 1, not 2; truth = {'mu_nue': 0.0}, not {'q_nue': 0.0}"
+    )
+    assert difference(found, {"command": "coverage", "truths": [1.0]}) == "command = toys, not coverage"
+    assert difference({"truths": [0.0, 1.0]}, {"truths": (0.0, 1.0)}) == ""
+    assert difference("a sentence of an earlier version", found) == ""
 
 
 def test_force_does_not_undo_the_same_study(finish: Study, log: Path) -> None:

@@ -117,7 +117,9 @@ def test_figure_of_the_statistic() -> None:
     assert [text.get_text() for text in upper.texts] == ["90%"]
     legend = lower.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["4000 toys", "χ², 2 d.o.f. (Wilks)"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "4000 toys", "χ², 2 d.o.f. (Wilks)", "90% of the toys", "90% of χ²"
+    ]  # fmt: skip
     wilks = next(line for line in lower.lines if line.get_label() == "χ², 2 d.o.f. (Wilks)")
     np.testing.assert_allclose(wilks.get_ydata(), chi2.sf(wilks.get_xdata(), 2), rtol=1e-9)
     toys = next(line for line in lower.lines if line.get_label() == "4000 toys")

@@ -1,5 +1,6 @@
 """A calibration as a whole: verdict, files, figure, table and command."""
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import RunError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.calibration import HIGHEST_RANK
 from bayesnu.plotting.calibration import plot_calibration
 from bayesnu.report.calibration import calibration_table, save_calibration
 from bayesnu.results.calibration import LEVEL, Calibration, calibrate, calibration_json, check_arguments
-from bayesnu.workers import open_workers
+from bayesnu.results.toy_limits import ToyRunner
+from bayesnu.workers import InProcess, Watched, open_workers
 
 NUMBER = 60
 
@@ -25,7 +27,7 @@ def lsnd() -> Experiment:
 
 def calibrated(experiment: Experiment, folder: Path | None = None, seed: int = 3, workers: int = 1) -> Calibration:
     with open_workers(number=workers) as team:
-        return calibrate(experiment, "mu_numu", team, "laplace", NUMBER, seed, folder)
+        return calibrate(experiment, "mu_numu", "laplace", NUMBER, seed, ToyRunner(team, folder))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_files(result: Calibration, tmp_path: Path) -> None:
 
 def test_what_the_sampler_did_is_said(result: Calibration) -> None:
     nuts = sampled(result)
-    assert nuts.remarks == (
+    assert nuts.remarks[1:] == (
         "5.0% of 60 simulations had divergences, 1.7% an R-hat above 1.05 (worst 1.300), "
         "10.0% were sampled again with more draws",
     )
@@ -97,9 +99,36 @@ def test_what_the_sampler_did_is_said(result: Calibration) -> None:
     assert (content["simulations_with_rhat_above_1.05"], content["largest_rhat"]) == (1, 1.3)
 
 
+def test_how_little_few_simulations_see_is_said(result: Calibration) -> None:
+    """Between the band of one place, 1.96 √(1/4N), and twice that; and a distribution off by as much is in the band."""
+    single = 1.96 * np.sqrt(0.25 / NUMBER)
+    assert single < result.least_seen < 2 * single
+    assert result.remarks[0] == (
+        f"60 simulations: only gross errors would be seen, since a distribution of ranks that is off by less than "
+        f"{result.least_seen:.2f} would pass"
+    )
+    assert calibration_json(result)["least_deviation_seen"] == result.least_seen
+    many = replace(result, ranks=np.tile(result.ranks, (10, 1)))
+    assert many.least_seen < result.least_seen / 2
+    assert many.remarks == ()
+
+
+def test_more_simulations_and_couplings_share_a_folder(lsnd: Experiment, tmp_path: Path) -> None:
+    asked: list[int] = []
+    runner = ToyRunner(Watched(InProcess(), lambda done, total: asked.append(total) if not done else None), tmp_path)
+    calibrate(lsnd, "mu_numu", "laplace", 500, 3, runner)
+    calibrate(lsnd, "mu_nue", "laplace", 250, 3, runner)
+    more = calibrate(lsnd, "mu_numu", "laplace", 600, 3, runner)
+    # Two chunks of 250, one of the other coupling, and the 100 that are new.
+    assert asked == [2, 1, 1]
+    np.testing.assert_array_equal(more.ranks, calibrate(lsnd, "mu_numu", "laplace", 600, 3).ranks)
+    with pytest.raises(RunError, match=r"holds another study \(seed = 3, not 4\); .*--force"):
+        calibrate(lsnd, "mu_numu", "laplace", 600, 4, runner)
+
+
 def test_constrained_free_pulls_are_said(result: Calibration) -> None:
     free = replace(result, free=("steady_state[0]", "steady_state[1]"))
-    assert free.remarks == (
+    assert free.remarks[1:] == (
         "2 free pulls (steady_state[0], …) have a flat prior, which cannot be drawn from: here they had the normal "
         "constraint of their unit width",
     )
@@ -130,6 +159,7 @@ def test_table_has_a_row_for_each_quantity(result: Calibration) -> None:
         ("mu_numu", "nut", None, "unknown method 'nut': allowed are nuts, laplace; did you mean 'nuts'"),
         ("mu_num", "nuts", None, "unknown coupling 'mu_num'"),
         ("mu_numu", "laplace", 5, "simulations = 5: needs at least 20"),
+        ("mu_numu", "laplace", 10**9, "simulations = 1000000000: .* at most 1000000"),
     ],
 )
 def test_what_cannot_be_calibrated(
@@ -147,9 +177,9 @@ def test_defaults(lsnd: Experiment) -> None:
 @pytest.mark.slow
 def test_two_processes_give_the_same_ranks(lsnd: Experiment, result: Calibration, tmp_path: Path) -> None:
     with open_workers(number=2) as team:
-        found = calibrate(lsnd, "mu_numu", team, "laplace", 600, 3)
+        found = calibrate(lsnd, "mu_numu", "laplace", 600, 3, ToyRunner(team))
     with open_workers(number=1) as alone:
-        single = calibrate(lsnd, "mu_numu", alone, "laplace", 600, 3)
+        single = calibrate(lsnd, "mu_numu", "laplace", 600, 3, ToyRunner(alone))
     np.testing.assert_array_equal(found.ranks, single.ranks)
     np.testing.assert_array_equal(found.ranks[:NUMBER], result.ranks)
 
@@ -157,7 +187,19 @@ def test_two_processes_give_the_same_ranks(lsnd: Experiment, result: Calibration
 @pytest.mark.slow
 def test_nuts_of_a_card_with_one_pull(lsnd: Experiment) -> None:
     with open_workers(number=1) as team:
-        found = calibrate(lsnd, "mu_numu", team, "nuts", 100, 3)
+        found = calibrate(lsnd, "mu_numu", "nuts", 100, 3, ToyRunner(team))
     assert found.verdict == "calibrated"
     assert set(found.diagnostics) == {"divergences", "rhat", "ess", "attempts", "theta"}
     assert (found.diagnostics["divergences"] > 0).mean() < 0.05
+
+
+def test_script_takes_several_cards() -> None:
+    path = Path(__file__).parents[3] / "analyses" / "calibration" / "calibrate_all.py"
+    spec = importlib.util.spec_from_file_location("calibrate_all", path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    one = script.read_arguments(["--card", "lsnd-nue", "--card", "nucleus-10g", "dune-prism"])
+    assert one.card == ["lsnd-nue", "nucleus-10g", "dune-prism"]
+    assert script.read_arguments([]).card is None

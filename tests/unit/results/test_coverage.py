@@ -86,7 +86,7 @@ def test_study_of_a_card() -> None:
     ("arguments", "message"),
     [
         ({"number": 50}, "n = 50: needs at least 100"),
-        ({"truths": [-1e-9]}, "true mu_nue = -1e-09: must be at least 0"),
+        ({"truths": [-1e-9]}, "mu_nue = -1e-09: must be at least 0"),
         ({"seed": -1}, "seed = -1"),
     ],
 )

@@ -127,7 +127,7 @@ class Recorder:
         self.sigma, self.scale, self.divergent_above = sigma, scale, math.inf
         self.asked: list[dict[str, int]] = []
 
-    def __call__(self, problem: Any, priors: Any, **numbers: int) -> Draws:
+    def __call__(self, problem: Any, priors: Any, progress: Any = None, **numbers: int) -> Draws:
         self.asked.append(numbers)
         rng = np.random.default_rng(numbers["seed"])
         theta = self.scale * rng.normal(1, self.sigma, (1, numbers["chains"], numbers["draws"]))
