@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.errors import ConvergenceError
 from bayesnu.inference.likelihood import Problem, likelihood_range, minimise_pulls
 from bayesnu.inference.marginal import REACH, MarginalLikelihood, laplace_log_likelihood
 from bayesnu.inference.priors import Prior
@@ -83,6 +84,8 @@ def laplace_posterior(
             grid = spaced(low, high, 65)
             log_density = log_posterior(grid)
             inside = np.flatnonzero(log_density > log_density.max() - 30)
+            if not inside.size:
+                raise ConvergenceError("the data have no probability anywhere in the prior; choose another")
             low, high = float(grid[max(inside[0] - 1, 0)]), float(grid[min(inside[-1] + 1, grid.size - 1)])
     grid = spaced(max(low, prior_low), min(high, prior_high), points)
     if prior.kind == "log-uniform" and grid[0] < NEGLIGIBLY_SMALL * grid[-1]:
