@@ -707,13 +707,13 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
 
 def test_calibrate_prints_and_writes(bayesnu_: Run_, tmp_path: Path) -> None:
     out = tmp_path / "calibration"
-    arguments = ("--coupling", "mu_nue", "--simulations", "20", "--seed", "2", "--workers", "1", "--out", out)
+    arguments = ("--coupling", "mu_nue", "--simulations", "21", "--seed", "2", "--workers", "1", "--out", out)
     result = bayesnu_("calibrate", "lsnd-nue", *arguments, "--format", "json")
     written, remark = result.err.splitlines()
     assert written == f"bayesnu: written: {out}/calibration.json, ranks.npz, ecdf_mu_nue.png"
-    assert remark.startswith("bayesnu: mu_nue: 30 simulations: only gross errors would be seen")
+    assert remark.startswith("bayesnu: mu_nue: 21 simulations: only gross errors would be seen")
     (found,) = result.json["calibrations"]
-    assert (found["coupling"], found["simulations"], found["seed"]) == ("mu_nue", 20, 2)
+    assert (found["coupling"], found["simulations"], found["seed"]) == ("mu_nue", 21, 2)
     assert json.loads((out / "calibration.json").read_text(encoding="utf-8"))[0]["p_values"] == found["p_values"]
     assert {"ranks.npz", "ecdf_mu_nue.png", "ecdf_mu_nue.pdf"} <= {path.name for path in out.iterdir()}
     table = bayesnu_("calibrate", "lsnd-nue", *arguments)
@@ -722,7 +722,7 @@ def test_calibrate_prints_and_writes(bayesnu_: Run_, tmp_path: Path) -> None:
     assert "holds another study (seed = 2, not 3)" in other.line
     assert "--force" in other.line
     fewer = bayesnu_("calibrate", "lsnd-nue", *arguments, "--simulations", "20")
-    assert "calibration.json: holds 30 simulations, more than 20; choose another folder or give --force" in fewer.line
+    assert "calibration.json: holds 21 simulations, more than 20; choose another folder or give --force" in fewer.line
     without = bayesnu_("calibrate", "lsnd-nue", "--coupling", "mu_numu", *arguments[2:])
     assert "holds the calibration of mu_nue, which is not asked for now" in without.line
     assert bayesnu_("calibrate", "lsnd-nue", *arguments, "--coupling", "mu_numu").status == 0

@@ -148,7 +148,8 @@ def test_interrupted_toys_are_kept(bayesnu_: Call, monkeypatch: pytest.MonkeyPat
     assert bayesnu_(*TOYS, "--n", "400", *JSON).err == "bayesnu: interrupted\n"
     monkeypatch.setattr(toys, "fit_chunk", fit_chunk)
     assert bayesnu_(*TOYS, "--n", "400", "--out", "kept", *JSON).json == whole
-    assert calls == [0, 1, 2, 0, 1, 2]
+    # Twice until the interruption; a further task may have begun in another thread.
+    assert {calls.count(place) for place in (0, 1, 2)} == {2}
 
 
 @pytest.mark.parametrize(

@@ -121,10 +121,10 @@ def test_this_process(log: Path) -> None:
 
 
 def test_threads_of_this_process(log: Path, undisturbed: str) -> None:
-    finished: list[int] = []
-    tasks = chores.tasks(log, COUNT, 0.05)
-    assert digest(run_tasks(chores.draw, chores.SHARED, tasks, InProcess(3), progress=finished.append)) == undisturbed
-    assert finished == list(range(COUNT + 1))
+    finished: list[tuple[int, int]] = []
+    watched = Watched(InProcess(3), lambda *done: finished.append(done))
+    assert digest(run_tasks(chores.draw, chores.SHARED, chores.tasks(log, COUNT, 0.05), watched)) == undisturbed
+    assert finished == [(done, COUNT) for done in range(COUNT + 1)]
     assert chores.processes(log) == {os.getpid()}
 
 
