@@ -29,6 +29,9 @@ ToySeed = Annotated[int | None, typer.Option(help="Seed of the pseudo-experiment
 NumberOfWorkers = Annotated[
     int | None, typer.Option("--workers", help="Worker processes of this machine; without, this process in threads.")
 ]
+ProcessesOfCluster = Annotated[
+    int | None, typer.Option("--workers", help="Worker processes of this machine; one per core by default.")
+]
 Scheduler = Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask cluster.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite another study in the folder.")]
 At = Annotated[list[str] | None, typer.Option(metavar="m_N=VALUE", help="Fix the mass of N, in MeV.")]

@@ -14,6 +14,7 @@ from bayesnu.cli.options import (
     ModelArgument,
     NumberOfWorkers,
     Override,
+    ProcessesOfCluster,
     Scheduler,
     ToySeed,
     load_at,
@@ -83,7 +84,7 @@ def coverage(
     cl: Annotated[float, typer.Option(help="Confidence level and credibility.")] = 0.90,
     seed: ToySeed = None,
     at: At = None,
-    workers: NumberOfWorkers = None,
+    workers: ProcessesOfCluster = None,
     scheduler: Scheduler = None,
     out: Annotated[Path | None, typer.Option(help="Folder for numbers, the figure and finished chunks.")] = None,
     force: Force = False,
@@ -99,7 +100,7 @@ def coverage(
 
     check_probability(cl)
     experiment = load_at(model, override, at, [coupling])
-    with toy_runner(scheduler, workers, out, force) as runner:
+    with toy_runner(scheduler, workers, out, force, processes=True) as runner:
         runner.refuse_loss("coverage.json", lambda kept: lost_coverage(kept, cl))
         result = compute(experiment, coupling, true, n, DEFAULT_SEED if seed is None else seed, runner)
     if out is not None:
@@ -150,7 +151,7 @@ def region(
     ] = 0.03,
     seed: ToySeed = None,
     at: At = None,
-    workers: NumberOfWorkers = None,
+    workers: ProcessesOfCluster = None,
     scheduler: Scheduler = None,
     out: Annotated[Path | None, typer.Option(help="Folder for numbers, the figure and finished chunks.")] = None,
     force: Force = False,
@@ -168,7 +169,7 @@ def region(
     if len(names) != 2:
         raise UsageError(f"--couplings {couplings}: must be A,B")
     experiment = load_at(model, override, at, names)
-    with toy_runner(scheduler, workers, out, force) as runner:
+    with toy_runner(scheduler, workers, out, force, processes=True) as runner:
         found = compute(
             experiment,
             (names[0], names[1]),
@@ -195,7 +196,7 @@ def calibrate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the simulations.")] = None,
     at: At = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of this machine; one per core by default.")] = None,
+    workers: ProcessesOfCluster = None,
     scheduler: Scheduler = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for p-values, ranks, figures and finished chunks; none by default.")

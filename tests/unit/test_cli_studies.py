@@ -23,6 +23,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_coverage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "coverage"
     arguments = ["coverage", "lsnd-nue", "--coupling", "mu_nue", "--true", "0", "--true", "1e-9", "--n", "100"]
+    arguments += ["--workers", "1"]
     assert call(monkeypatch, *arguments, "--out", str(out), "--format", "json") == 0
     content = json.loads(capsys.readouterr().out)
     assert content["truths"] == [0.0, 1e-9]
@@ -161,6 +162,7 @@ def test_progress_of_nuts(monkeypatch: pytest.MonkeyPatch, seen: list[Any]) -> N
 
 def test_region(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ["region", "dune-on-axis", "--couplings", "mu_nue,mu_numu", "--points", "5", "--tolerance", "0.2"]
+    arguments += ["--workers", "1"]
     assert call(monkeypatch, *arguments, "--out", str(tmp_path / "r")) == 0
     assert "pseudo-experiments" in capsys.readouterr().out
     assert json.loads((tmp_path / "r" / "region.json").read_text())["best_fit"] == pytest.approx([0, 0], abs=1e-13)
