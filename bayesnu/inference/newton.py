@@ -366,9 +366,9 @@ def minimise(
     """Minimise -2 ln L from y, in place; returns its value there and whether the steps have stopped.
 
     A step takes no factor 1 + σ z to less than a tenth of what it is, ends where a coupling meets its lower bound,
-    and is halved until -2 ln L does not rise. Where the Hessian is not positive definite it is that of Gauss and
-    Newton. Steps below ``tolerance`` (relative for couplings above 1) end it, after they are taken; and so does a
-    full step of Newton's that promises to lower -2 ln L by less than ``promise``: hardly its square is left.
+    and is halved until -2 ln L does not rise. Where the Hessian is not positive definite it goes to that of Gauss and
+    Newton until it is. Steps below ``tolerance`` (relative for couplings above 1) end it, after they are taken; and so
+    does a full step of Newton's that promises to lower -2 ln L by less than ``promise``: hardly its square is left.
 
     ``known`` holds minima found before, rows of -2 ln L and couplings: close above one of them (`SAME`) it ends, too.
     ``hessian`` receives the second derivatives of -2 ln L at the end, if ``promise`` is 0.
@@ -392,16 +392,20 @@ def minimise(
             # Data that want a negative factor: its infimum is at 0, where there is nothing beyond.
             frozen[a] = 1 + widths[a - k_all] * y[a] < EDGE and gradient[a] > 0.0
         _sum(gauss, bend, hessian)
-        shift = 0.0
+        missing, shift = 0.0, 0.0
         while True:
             if not _solve(hessian, gradient, frozen, factor, scale, step):
-                # That of Gauss and Newton; a coupling without effect to first order needs a little more.
+                # Less and less of the bend: near a saddle point a step with none of it would hardly move.
+                if missing < 1.0:
+                    missing = min(max(4 * missing, 0.01), 1.0)
+                else:
+                    # A coupling without effect to first order needs a little more.
+                    shift = max(10 * shift, 1e-3)
                 if shift > 1e12:
                     return value, False
                 for a in range(n):
                     for b in range(n):
-                        hessian[a, b] = gauss[a, b] + (shift if a == b else 0.0)
-                shift = max(10 * shift, 1e-3)
+                        hessian[a, b] = gauss[a, b] + (1 - missing) * bend[a, b] + (shift if a == b else 0.0)
                 continue
             # The pulls may drive a coupling at its bound further out: it stays there for this step.
             again = False
@@ -444,7 +448,7 @@ def minimise(
         gain = 0.0
         for a in range(n):
             gain -= gradient[a] * step[a] / 2
-        if accepted and shift == 0.0 and length == 1.0 and met < 0 and gain < promise:
+        if accepted and missing == 0.0 and length == 1.0 and met < 0 and gain < promise:
             converged = True
             break
         for s in range(known.shape[0]):

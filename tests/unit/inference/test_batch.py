@@ -91,7 +91,7 @@ def test_both_fits_agree_with_iminuit(card: str, coupling: str, truth: float) ->
         held[t] = by_iminuit(value, origin, 1, bounded)
         own = np.append(best.couplings[t], best.pulls[t])
         assert value(own) == pytest.approx(best.value[t], abs=1e-7)
-        tries = [by_iminuit(value, np.append(x, data.pulls[t]), 0, bounded) for x in (truth, *starts[::3, 0], 0.1)]
+        tries = [by_iminuit(value, np.append(x, data.pulls[t]), 0, bounded) for x in (truth, *starts[:, 0], 0.1)]
         free[t] = min(tries)
     np.testing.assert_allclose(at_truth, held, atol=1e-6, rtol=0)
     np.testing.assert_allclose(best.value, free, atol=1e-6, rtol=0)
