@@ -53,6 +53,15 @@ def tasks(folder: Path) -> dict[str, tuple[list[str], float, int]]:
         "Feldman-Cousins to 1%, dune-on-axis q_nue": ([*TOYS, "limit", "dune-on-axis", "q_nue"], 10.0, 3),
         "Feldman-Cousins to 1%, dune-prism r2_nue": ([*TOYS, "limit", "dune-prism", "r2_nue"], 10.0, 3),
         "Feldman-Cousins to 1%, coherent-csi-2017 d_nue": ([*TOYS, "limit", "coherent-csi-2017", "d_nue"], 10.0, 3),
+        "region of 40 × 40 to 3%, dune-on-axis mu_nue, mu_numu": (
+            [*BAYESNU, "region", "dune-on-axis", "--couplings", "mu_nue,mu_numu"], 120.0, 2,
+        ),
+        "calibrate, 10,000 by laplace, dune-on-axis mu_numu": (
+            [*BAYESNU, "calibrate", "dune-on-axis", "--coupling", "mu_numu"], 30.0, 2,
+        ),
+        "calibrate, 500 by nuts, dune-on-axis mu_numu": (
+            [*BAYESNU, "calibrate", "dune-on-axis", "--coupling", "mu_numu", "--method", "nuts"], 60.0, 2,
+        ),
         "response at 5e6 events, empty cache": (
             [*BAYESNU, "response", "dune-on-axis", "--samples", "5000000", "--seed", "1"], 10.0, 3,
         ),
