@@ -39,6 +39,12 @@ class Estimate:
         """Return whether the probability differs from a level by some of the standard errors that it has there."""
         return abs(self.probability - level) > sigma * float(np.sqrt(level * (1 - level) / self.number))
 
+    def with_more(self, other: Estimate) -> Estimate:
+        """Return both at the same value together."""
+        number = self.number + other.number
+        share = (self.probability * self.number + other.probability * other.number) / number
+        return Estimate(self.value, share, number)
+
 
 @dataclass(frozen=True)
 class Crossing:

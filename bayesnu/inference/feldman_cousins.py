@@ -5,7 +5,9 @@ A value θ is in the set if its p-value is above α = 1 - cl:
     p(θ) = P(t(θ) ≥ t_obs(θ) | θ),    t(θ) = -2 ln L(θ, ẑ(θ))/L(θ̂, ẑ),
 
 which is their ordering by the likelihood ratio. Counts and auxiliary measurements of pseudo-experiments follow the
-pulls that fit the data best at θ (profiled), or pulls drawn from their posterior at θ (averaged).
+pulls that fit the data best at θ (profiled), or pulls drawn from their posterior at θ (averaged). Pseudo-experiments
+with the very counts of the data are as extreme as they are, whatever their auxiliary measurements: else those would
+tell equal outcomes of few counts apart, half of them on either side.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from bayesnu.errors import ConvergenceError, UsageError, silent
 from bayesnu.inference.batch import fit_couplings, fixed_fits, starting_points
 from bayesnu.inference.crossing import Crossing, Estimate, Window, find_crossings
 from bayesnu.inference.likelihood import Problem, likelihood_range, squared_only
+from bayesnu.inference.profile import delta_chi2_level
 from bayesnu.inference.toys import Ensemble, toy_fits
 from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
 
@@ -29,12 +32,16 @@ Array = NDArray[np.float64]
 Pairs = tuple[tuple[float, float], ...]
 SCAN_POINTS = 33
 SCAN_TOYS = 400
-SCAN_REACH = 14.0
-"""Observed t up to which the first scan goes; where 90% of t lie below 3."""
+SCAN_EVENTS = 16
+"""Pseudo-experiments above a critical value at α that a point of the scan has at least."""
+MOST_SCANS = 4
+"""How often a point that might be of another piece than its neighbours gets four times as many."""
+SCAN_REACH, REACH_OF_WILKS = 14.0, 1.7
+"""Observed t up to which the scan goes, and that in units of the asymptotic critical value, if it is more."""
 CHUNK = 500
 """Pseudo-experiments of one task."""
 MOST_ROUNDS = 60
-NEAR_ZERO = 0.1
+NEAR_ZERO = 0.3
 """Of the largest bound: the error of one closer to 0 is measured by this."""
 DECIDED = 3.0
 """Standard errors by which a p-value has to differ from α to count as above or below."""
@@ -88,7 +95,8 @@ def count_above(
     problem, ensemble, seed = shared
     rng = np.random.default_rng(task_seed(seed, *path))
     fits = toy_fits(problem, np.array([truth]), number, rng, ensemble)
-    return {"above": np.array(float((fits.statistic >= observed - ROUNDING).sum()))}
+    same = (fits.data.counts == problem.data).all(axis=1)
+    return {"above": np.array(float(((fits.statistic >= observed - ROUNDING) | same).sum()))}
 
 
 def feldman_cousins(
@@ -117,7 +125,7 @@ def feldman_cousins(
     seed : int
         The same seed gives the same numbers, whoever the workers are.
     tolerance : float
-        Of each bound, as a fraction of it (of a tenth of the largest, where it is closer to 0 than that).
+        Of each bound, as a fraction of it (of 0.3 of the largest, where it is closer to 0 than that).
     ensemble : {"fit", "posterior"}
         Pulls of the pseudo-experiments: profiled, or averaged over their posterior.
     chunks : Chunks, optional
@@ -133,7 +141,7 @@ def feldman_cousins(
     if len(problem.couplings) != 1:
         raise UsageError(f"needs 1 coupling, not {len(problem.couplings)}: {', '.join(problem.couplings)}")
     scale, bounded = float(problem.scales[0]), bool(squared_only(problem)[0])
-    grid = scan_grid(problem)
+    grid = scan_grid(problem, cl)
     if is_one_observation(problem):
         pieces = exact_set(problem, cl, grid)
         return ToyIntervals(_scaled(pieces, scale), tuple((math.nan, math.nan) for _ in pieces), 0)
@@ -156,8 +164,17 @@ def feldman_cousins(
 
     progress("scanning the coupling")
     alpha = 1 - cl
-    first = p_values([((0, k), float(value)) for k, value in enumerate(grid)], SCAN_TOYS)
-    ends, brackets = split(first, alpha, bounded)
+    size = max(SCAN_TOYS, math.ceil(SCAN_EVENTS / min(alpha, cl)))
+    scan = p_values([((0, k), float(value)) for k, value in enumerate(grid)], size)
+    for again in range(1, MOST_SCANS + 1):
+        doubtful = in_doubt(scan, alpha)
+        if not doubtful:
+            break
+        size *= 4
+        more = p_values([((0, k, again), scan[k].value) for k in doubtful], size)
+        for k, estimate in zip(doubtful, more, strict=True):
+            scan[k] = scan[k].with_more(estimate)
+    ends, brackets = split(scan, alpha, bounded)
     windows = []
     for low, high in brackets:
         windows.append(Window((low + high) / 2, max((high - low) / 2, 1e-6), alpha, 0.0 if bounded else -math.inf))
@@ -183,7 +200,7 @@ def feldman_cousins(
     return ToyIntervals(_scaled(pieces, scale), _scaled(errors, scale), toys)
 
 
-def scan_grid(problem: Problem) -> Array:
+def scan_grid(problem: Problem, cl: float) -> Array:
     """Return scaled values of the coupling that cover all that could be in a set.
 
     Raises
@@ -191,12 +208,29 @@ def scan_grid(problem: Problem) -> Array:
     ConvergenceError
         If the data do not bound the coupling.
     """
-    low, high = likelihood_range(problem, SCAN_REACH, exact=False)
+    reach = max(SCAN_REACH, REACH_OF_WILKS * delta_chi2_level(cl, 1))
+    low, high = likelihood_range(problem, reach, exact=False)
     if not np.isfinite(high - low):
         raise ConvergenceError(
-            f"{problem.couplings[0]}: Δ(-2 ln L) stays below {SCAN_REACH:g} at any value, so the data do not bound it"
+            f"{problem.couplings[0]}: Δ(-2 ln L) stays below {reach:g} at any value, so the data do not bound it"
         )
     return np.linspace(low, high, SCAN_POINTS)
+
+
+def in_doubt(estimates: Sequence[Estimate], alpha: float) -> list[int]:
+    """Return the points of a scan that decide how many pieces there are, but are not clearly above or below α.
+
+    Those between an inner and an outer point are none: there is a bound somewhere among them.
+    """
+    runs = groupby(range(len(estimates)), lambda k: estimates[k].differs(alpha, DECIDED))
+    found = []
+    for decided, run in ((decided, list(run)) for decided, run in runs):
+        if decided:
+            continue
+        sides = [estimates[k].probability > alpha for k in (run[0] - 1, run[-1] + 1) if 0 <= k < len(estimates)]
+        if len(sides) < 2 or sides[0] == sides[1]:
+            found += run
+    return found
 
 
 def split(
@@ -204,8 +238,9 @@ def split(
 ) -> tuple[list[tuple[float | None, float | None]], list[tuple[float, float]]]:
     """Return the pieces of a set from p-values on a grid, and the bracket of each bound that is to be refined.
 
-    Points whose p-value is not clearly above or below α are left to the refinement. An end of a piece is None
-    where there is a bracket, else the boundary at 0.
+    Points whose p-value is not clearly above or below α are left to the refinement; after `in_doubt`, those that lie
+    between two of a kind are within a few thousandths of α, and count as these. An end of a piece is None where there
+    is a bracket, else the boundary at 0.
 
     Raises
     ------

@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 CHUNK = 400
 """Pseudo-experiments of one point and round."""
 MOST_ROUNDS = 80
+LEAST_CRITICAL = 0.1
+"""The error of a critical value below is measured by this: where pseudo-experiments hardly differ it may be 0."""
 REACH = 0.08
 """Of the grid's length along a coupling: how far the pseudo-experiments of other points count."""
 
@@ -56,14 +58,28 @@ class ToyRegion:
         """Which points are in the region, shape (x, y)."""
         return np.asarray(self.observed <= self.critical)
 
+    @property
+    def largest_error(self) -> float:
+        """The largest error of a critical value, as a fraction of it (of `LEAST_CRITICAL` where it is less)."""
+        return float((self.error / np.maximum(self.critical, LEAST_CRITICAL)).max())
+
 
 def statistic_chunk(
-    shared: tuple[Problem, Ensemble, int], path: tuple[int, ...], truth: tuple[float, ...], number: int
+    shared: tuple[Problem, Ensemble, int],
+    path: tuple[int, ...],
+    truth: tuple[float, ...],
+    observed: float,
+    number: int,
 ) -> dict[str, Array]:
-    """Return t of pseudo-experiments at scaled couplings: one task."""
+    """Return t of pseudo-experiments at scaled couplings: one task.
+
+    Those with the very counts of the data have at least the observed t; see `bayesnu.inference.feldman_cousins`.
+    """
     problem, ensemble, seed = shared
     rng = np.random.default_rng(task_seed(seed, *path))
-    return {"statistic": toy_fits(problem, np.array(truth), number, rng, ensemble).statistic}
+    fits = toy_fits(problem, np.array(truth), number, rng, ensemble)
+    same = (fits.data.counts == problem.data).all(axis=1)
+    return {"statistic": np.where(same, np.maximum(fits.statistic, observed), fits.statistic)}
 
 
 def feldman_cousins_region(
@@ -93,7 +109,8 @@ def feldman_cousins_region(
     workers : Workers
     seed : int
     tolerance : float
-        Largest Monte Carlo standard error of a critical value, as a fraction of it.
+        Largest Monte Carlo standard error of a critical value, as a fraction of it (of `LEAST_CRITICAL` where it is
+        less).
     ensemble : {"fit", "posterior"}
         Pulls of the pseudo-experiments: profiled, or averaged over their posterior.
     chunks : Chunks, optional
@@ -114,17 +131,19 @@ def feldman_cousins_region(
     lowest = grid[:, [int(np.argmin(deviance))]].T
     starts = np.concatenate([starting_points(problem, np.zeros(2)), lowest])
     best = float(fit_couplings(problem, problem.data[None, :], starts).value[0])
+    observed = np.maximum(deviance - best, 0.0)
     shared = (problem, ensemble, seed)
     samples: list[list[Array]] = [[] for _ in range(grid.shape[1])]
     own, own_error, toys = (np.zeros(grid.shape[1]) for _ in range(3))
     critical, error = np.full((x.size, y.size), math.nan), np.full((x.size, y.size), math.inf)
     for number in range(MOST_ROUNDS):
-        wanted = np.flatnonzero(~(error <= tolerance * critical).ravel())
+        wanted = np.flatnonzero(~(error <= tolerance * np.fmax(critical, LEAST_CRITICAL)).ravel())
         if not wanted.size:
             break
         progress(f"round {number + 1}: {wanted.size} of {grid.shape[1]} points")
         tasks = [
-            Task(f"t-{k}-{number}", ((k, number), tuple(grid[:, k].tolist()), CHUNK)) for k in wanted.tolist()
+            Task(f"t-{k}-{number}", ((k, number), tuple(grid[:, k].tolist()), float(observed[k]), CHUNK))
+            for k in wanted.tolist()
         ]
         results = run_tasks(statistic_chunk, shared, tasks, workers, chunks)
         for k, result in zip(wanted.tolist(), results, strict=True):
@@ -141,7 +160,7 @@ def feldman_cousins_region(
         (problem.couplings[0], problem.couplings[1]),
         x,
         y,
-        np.maximum(deviance - best, 0.0).reshape(critical.shape),
+        observed.reshape(critical.shape),
         critical,
         error,
         toys.reshape(critical.shape).astype(np.int64),
@@ -154,8 +173,7 @@ def local_surface(value: Array, error: Array, number: Array) -> tuple[Array, Arr
 
     The polynomial is fitted to all points within `REACH`; a window that would leave the grid is moved into it. On a
     grid so coarse that there is no neighbour within, the estimates stay as they are. Where the points scatter about
-    the polynomial by more than their errors, as they do if it is not curved enough, the error is multiplied by
-    √(χ²/ν).
+    the polynomial by more than their errors, as they do if it is not curved enough, the error is that of the scatter.
 
     Parameters
     ----------
@@ -181,15 +199,15 @@ def local_surface(value: Array, error: Array, number: Array) -> tuple[Array, Arr
         x = (start - row + np.arange(2 * half[0] + 1))[None, :, None]
         # All points of the row at once: shapes (points, window, window), and (points, places, powers).
         target, weight = values[start, second], numbers[start, second]
-        weight = weight / variances[start, second].mean(axis=(1, 2), keepdims=True)
+        spread = variances[start, second].mean(axis=(1, 2))
         root = np.sqrt(weight).reshape(second.size, -1)
         basis = np.stack([np.broadcast_to(x**i * y**j, target.shape) for i, j in powers], axis=-1)
         basis = basis.reshape(*root.shape, -1) * root[:, :, None]
         target = target.reshape(root.shape) * root
         covariance = np.linalg.inv(basis.swapaxes(1, 2) @ basis)
         coefficients = np.einsum("pab,pwb,pw->pa", covariance, basis, target)
-        chi2 = ((target - np.einsum("pwa,pa->pw", basis, coefficients)) ** 2).sum(axis=1)
+        scatter = ((target - np.einsum("pwa,pa->pw", basis, coefficients)) ** 2).sum(axis=1)
         freedom = root.shape[1] - len(powers)
-        excess = np.maximum(chi2 / freedom, 1.0) if freedom else np.ones_like(chi2)
-        smooth[row], smooth_error[row] = coefficients[:, 0], np.sqrt(covariance[:, 0, 0] * excess)
+        variance = np.maximum(spread, scatter / freedom) if freedom else spread
+        smooth[row], smooth_error[row] = coefficients[:, 0], np.sqrt(covariance[:, 0, 0] * variance)
     return smooth, smooth_error

@@ -104,7 +104,7 @@ def region_json(model: str, result: ToyRegion, best: tuple[float, float]) -> dic
         "cl": result.cl,
         "best_fit": list(best),
         "toys": int(result.toys.sum()),
-        "largest_error": float((result.error / result.critical).max()),
+        "largest_error": result.largest_error,
         "delta_chi2": level,
         "critical_lowest": float(result.critical.min()),
         "critical_highest": float(result.critical.max()),

@@ -25,3 +25,13 @@ def counting(n: float, background: float, name: str = "mu_nue", power: int = 2) 
     arrays = np.array([[[background], [1.0]]])
     model = CountModel((name,), ((), ((0, power),)), ((),), ("all",), (), np.zeros(0), arrays)
     return Problem((name,), np.ones(1), model, np.array([float(n)]), "poisson", np.ones(1))
+
+
+def counting_with_efficiency(n: float, background: float, width: float, power: int = 2) -> Problem:
+    """n ~ Poisson((1 + width z) θ^power + b), z known from a measurement of its own."""
+    arrays = np.array([[[0.0], [1.0]], [[background], [0.0]]])
+    pulls = ("efficiency",), np.array([width])
+    model = CountModel(
+        ("mu_nue",), ((), ((0, power),)), ((0,), ()), ("signal", "background"), *pulls, arrays
+    )
+    return Problem(("mu_nue",), np.ones(1), model, np.array([float(n)]), "poisson", np.ones(1))

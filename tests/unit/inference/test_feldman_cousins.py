@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
-from simple_problems import counting, normal
+from simple_problems import counting, counting_with_efficiency, normal
 
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment
 from bayesnu.inference.crossing import Estimate
-from bayesnu.inference.feldman_cousins import exact_p_value, feldman_cousins, never_falling, observed_statistic, split
+from bayesnu.inference.feldman_cousins import (
+    exact_p_value,
+    feldman_cousins,
+    in_doubt,
+    never_falling,
+    observed_statistic,
+    split,
+)
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.toys import Ensemble
@@ -117,6 +124,45 @@ def test_observed_statistic_counts_from_the_best_fit() -> None:
     theta = np.array([0.0, 0.5, 1.5])
     np.testing.assert_allclose(observed_statistic(normal(-1.0))(theta), (1 + theta**2) ** 2 - 1, atol=1e-6)
     np.testing.assert_allclose(observed_statistic(normal(2.0))(theta), (2 - theta**2) ** 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("cl", [0.99, pytest.param(0.9973, marks=pytest.mark.slow)])
+def test_high_confidence(cl: float) -> None:
+    found = feldman_cousins(normal(1.25, systematic=0.75), cl, InProcess(), seed=2, tolerance=0.02)
+    ((low, high),) = found.intervals
+    exact = brentq(lambda m: p_value(1.0, m) - (1 - cl), 2.0, 6.0)
+    assert low == 0.0
+    assert abs(high - np.sqrt(1.25 * exact)) < 4 * found.mc_error[0][1]
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+def test_lower_bound_near_the_boundary(seed: int) -> None:
+    """x = 1.5: p(0) = 0.067, so that 0 is not in the set, and the p-value of small θ differs little from it."""
+    found = feldman_cousins(normal(1.875, systematic=0.75), 0.9, InProcess(), seed=seed, tolerance=0.02)
+    ((low, _),) = found.intervals
+    exact = brentq(lambda m: p_value(1.5, m) - 0.1, 0.01, 1.0)
+    assert low == pytest.approx(np.sqrt(1.25 * exact), abs=4 * found.mc_error[0][0])
+
+
+def test_equal_counts_are_equal_outcomes() -> None:
+    """No count, no background: 2.44 events, where auxiliary measurements that tell outcomes apart would give 1.9."""
+    found = feldman_cousins(counting_with_efficiency(0, 0.0, 0.05), 0.9, InProcess(), seed=3, tolerance=0.01)
+    assert found.toys > 0
+    assert found.intervals[0][1] ** 2 == pytest.approx(2.44, abs=0.06)
+
+
+def test_points_that_decide_about_pieces() -> None:
+    """A dip that may be a gap, and ends that may be outside; not what lies between inside and outside."""
+    assert in_doubt(estimates([0.0, 0.1, 0.5, 0.101, 0.099, 0.5, 0.1, 0.0]), 0.1) == [3, 4]
+    assert in_doubt(estimates([0.1, 0.5, 0.0]), 0.1) == [0]
+    assert in_doubt(estimates([0.0, 0.5, 0.1, 0.1]), 0.1) == [2, 3]
+    assert in_doubt(estimates([0.0, 0.5, 0.0]), 0.1) == []
+
+
+def test_more_of_an_estimate() -> None:
+    both = Estimate(2.0, 0.1, 400.0).with_more(Estimate(2.0, 0.2, 1200.0))
+    assert (both.value, both.number) == (2.0, 1600.0)
+    assert both.probability == pytest.approx(0.175)
 
 
 def estimates(probabilities: list[float]) -> list[Estimate]:
