@@ -45,7 +45,7 @@ def coverage_tables(result: Coverage, cl: float) -> list[Table]:
     truths = told_apart((result.truths / 10.0**exponent).tolist())
     captions = (
         f"{result.statistic.shape[1]} pseudo-experiments at each truth, pulls drawn from their constraints, seed "
-        f"{result.seed}; ± binomial. Feldman-Cousins: critical values at the pulls of the fit to the card's data.",
+        f"{result.seed}; ± binomial. Feldman-Cousins: p-values at the pulls of the fit to the card's data.",
         "By prior; Laplace grid.",
     )
     kinds = (f"{percent(cl)} frequentist sets", f"{percent(cl)} credible {KIND_NAMES[result.kind]}")
@@ -79,7 +79,7 @@ def save_coverage(result: Coverage, cl: float, folder: Path) -> None:
                 allow_pickle=False,
                 truths=result.truths,
                 statistic=result.statistic.astype(np.float32),
-                critical=result.critical.astype(np.float32),
+                p_value=result.p_value.astype(np.float32),
                 mass=result.mass.astype(np.float32),
                 labels=np.array(result.labels),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
+from bayesnu.inference.feldman_cousins import ROUNDING
 from bayesnu.inference.likelihood import Problem, likelihood_range
 from bayesnu.inference.priors import Prior, jeffreys_prior, one_coupling
 from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level
@@ -85,9 +87,10 @@ class Coverage:
         In words.
     statistic : ndarray, shape (truths, toys)
         t = -2 ln L(truth)/L(best fit), pulls drawn from their constraints.
-    critical : ndarray, shape (truths, 4 toys)
-        t of other pseudo-experiments, whose pulls are those of the fit to the card's data at the truth: what
-        Feldman and Cousins' intervals take their critical value from.
+    p_value : ndarray, shape (truths, toys)
+        Share of other pseudo-experiments, `CRITICAL_FACTOR` times as many, with at least as large a t or the very same
+        counts; their pulls are those of the fit to the card's data at the truth. Feldman and Cousins' interval of a
+        probability holds the truth where this is more than what it leaves out.
     mass : ndarray, shape (truths, toys, priors)
         Probability below the truth, or of values denser than the truth: the truth is in the credible interval of any
         probability above.
@@ -102,7 +105,7 @@ class Coverage:
     labels: tuple[str, ...]
     priors: tuple[str, ...]
     statistic: Array
-    critical: Array
+    p_value: Array
     mass: Array
     seed: int
 
@@ -114,24 +117,22 @@ class Coverage:
         """Return the share of pseudo-experiments whose interval holds the truth, shape (methods, truths)."""
         check_probability(cl)
         wilks = (self.statistic <= delta_chi2_level(cl, 1)).mean(axis=1)
-        # The smallest t that at least this share of pseudo-experiments does not exceed.
-        level = np.quantile(self.critical, cl, axis=1, method="higher")
-        unified = (self.statistic <= level[:, None]).mean(axis=1)
+        unified = (self.p_value > 1 - cl).mean(axis=1)
         return np.stack([wilks, unified, *(self.mass <= cl).mean(axis=1).T])
 
     def error(self, cl: float) -> Array:
-        """Return binomial standard errors of `covered`, with that of the critical value for Feldman and Cousins.
+        """Return binomial standard errors of `covered`, with that of the p-value for Feldman and Cousins.
 
         From (k + 1/2)/(n + 1), so that a share of 1 has one too.
         """
         toys = self.statistic.shape[1]
         share = (self.covered(cl) * toys + 0.5) / (toys + 1)
         variance = share * (1 - share) / toys
-        variance[1] += cl * (1 - cl) / self.critical.shape[1]
+        variance[1] += cl * (1 - cl) / (CRITICAL_FACTOR * toys)
         return np.asarray(np.sqrt(variance))
 
 
-def coverage_chunk(study: Study, path: tuple[int, ...], truth: float, number: int) -> dict[str, Array]:
+def coverage_chunk(study: Study, path: tuple[int, ...], truth: float, number: int) -> dict[str, NDArray[Any]]:
     """Return t and the credible masses of pseudo-experiments at a scaled truth: one task."""
     problem = study.problem
     rng = np.random.default_rng(task_seed(study.seed, *path))
@@ -143,15 +144,34 @@ def coverage_chunk(study: Study, path: tuple[int, ...], truth: float, number: in
         posteriors = toy_posteriors(problem, values, fits.data.counts, fits.data.centre)
     mass = mass_below if study.kind == "upper" else mass_denser
     masses = [mass(values, posteriors.density(prior), own, logarithmic(prior)) for prior in priors]
-    return {"statistic": fits.statistic, "mass": np.stack(masses, axis=1)}
+    return {"statistic": fits.statistic, "outcome": outcomes(fits.data.counts), "mass": np.stack(masses, axis=1)}
 
 
-def critical_chunk(study: Study, path: tuple[int, ...], truth: float, number: int) -> dict[str, Array]:
-    """Return t of pseudo-experiments with the pulls of the fit at a scaled truth: one task."""
+def critical_chunk(study: Study, path: tuple[int, ...], truth: float, number: int) -> dict[str, NDArray[Any]]:
+    """Return t and counts of pseudo-experiments with the pulls of the fit at a scaled truth: one task."""
     rng = np.random.default_rng(task_seed(study.seed, *path))
     with naming_truth({study.problem.couplings[0]: truth * float(study.problem.scales[0])}):
         fits = toy_fits(study.problem, np.array([truth]), number, rng, "fit")
-    return {"statistic": fits.statistic}
+    return {"statistic": fits.statistic, "outcome": outcomes(fits.data.counts)}
+
+
+def outcomes(counts: Array) -> NDArray[np.uint64]:
+    """Return a number for each row of counts, shape (toys,), the same for equal ones."""
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in np.ascontiguousarray(counts)]
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def p_values(
+    statistic: Array, outcome: NDArray[np.uint64], other: Array, other_outcome: NDArray[np.uint64]
+) -> Array:
+    """Return the share of other pseudo-experiments with at least as large a t, or the same counts, shape (toys,)."""
+    ascending = np.sort(other)
+    below = np.searchsorted(ascending, statistic - ROUNDING)
+    number = other.size - below
+    for same in np.intersect1d(outcome, other_outcome):
+        own = np.flatnonzero(outcome == same)
+        number[own] += np.searchsorted(np.sort(other[other_outcome == same]), statistic[own] - ROUNDING)
+    return np.asarray(number / other.size)
 
 
 def default_truths(problem: Problem, cl: float = 0.90, number: int = TRUTHS) -> Array:
@@ -233,10 +253,12 @@ def coverage(
         runner.progress("critical values")
         levels = run_tasks(critical_chunk, study, critical, runner.workers, chunks)
 
-    def gathered(results: Sequence[dict[str, NDArray[Any]]], name: str) -> Array:
+    def gathered(results: Sequence[dict[str, NDArray[Any]]], name: str) -> NDArray[Any]:
         rows = [np.concatenate([r[name] for r in results[k * parts : (k + 1) * parts]]) for k in range(len(scaled))]
         return np.stack(rows)
 
+    columns = [gathered(found, name) for found in (tested, levels) for name in ("statistic", "outcome")]
+    unified = [p_values(*rows) for rows in zip(*columns, strict=True)]
     return Coverage(
         experiment.card.name,
         coupling,
@@ -246,7 +268,7 @@ def coverage(
         tuple(label for label, _ in named),
         tuple(prior.describe() for _, prior in named),
         gathered(tested, "statistic"),
-        gathered(levels, "statistic"),
+        np.stack(unified),
         gathered(tested, "mass"),
         seed,
     )

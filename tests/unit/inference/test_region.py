@@ -77,6 +77,16 @@ def test_surface_that_bends_too_much_has_larger_errors() -> None:
     np.testing.assert_allclose(bent[5], plain[5])
 
 
+def test_values_without_any_spread() -> None:
+    """As where no pseudo-experiment has a count: exact, and where neighbours jump, the error is that of the jump."""
+    none, number = np.zeros((26, 26)), np.ones((26, 26))
+    value, error = local_surface(none, none, number)
+    np.testing.assert_array_equal(value, 0.0)
+    np.testing.assert_array_equal(error, 0.0)
+    step = np.where(np.arange(26) < 13, 0.0, 1.0)[:, None] + none
+    assert (local_surface(step, none, number)[1][12] > 0.05).all()
+
+
 def test_points_without_neighbours_are_not_smoothed() -> None:
     rng = np.random.default_rng(1)
     value, error = rng.uniform(3, 5, (8, 40)), np.full((8, 40), 0.1)

@@ -14,7 +14,16 @@ from bayesnu.inference.cls import cls_limit
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior
 from bayesnu.physics.couplings import COUPLINGS
-from bayesnu.results.coverage import Coverage, Study, coverage, coverage_chunk, coverage_json, critical_chunk
+from bayesnu.results.coverage import (
+    Coverage,
+    Study,
+    coverage,
+    coverage_chunk,
+    coverage_json,
+    critical_chunk,
+    outcomes,
+    p_values,
+)
 from bayesnu.results.sensitivity import bounds_chunk, outermost, sensitivity, sensitivity_json
 
 TOYS = 2000
@@ -29,9 +38,10 @@ def normal(name: str = "q_nue", power: int = 1) -> Problem:
 
 def result(study: Study, truth: float, labels: tuple[str, ...]) -> Coverage:
     found = coverage_chunk(study, (0,), truth, TOYS)
-    critical = critical_chunk(study, (1,), truth, 4 * TOYS)["statistic"]
+    other = critical_chunk(study, (1,), truth, 4 * TOYS)
+    p_value = p_values(found["statistic"], found["outcome"], other["statistic"], other["outcome"])
     return Coverage(
-        "toy", "q_nue", "e", study.kind, np.array([truth]), labels, labels, found["statistic"][None], critical[None],
+        "toy", "q_nue", "e", study.kind, np.array([truth]), labels, labels, found["statistic"][None], p_value[None],
         found["mass"][None], 1,
     )  # fmt: skip
 
@@ -52,6 +62,16 @@ def test_normal_data_have_the_coverage_that_is_known(cl: float) -> None:
     np.testing.assert_allclose(error[0], np.sqrt(cl * (1 - cl) / TOYS), rtol=0.1)
     # The critical value has an error of its own, from four times as many.
     assert error[1] == pytest.approx(error[0] * np.sqrt(1.25), rel=0.05)
+
+
+def test_p_values_count_larger_statistics_and_equal_counts() -> None:
+    counts = np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [0.0, 0.0], [3.0, 3.0]])
+    outcome = outcomes(counts)
+    assert outcome[0] == outcome[2]
+    assert len(set(outcome.tolist())) == 4
+    other = np.array([0.5, 1.5, 2.5, 3.5])
+    found = p_values(np.array([3.0, 2.0, 9.0, 1.5, 0.0]), outcome, other, outcome[[0, 1, 2, 3]])
+    np.testing.assert_allclose(found, [3 / 4, 3 / 4, 2 / 4, 3 / 4, 4 / 4])
 
 
 def test_the_boundary_covers_too_much() -> None:
