@@ -81,10 +81,15 @@ def region(
         "command": "region", "couplings": [first, second], "cl": cl, "points": points, "tolerance": tolerance,
         "pulls": ensemble, "seed": seed,
     }  # fmt: skip
-    return feldman_cousins_region(
+    found = feldman_cousins_region(
         problem, cl, axes[0], axes[1], runner.workers, seed=seed, tolerance=tolerance, ensemble=ensemble,
         chunks=runner.chunks(experiment, settings), progress=runner.progress,
     )  # fmt: skip
+    edges = [found.inside[-1], found.inside[:, -1]]
+    edges += [row for row, axis in ((found.inside[0], axes[0]), (found.inside[:, 0], axes[1])) if axis[0] != 0]
+    if any(edge.any() for edge in edges):
+        runner.notice(f"{first}, {second}: the region reaches the edge of the grid, {MARGIN:g} times the single bounds")
+    return found
 
 
 def best_fit(experiment: Experiment, couplings: tuple[str, str]) -> tuple[float, float]:

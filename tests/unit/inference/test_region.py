@@ -12,6 +12,7 @@ from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.region import feldman_cousins_region, local_surface
 from bayesnu.inference.toys import quantile_with_error, toy_fits
 from bayesnu.results.region import best_fit, region, region_json
+from bayesnu.results.toy_limits import ToyRunner
 from bayesnu.workers.tasks import InProcess
 
 
@@ -126,6 +127,17 @@ def test_region_of_a_card() -> None:
     assert not found.inside[-1, -1]
     assert content["inside"] <= content["inside_asymptotic"]
     assert content["largest_error"] <= 0.08
+
+
+def test_region_that_leaves_the_grid_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesnu.results.region.MARGIN", 0.5)
+    notices: list[str] = []
+    runner = ToyRunner(notice=notices.append)
+    region(load_experiment("lsnd-nue"), ("mu_nue", "mu_numu"), points=5, tolerance=0.3, runner=runner)
+    assert notices == ["mu_nue, mu_numu: the region reaches the edge of the grid, 0.5 times the single bounds"]
+    monkeypatch.setattr("bayesnu.results.region.MARGIN", 1.7)
+    region(load_experiment("dune-on-axis"), ("mu_nue", "mu_numu"), points=5, tolerance=0.3, runner=runner)
+    assert len(notices) == 1
 
 
 @pytest.mark.slow
