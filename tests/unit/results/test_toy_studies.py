@@ -12,10 +12,12 @@ from scipy.stats import chi2
 
 from bayesnu.errors import RunError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.inference.batch import fit_couplings, fixed_fits
+from bayesnu.inference.likelihood import make_problem
 from bayesnu.results import toys
 from bayesnu.results.limits import limit
 from bayesnu.results.toy_limits import ToyRunner
-from bayesnu.results.toys import best_fit, make_toys, save_toys, statistic_quantile, toys_json
+from bayesnu.results.toys import best_fit, make_toys, save_toys, statistic_quantile, toys_dataset, toys_json
 from bayesnu.workers import InProcess, Watched
 
 
@@ -124,6 +126,21 @@ def test_what_is_saved(on_axis: Experiment, tmp_path: Path) -> None:
     assert [item["probability"] for item in content["statistic"]] == [0.68, 0.9, 0.95]
     assert content["best_fits"][1]["at_boundary"] is None
     assert "m_N" not in content
+
+
+@pytest.mark.parametrize("ensemble", ["constraint", "fit", "posterior"])
+def test_the_statistic_follows_from_what_is_saved(lsnd: Experiment, ensemble: str, tmp_path: Path) -> None:
+    """Counts and auxiliary measurements are the whole data of a pseudo-experiment; chunks hold both."""
+    for _ in range(2):
+        study = make_toys(lsnd, 100, {"mu_nue": 2e-9}, ensemble=ensemble, seed=3, runner=ToyRunner(folder=tmp_path))
+    stored = toys_dataset(study, lsnd)
+    problem = make_problem(lsnd, ["mu_nue"])
+    theta = np.array([[2e-9]]) / problem.scales
+    centre = stored["auxiliary"].values / problem.model.widths
+    best = fit_couplings(problem, stored["counts"].values, theta, centre).value
+    fixed = fixed_fits(problem, theta, stored["counts"].values, centre)[:, 0]
+    np.testing.assert_allclose(np.maximum(fixed - best, 0), stored["statistic"], atol=1e-6)
+    assert stored["auxiliary"].attrs["units"] == "fraction"
 
 
 def test_the_mass_of_n_is_said() -> None:
