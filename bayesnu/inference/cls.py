@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import ConvergenceError, UsageError, silent
 from bayesnu.inference.batch import fixed_fits
 from bayesnu.inference.crossing import Estimate, Window, find_crossings
-from bayesnu.inference.likelihood import Problem, bounded_range, squared_only
+from bayesnu.inference.likelihood import Problem, bounded_range, minimise_pulls, squared_only
 from bayesnu.inference.toys import Ensemble, pseudo_experiments
 from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
 
@@ -30,8 +30,11 @@ Array = NDArray[np.float64]
 BAND_SIGMAS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Of the expected bands: what the data of an experiment without the coupling give, in standard deviations."""
 REACH = 40.0
-"""Δ(-2 ln L) up to which bounds are looked for."""
-SCAN_POINTS = 121
+"""Δ(-2 ln L) up to which bounds are looked for, of the data and of those expected without the coupling."""
+SCAN = np.concatenate([np.geomspace(1e-3, 1 / 120, 20)[:-1], np.linspace(1 / 120, 1.0, 120)])
+"""Where asymptotic CLs is computed, as shares of the reach: the more the data exclude 0, the nearer the bound to it."""
+RAREST = 1e-4
+"""P(Q ≥ Q_obs | 0) below which pseudo-experiments do not tell CLs: too few are like the data."""
 BAND_TOLERANCE = 3.0
 """Monte Carlo error of the expected bands, in units of that of the observed bound."""
 ROUNDING = 1e-7
@@ -89,19 +92,22 @@ def ratio_statistic(
     return fits[:, 1:] - fits[:, :1]
 
 
-def asymptotic_cls(observed: Array, without: Array, with_: Array) -> Array:
-    """Return CLs from Q and from its values for Asimov data without the coupling (positive) and with it (negative)."""
-    from scipy.special import ndtr
+def log_asymptotic_cls(observed: Array, without: Array, with_: Array) -> Array:
+    """Return ln CLs from Q and from its values for Asimov data without the coupling and with it (negative).
 
-    tail_with = ndtr(-(observed - with_) / (2 * np.sqrt(np.abs(with_))))
-    tail_without = ndtr(-(observed - without) / (2 * np.sqrt(np.abs(without))))
-    return np.asarray(np.divide(tail_with, tail_without, out=np.ones_like(observed), where=tail_without > 0))
+    0 where the coupling makes no difference: CLs is 1.
+    """
+    from scipy.special import log_ndtr
+
+    told = (without > 0) & (with_ < 0)
+    gain, loss = np.where(told, without, 1.0), np.where(told, with_, -1.0)
+    tail_with = log_ndtr(-(observed - loss) / (2 * np.sqrt(-loss)))
+    tail_without = log_ndtr(-(observed - gain) / (2 * np.sqrt(gain)))
+    return np.where(told, tail_with - tail_without, 0.0)
 
 
 def asimov_ratios(problem: Problem, theta: Array) -> tuple[Array, Array]:
     """Return Q at values of the coupling for Asimov data without the coupling, and with it; pulls fit the data."""
-    from bayesnu.inference.likelihood import minimise_pulls
-
     points = np.append(0.0, theta)
     fitted = minimise_pulls(problem, points[None, :])
     factors = problem.model.pull_factors(problem.model.widths * fitted.pulls)
@@ -143,13 +149,15 @@ def cls_limit(
     ------
     ConvergenceError
         If the data do not bound the coupling or the tolerance is not reached; if bins expect nothing without it,
-        where there is no asymptotic form; if there are counts in such bins, whatever the method: CLs is then 1.
+        where there is no asymptotic form; if there are counts in such bins, whatever the method: CLs is then 1. If
+        they exclude all values on one side of 0, or 0 so far that no pseudo-experiment without it is like them.
     """
     if len(problem.couplings) != 1:
         raise UsageError(f"needs 1 coupling, not {len(problem.couplings)}: {', '.join(problem.couplings)}")
-    low, high = bounded_range(problem, REACH, exact=False)
-    sides = [] if squared_only(problem)[0] else [min(low, 0.0)]
-    sides.append(max(high, 0.0))
+    # Data may exclude 0, which bounds are looked for from: the reach of those expected at 0 has it inside.
+    ranges = [bounded_range(case, REACH, exact=False) for case in (problem, without_coupling(problem))]
+    sides = [] if squared_only(problem)[0] else [min(low for low, _ in ranges)]
+    sides.append(max(high for _, high in ranges))
     nothing = problem.model.signal_strengths(np.zeros((1, 1)))[0].sum(axis=0) == 0
     # Normal data may have any value where 0 is expected.
     closed = nothing & (problem.statistic != "chi2")
@@ -173,35 +181,43 @@ def cls_limit(
     return CLsLimit(None if len(own) == 1 else own[0], own[-1], toys)
 
 
+def without_coupling(problem: Problem) -> Problem:
+    """Return the problem with the counts that are expected without the coupling, pulls at their fit to the data."""
+    fitted = minimise_pulls(problem, np.zeros((1, 1)))
+    factors = problem.model.pull_factors(problem.model.widths * fitted.pulls)[0]
+    return replace(problem, data=np.asarray(factors @ problem.model.signal_strengths(np.zeros((1, 1)))[0]))
+
+
 def _asymptotic_side(problem: Problem, cl: float, end: float) -> Bound:
     """Return the asymptotic bound between 0 and a scaled value that is far outside."""
     from scipy.interpolate import CubicSpline
 
-    theta = end * np.linspace(0.0, 1.0, SCAN_POINTS)[1:]
+    name, side = problem.couplings[0], "above" if end > 0 else "below"
+    theta = end * SCAN
     without, with_ = asimov_ratios(problem, theta)
-    if not (np.isfinite(with_).all() and (without > 0).all()):
+    if not np.isfinite(with_).all():
         # Counts that only the coupling makes tell it apart for certain, which no normal distribution does.
         raise ConvergenceError(
-            f"{problem.couplings[0]}: some bins expect nothing without it, where CLs has no asymptotic form; use "
+            f"{name}: some bins expect nothing without it, where CLs has no asymptotic form; use "
             "pseudo-experiments (--toys), or feldman-cousins"
         )
     spread = 2 * np.sqrt(np.abs(without))
     observed = ratio_statistic(problem, theta, problem.data[None, :], None)[0]
 
     def outermost(statistic: Array) -> float:
-        excess = np.log(np.maximum(asymptotic_cls(statistic, without, with_), 1e-300)) - math.log(1 - cl)
+        excess = log_asymptotic_cls(statistic, without, with_) - math.log(1 - cl)
         above = np.flatnonzero(excess > 0)
-        if above.size and above[-1] == theta.size - 1:
-            raise ConvergenceError(f"{problem.couplings[0]}: CLs does not fall to {1 - cl:.3g}; choose a lower cl")
-        k = int(above[-1]) if above.size else 0
-        roots = CubicSpline(np.abs(theta), excess).roots(extrapolate=False)
-        # A spline through points of both signs has a root between them.
-        low, high = sorted((abs(float(theta[k])), abs(float(theta[k + 1]))))
-        found = roots[(roots >= low) & (roots <= high)]
-        if not found.size:
-            name = problem.couplings[0]
+        if not above.size:
+            if excess[0] < -1.0:
+                raise ConvergenceError(f"{name}: the data exclude all values {side} 0, and 0: no bound")
             raise ConvergenceError(f"{name}: CLs falls to {1 - cl:.3g} too near to 0; choose a higher cl")
-        return math.copysign(float(found[-1]), end)
+        k = int(above[-1])
+        if k == theta.size - 1:
+            raise ConvergenceError(f"{name}: CLs does not fall to {1 - cl:.3g} {side} 0; choose a lower cl")
+        # A spline through points of both signs has a root between them.
+        roots = CubicSpline(np.abs(theta), excess).roots(extrapolate=False)
+        low, high = abs(float(theta[k])), abs(float(theta[k + 1]))
+        return math.copysign(float(roots[(roots >= low) & (roots <= high)][-1]), end)
 
     # Data less like an absence of the coupling, by sigma, have the bound further out.
     expected = tuple(outermost(without - sigma * spread) for sigma in BAND_SIGMAS)
@@ -294,6 +310,12 @@ def _trials(problem: Problem, theta: float, sigma: float | None, alpha: float) -
     if sigma is None:
         observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None)[0, 0])
         rest = float(ndtr((without - observed) / (2 * math.sqrt(abs(without)))))
+        if rest < RAREST:
+            raise ConvergenceError(
+                f"{problem.couplings[0]}: the data exclude 0 against values {'above' if theta > 0 else 'below'}: about "
+                f"{rest:.0e} of pseudo-experiments without it are like them, too few for a bound there; asymptotic CLs "
+                "(without --toys) has one"
+            )
         # Both tails are counted.
         variance = alpha**2 * ((1 - alpha * rest) / (alpha * rest) + (1 - rest) / rest)
     else:

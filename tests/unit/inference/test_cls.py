@@ -52,6 +52,28 @@ def test_a_coupling_of_either_sign_has_two_bounds() -> None:
     np.testing.assert_allclose(found.lower.expected, [-exact(n) for n in BAND_SIGMAS], atol=2e-4)
 
 
+@pytest.mark.parametrize("x", [4.0, 9.0, 40.0])
+def test_data_that_exclude_0_have_bounds_on_both_sides(x: float) -> None:
+    """ln CLs = ln Φ(±x - μ) - ln Φ(±x), however far from 0 the data are; the bands are those of any data."""
+
+    def bound(x: float) -> float:
+        return float(brentq(lambda m: norm.logcdf(x - m) - norm.logcdf(x) + np.log(10), 0.0, 60.0))
+
+    found = cls_limit(normal(x, "r2_nue", 1), 0.9)
+    assert found.lower is not None
+    assert found.upper.observed == pytest.approx(bound(x), rel=1e-4)
+    assert found.lower.observed == pytest.approx(-bound(-x), rel=1e-3)
+    np.testing.assert_allclose(found.upper.expected, [exact(n) for n in BAND_SIGMAS], atol=5e-4)
+    assert cls_limit(normal(-x), 0.9).upper.observed ** 2 == pytest.approx(bound(-x), rel=1e-3)
+
+
+def test_data_that_exclude_0_beyond_pseudo_experiments() -> None:
+    with pytest.raises(ConvergenceError, match="r2_nue: the data exclude 0 against values below: about 1e-09 of"):
+        cls_limit(normal(6.0, "r2_nue", 1), 0.9, InProcess(2))
+    with pytest.raises(ConvergenceError, match="the data exclude all values below 0, and 0"):
+        cls_limit(normal(1e5, "r2_nue", 1), 0.9)
+
+
 def assert_near(bound: Bound, observed: float, expected: list[float]) -> None:
     """Within four of its own errors."""
     assert abs(bound.observed - observed) < 4 * bound.error
