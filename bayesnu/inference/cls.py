@@ -42,6 +42,10 @@ ROUNDING = 1e-7
 REUSED = 3.0
 """Half widths of a window within which it takes the pseudo-experiments of others."""
 CHUNK = 2000
+LEAST_LIKE = 10.0
+"""Pseudo-experiments without the coupling in a chunk, on average, that are like the data: CLs divides by them."""
+OUT_OF_ORDER = 4.0
+"""Standard errors by which the expected bands may be out of order by chance."""
 MOST_ROUNDS = 60
 
 
@@ -266,12 +270,13 @@ def _toy_bounds(
     # Weights of estimates are those that all have at the bound: their own would go up and down with them.
     trials = [_trials(problem, start, sigma, alpha) for start, sigma in cases]
     windows = [Window(start, 0.12 * abs(start), alpha) for start, _ in cases]
+    least = math.ceil(LEAST_LIKE / min(_like(problem, bound.observed) for bound in starts))
     toys = 0
 
     def sample(number: int, wanted: Sequence[tuple[int, Array]]) -> list[list[Estimate]]:
         nonlocal toys
         progress(f"round {number + 1}: {toys} pseudo-experiments so far")
-        size = int(CHUNK * 1.5 ** min(number, 8))
+        size = max(int(CHUNK * 1.5 ** min(number, 8)), least)
         open_ones = {k for k, _ in wanted}
         places = [(k, j, float(value)) for k, points in wanted for j, value in enumerate(points)]
         tasks = [
@@ -296,30 +301,72 @@ def _toy_bounds(
     bounds = []
     for k in range(len(starts)):
         first, *rest = crossings[k * (1 + len(BAND_SIGMAS)) : (k + 1) * (1 + len(BAND_SIGMAS))]
-        bounds.append(
-            Bound(first.value, first.error, tuple(c.value for c in rest), tuple(c.error for c in rest))
-        )
+        try:
+            expected, errors = in_order([c.value for c in rest], [c.error for c in rest])
+        except ConvergenceError as error:
+            raise ConvergenceError(f"{problem.couplings[0]}: {error}") from None
+        bounds.append(Bound(first.value, first.error, expected, errors))
     return bounds, toys
+
+
+def in_order(values: Sequence[float], errors: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return estimates that are known to grow in size, and their errors: neighbours out of order are pooled.
+
+    Their mean is weighted by 1/error²; so is the error, since they may share pseudo-experiments.
+
+    Raises
+    ------
+    ConvergenceError
+        If they are out of order by more than `OUT_OF_ORDER` of their errors.
+    """
+    pools: list[list[int]] = []
+
+    def mean(pool: list[int], of: Sequence[float]) -> float:
+        return float(np.average([of[k] for k in pool], weights=[errors[k] ** -2 for k in pool]))
+
+    for k, (value, error) in enumerate(zip(values, errors, strict=True)):
+        if k and abs(values[k - 1]) - abs(value) > OUT_OF_ORDER * math.hypot(errors[k - 1], error):
+            raise ConvergenceError("expected bounds are out of order beyond their errors; give a smaller tolerance")
+        pools.append([k])
+        while len(pools) > 1 and abs(mean(pools[-2], values)) > abs(mean(pools[-1], values)):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    ordered, spread = (tuple(mean(pool, of) for pool in pools for _ in pool) for of in (values, errors))
+    return ordered, spread
+
+
+def _like(problem: Problem, theta: float) -> float:
+    """Return the asymptotic P(Q ≥ Q_obs | 0).
+
+    Raises
+    ------
+    ConvergenceError
+        If it is below `RAREST`.
+    """
+    from scipy.special import ndtr
+
+    without = float(asimov_ratios(problem, np.array([theta]))[0][0])
+    observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None)[0, 0])
+    rest = float(ndtr((without - observed) / (2 * math.sqrt(abs(without)))))
+    if rest < RAREST:
+        raise ConvergenceError(
+            f"{problem.couplings[0]}: the data exclude 0 against values {'above' if theta > 0 else 'below'}: about "
+            f"{rest:.0e} of pseudo-experiments without it are like them, too few for a bound there; asymptotic CLs "
+            "(without --toys) has one"
+        )
+    return rest
 
 
 def _trials(problem: Problem, theta: float, sigma: float | None, alpha: float) -> float:
     """Return how many binomial trials have the error that one toy (with and without) leaves in CLs = α."""
     from scipy.special import ndtr
 
-    without, _ = (float(q[0]) for q in asimov_ratios(problem, np.array([theta])))
     if sigma is None:
-        observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None)[0, 0])
-        rest = float(ndtr((without - observed) / (2 * math.sqrt(abs(without)))))
-        if rest < RAREST:
-            raise ConvergenceError(
-                f"{problem.couplings[0]}: the data exclude 0 against values {'above' if theta > 0 else 'below'}: about "
-                f"{rest:.0e} of pseudo-experiments without it are like them, too few for a bound there; asymptotic CLs "
-                "(without --toys) has one"
-            )
+        rest = _like(problem, theta)
         # Both tails are counted.
         variance = alpha**2 * ((1 - alpha * rest) / (alpha * rest) + (1 - rest) / rest)
     else:
         # The error of the quantile moves the other tail by the ratio of both densities of Q, exp(-Q/2).
+        without = float(asimov_ratios(problem, np.array([theta]))[0][0])
         rest, tail = float(ndtr(sigma)), alpha * float(ndtr(sigma))
         ratio = math.exp(-(without - 2 * sigma * math.sqrt(abs(without))) / 2)
         variance = (tail * (1 - tail) + ratio**2 * rest * (1 - rest)) / rest**2
@@ -343,5 +390,5 @@ def _estimate(
         # discrete Q, those at it count with those above.
         observed = float(np.quantile(without, 1 - ndtr(sigma), method="inverted_cdf")) - ROUNDING
         rest = float((without >= observed).mean())
-    tail = max(float((with_ >= observed).mean()), 0.5 / number)
+    tail = float((with_ >= observed).mean())
     return Estimate(theta, min(tail / rest, 1 - 0.5 / number), number * trials)

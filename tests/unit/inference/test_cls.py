@@ -8,7 +8,7 @@ from simple_problems import counting, normal
 
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment
-from bayesnu.inference.cls import BAND_SIGMAS, Bound, asimov_ratios, cls_limit, ratio_statistic
+from bayesnu.inference.cls import BAND_SIGMAS, Bound, _estimate, asimov_ratios, cls_limit, in_order, ratio_statistic
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.workers.processes import Processes
 from bayesnu.workers.tasks import InProcess
@@ -141,6 +141,25 @@ def test_nothing_expected_without_the_coupling() -> None:
 def test_counts_that_only_the_coupling_makes(workers: InProcess | None) -> None:
     with pytest.raises(ConvergenceError, match="counts where nothing is expected without it: CLs excludes no value"):
         cls_limit(counting(1, 0.0), 0.9, workers)
+
+
+def test_a_rare_tail_is_not_made_larger() -> None:
+    """At -2σ and CLs = 0.01 one experiment with the coupling in 4400 is in the tail: none of 2000 says 0."""
+    result = {"with": np.full(2000, -1.0), "without": np.linspace(1.0, 2.0, 2000)}
+    assert _estimate(normal(0.0), 1.5, -2.0, result, 0.02).probability == 0.0
+    result["with"][:10] = 3.0
+    assert _estimate(normal(0.0), 1.5, -2.0, result, 0.02).probability == pytest.approx(0.005 / 0.0228, rel=0.02)
+
+
+def test_bands_in_order() -> None:
+    """Neighbours out of order by chance have one value; more than chance is refused; lower bounds are negative."""
+    assert in_order([1.0, 2.0, 3.0], [0.1, 0.1, 0.1]) == ((1.0, 2.0, 3.0), (0.1, 0.1, 0.1))
+    values, errors = in_order([1.0, 2.1, 2.0, 3.0], [0.1, 0.1, 0.2, 0.1])
+    np.testing.assert_allclose(values, [1.0, 2.08, 2.08, 3.0])
+    np.testing.assert_allclose(errors, [0.1, 0.12, 0.12, 0.1])
+    np.testing.assert_allclose(in_order([-3.0, -2.9, -2.8], [0.1, 0.1, 0.1])[0], [-2.9, -2.9, -2.9])
+    with pytest.raises(ConvergenceError, match="out of order beyond their errors"):
+        in_order([1.0, 3.0, 2.0], [0.1, 0.1, 0.1])
 
 
 @pytest.mark.slow
