@@ -322,6 +322,8 @@ def in_order(values: Sequence[float], errors: Sequence[float]) -> tuple[tuple[fl
     pools: list[list[int]] = []
 
     def mean(pool: list[int], of: Sequence[float]) -> float:
+        if len(pool) == 1:
+            return of[pool[0]]
         return float(np.average([of[k] for k in pool], weights=[errors[k] ** -2 for k in pool]))
 
     for k, (value, error) in enumerate(zip(values, errors, strict=True)):
