@@ -141,7 +141,9 @@ class ToyRunner:
         """Return where the chunks of one study are kept, in a folder below the runner's own."""
         folder = None if self.folder is None else self.folder.joinpath(*parts)
         key = study_key(experiment, study)
-        return Chunks(folder, key, {"model": experiment.card.name, **study}, force=self.force, notice=self.notice)
+        found = [mass for name in experiment.card.couplings if (mass := experiment.mass_of(name)) is not None]
+        description = {"model": experiment.card.name, **({"m_N": found[0]} if found else {}), **study}
+        return Chunks(folder, key, description, force=self.force, notice=self.notice)
 
 
 def study_key(experiment: Experiment, study: dict[str, Any]) -> str:

@@ -149,6 +149,13 @@ def test_the_mass_of_n_is_said() -> None:
     assert toys_json(study)["m_N"] == 2.0
 
 
+def test_a_study_of_another_mass_says_so(tmp_path: Path) -> None:
+    card = load_experiment("nucleus-10g")
+    make_toys(card.at(1.0), 100, free=["d_nue"], runner=ToyRunner(folder=tmp_path))
+    with pytest.raises(RunError, match=r"holds another study \(m_N = 1.0, not 2.0\)"):
+        make_toys(card.at(2.0), 100, free=["d_nue"], runner=ToyRunner(folder=tmp_path))
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "lsnd-nue: no coupling is free; give --coupling or --set, of mu_nue, mu_numu"),
     ({"free": ["mu_nuee"]}, "unknown coupling 'mu_nuee': .* did you mean 'mu_nue'"),
