@@ -14,7 +14,7 @@ from bayesnu.errors import RunError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.batch import fit_couplings, fixed_fits
 from bayesnu.inference.likelihood import make_problem
-from bayesnu.results import toys
+from bayesnu.results import toy_limits, toys
 from bayesnu.results.limits import limit
 from bayesnu.results.toy_limits import ToyRunner
 from bayesnu.results.toys import best_fit, make_toys, save_toys, statistic_quantile, toys_dataset, toys_json
@@ -147,6 +147,15 @@ def test_the_mass_of_n_is_said() -> None:
     study = make_toys(load_experiment("nucleus-10g").at(2.0), 100, free=["d_nue"])
     assert study.m_N == 2.0
     assert toys_json(study)["m_N"] == 2.0
+
+
+def test_chunks_of_another_program_are_not_used(
+    lsnd: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_toys(lsnd, 100, free=["mu_nue"], runner=ToyRunner(folder=tmp_path))
+    monkeypatch.setattr(toy_limits, "program_digest", lambda: "0123456789")
+    with pytest.raises(RunError, match=r"another study \(program = bayesnu .*, not bayesnu .*, source 01234567\)"):
+        make_toys(lsnd, 100, free=["mu_nue"], runner=ToyRunner(folder=tmp_path))
 
 
 def test_a_study_of_another_mass_says_so(tmp_path: Path) -> None:
