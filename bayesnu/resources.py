@@ -13,11 +13,26 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bayesnu.errors import BayesnuError, DataError, nearest, unknown_name
 
 MANIFEST = "MANIFEST.sha256"
+COMPUTING_ROOMS = ("physics", "flux", "detector", "experiment", "inference", "results", "workers")
+"""Subpackages whose code numbers depend on."""
+
+
+@cache
+def program_digest(package: Path | None = None) -> str:
+    """Return the SHA-256 of the source files of `COMPUTING_ROOMS`, names and content; they are read once."""
+    package = package or Path(__file__).resolve().parent
+    hasher = hashlib.sha256()
+    for room in COMPUTING_ROOMS:
+        for path in sorted((package / room).rglob("*.py")):
+            content = path.read_bytes()
+            hasher.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return hasher.hexdigest()
 
 
 def share_root() -> Path:

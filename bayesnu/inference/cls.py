@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import ConvergenceError, UsageError, silent
 from bayesnu.inference.batch import fixed_fits
 from bayesnu.inference.crossing import Estimate, Window, find_crossings
-from bayesnu.inference.likelihood import Problem, bounded_range, squared_only
+from bayesnu.inference.likelihood import Problem, bounded_range, minimise_pulls, squared_only
 from bayesnu.inference.toys import Ensemble, pseudo_experiments
 from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
 
@@ -30,8 +30,11 @@ Array = NDArray[np.float64]
 BAND_SIGMAS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Of the expected bands: what the data of an experiment without the coupling give, in standard deviations."""
 REACH = 40.0
-"""Δ(-2 ln L) up to which bounds are looked for."""
-SCAN_POINTS = 121
+"""Δ(-2 ln L) up to which bounds are looked for, of the data and of those expected without the coupling."""
+SCAN = np.concatenate([np.geomspace(1e-3, 1 / 120, 20)[:-1], np.linspace(1 / 120, 1.0, 120)])
+"""Where asymptotic CLs is computed, as shares of the reach: the more the data exclude 0, the nearer the bound to it."""
+RAREST = 1e-4
+"""P(Q ≥ Q_obs | 0) below which pseudo-experiments do not tell CLs: too few are like the data."""
 BAND_TOLERANCE = 3.0
 """Monte Carlo error of the expected bands, in units of that of the observed bound."""
 ROUNDING = 1e-7
@@ -39,6 +42,10 @@ ROUNDING = 1e-7
 REUSED = 3.0
 """Half widths of a window within which it takes the pseudo-experiments of others."""
 CHUNK = 2000
+LEAST_LIKE = 10.0
+"""Pseudo-experiments without the coupling in a chunk, on average, that are like the data: CLs divides by them."""
+OUT_OF_ORDER = 4.0
+"""Standard errors by which the expected bands may be out of order by chance."""
 MOST_ROUNDS = 60
 
 
@@ -89,19 +96,22 @@ def ratio_statistic(
     return fits[:, 1:] - fits[:, :1]
 
 
-def asymptotic_cls(observed: Array, without: Array, with_: Array) -> Array:
-    """Return CLs from Q and from its values for Asimov data without the coupling (positive) and with it (negative)."""
-    from scipy.special import ndtr
+def log_asymptotic_cls(observed: Array, without: Array, with_: Array) -> Array:
+    """Return ln CLs from Q and from its values for Asimov data without the coupling and with it (negative).
 
-    tail_with = ndtr(-(observed - with_) / (2 * np.sqrt(np.abs(with_))))
-    tail_without = ndtr(-(observed - without) / (2 * np.sqrt(np.abs(without))))
-    return np.asarray(np.divide(tail_with, tail_without, out=np.ones_like(observed), where=tail_without > 0))
+    0 where the coupling makes no difference: CLs is 1.
+    """
+    from scipy.special import log_ndtr
+
+    told = (without > 0) & (with_ < 0)
+    gain, loss = np.where(told, without, 1.0), np.where(told, with_, -1.0)
+    tail_with = log_ndtr(-(observed - loss) / (2 * np.sqrt(-loss)))
+    tail_without = log_ndtr(-(observed - gain) / (2 * np.sqrt(gain)))
+    return np.where(told, tail_with - tail_without, 0.0)
 
 
 def asimov_ratios(problem: Problem, theta: Array) -> tuple[Array, Array]:
     """Return Q at values of the coupling for Asimov data without the coupling, and with it; pulls fit the data."""
-    from bayesnu.inference.likelihood import minimise_pulls
-
     points = np.append(0.0, theta)
     fitted = minimise_pulls(problem, points[None, :])
     factors = problem.model.pull_factors(problem.model.widths * fitted.pulls)
@@ -143,13 +153,15 @@ def cls_limit(
     ------
     ConvergenceError
         If the data do not bound the coupling or the tolerance is not reached; if bins expect nothing without it,
-        where there is no asymptotic form; if there are counts in such bins, whatever the method: CLs is then 1.
+        where there is no asymptotic form; if there are counts in such bins, whatever the method: CLs is then 1. If
+        they exclude all values on one side of 0, or 0 so far that no pseudo-experiment without it is like them.
     """
     if len(problem.couplings) != 1:
         raise UsageError(f"needs 1 coupling, not {len(problem.couplings)}: {', '.join(problem.couplings)}")
-    low, high = bounded_range(problem, REACH, exact=False)
-    sides = [] if squared_only(problem)[0] else [min(low, 0.0)]
-    sides.append(max(high, 0.0))
+    # Data may exclude 0, which bounds are looked for from: the reach of those expected at 0 has it inside.
+    ranges = [bounded_range(case, REACH, exact=False) for case in (problem, without_coupling(problem))]
+    sides = [] if squared_only(problem)[0] else [min(low for low, _ in ranges)]
+    sides.append(max(high for _, high in ranges))
     nothing = problem.model.signal_strengths(np.zeros((1, 1)))[0].sum(axis=0) == 0
     # Normal data may have any value where 0 is expected.
     closed = nothing & (problem.statistic != "chi2")
@@ -173,35 +185,43 @@ def cls_limit(
     return CLsLimit(None if len(own) == 1 else own[0], own[-1], toys)
 
 
+def without_coupling(problem: Problem) -> Problem:
+    """Return the problem with the counts that are expected without the coupling, pulls at their fit to the data."""
+    fitted = minimise_pulls(problem, np.zeros((1, 1)))
+    factors = problem.model.pull_factors(problem.model.widths * fitted.pulls)[0]
+    return replace(problem, data=np.asarray(factors @ problem.model.signal_strengths(np.zeros((1, 1)))[0]))
+
+
 def _asymptotic_side(problem: Problem, cl: float, end: float) -> Bound:
     """Return the asymptotic bound between 0 and a scaled value that is far outside."""
     from scipy.interpolate import CubicSpline
 
-    theta = end * np.linspace(0.0, 1.0, SCAN_POINTS)[1:]
+    name, side = problem.couplings[0], "above" if end > 0 else "below"
+    theta = end * SCAN
     without, with_ = asimov_ratios(problem, theta)
-    if not (np.isfinite(with_).all() and (without > 0).all()):
+    if not np.isfinite(with_).all():
         # Counts that only the coupling makes tell it apart for certain, which no normal distribution does.
         raise ConvergenceError(
-            f"{problem.couplings[0]}: some bins expect nothing without it, where CLs has no asymptotic form; use "
+            f"{name}: some bins expect nothing without it, where CLs has no asymptotic form; use "
             "pseudo-experiments (--toys), or feldman-cousins"
         )
     spread = 2 * np.sqrt(np.abs(without))
     observed = ratio_statistic(problem, theta, problem.data[None, :], None)[0]
 
     def outermost(statistic: Array) -> float:
-        excess = np.log(np.maximum(asymptotic_cls(statistic, without, with_), 1e-300)) - math.log(1 - cl)
+        excess = log_asymptotic_cls(statistic, without, with_) - math.log(1 - cl)
         above = np.flatnonzero(excess > 0)
-        if above.size and above[-1] == theta.size - 1:
-            raise ConvergenceError(f"{problem.couplings[0]}: CLs does not fall to {1 - cl:.3g}; choose a lower cl")
-        k = int(above[-1]) if above.size else 0
-        roots = CubicSpline(np.abs(theta), excess).roots(extrapolate=False)
-        # A spline through points of both signs has a root between them.
-        low, high = sorted((abs(float(theta[k])), abs(float(theta[k + 1]))))
-        found = roots[(roots >= low) & (roots <= high)]
-        if not found.size:
-            name = problem.couplings[0]
+        if not above.size:
+            if excess[0] < -1.0:
+                raise ConvergenceError(f"{name}: the data exclude all values {side} 0, and 0: no bound")
             raise ConvergenceError(f"{name}: CLs falls to {1 - cl:.3g} too near to 0; choose a higher cl")
-        return math.copysign(float(found[-1]), end)
+        k = int(above[-1])
+        if k == theta.size - 1:
+            raise ConvergenceError(f"{name}: CLs does not fall to {1 - cl:.3g} {side} 0; choose a lower cl")
+        # A spline through points of both signs has a root between them.
+        roots = CubicSpline(np.abs(theta), excess).roots(extrapolate=False)
+        low, high = abs(float(theta[k])), abs(float(theta[k + 1]))
+        return math.copysign(float(roots[(roots >= low) & (roots <= high)][-1]), end)
 
     # Data less like an absence of the coupling, by sigma, have the bound further out.
     expected = tuple(outermost(without - sigma * spread) for sigma in BAND_SIGMAS)
@@ -250,12 +270,13 @@ def _toy_bounds(
     # Weights of estimates are those that all have at the bound: their own would go up and down with them.
     trials = [_trials(problem, start, sigma, alpha) for start, sigma in cases]
     windows = [Window(start, 0.12 * abs(start), alpha) for start, _ in cases]
+    least = math.ceil(LEAST_LIKE / min(_like(problem, bound.observed) for bound in starts))
     toys = 0
 
     def sample(number: int, wanted: Sequence[tuple[int, Array]]) -> list[list[Estimate]]:
         nonlocal toys
         progress(f"round {number + 1}: {toys} pseudo-experiments so far")
-        size = int(CHUNK * 1.5 ** min(number, 8))
+        size = max(int(CHUNK * 1.5 ** min(number, 8)), least)
         open_ones = {k for k, _ in wanted}
         places = [(k, j, float(value)) for k, points in wanted for j, value in enumerate(points)]
         tasks = [
@@ -280,24 +301,74 @@ def _toy_bounds(
     bounds = []
     for k in range(len(starts)):
         first, *rest = crossings[k * (1 + len(BAND_SIGMAS)) : (k + 1) * (1 + len(BAND_SIGMAS))]
-        bounds.append(
-            Bound(first.value, first.error, tuple(c.value for c in rest), tuple(c.error for c in rest))
-        )
+        try:
+            expected, errors = in_order([c.value for c in rest], [c.error for c in rest])
+        except ConvergenceError as error:
+            raise ConvergenceError(f"{problem.couplings[0]}: {error}") from None
+        bounds.append(Bound(first.value, first.error, expected, errors))
     return bounds, toys
+
+
+def in_order(values: Sequence[float], errors: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return estimates that are known to grow in size, and their errors: neighbours out of order are pooled.
+
+    Their mean is weighted by 1/error²; so is the error, since they may share pseudo-experiments.
+
+    Raises
+    ------
+    ConvergenceError
+        If they are out of order by more than `OUT_OF_ORDER` of their errors.
+    """
+    pools: list[list[int]] = []
+
+    def mean(pool: list[int], of: Sequence[float]) -> float:
+        if len(pool) == 1:
+            return of[pool[0]]
+        return float(np.average([of[k] for k in pool], weights=[errors[k] ** -2 for k in pool]))
+
+    for k, (value, error) in enumerate(zip(values, errors, strict=True)):
+        if k and abs(values[k - 1]) - abs(value) > OUT_OF_ORDER * math.hypot(errors[k - 1], error):
+            raise ConvergenceError("expected bounds are out of order beyond their errors; give a smaller tolerance")
+        pools.append([k])
+        while len(pools) > 1 and abs(mean(pools[-2], values)) > abs(mean(pools[-1], values)):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    ordered, spread = (tuple(mean(pool, of) for pool in pools for _ in pool) for of in (values, errors))
+    return ordered, spread
+
+
+def _like(problem: Problem, theta: float) -> float:
+    """Return the asymptotic P(Q ≥ Q_obs | 0).
+
+    Raises
+    ------
+    ConvergenceError
+        If it is below `RAREST`.
+    """
+    from scipy.special import ndtr
+
+    without = float(asimov_ratios(problem, np.array([theta]))[0][0])
+    observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None)[0, 0])
+    rest = float(ndtr((without - observed) / (2 * math.sqrt(abs(without)))))
+    if rest < RAREST:
+        raise ConvergenceError(
+            f"{problem.couplings[0]}: the data exclude 0 against values {'above' if theta > 0 else 'below'}: about "
+            f"{rest:.0e} of pseudo-experiments without it are like them, too few for a bound there; asymptotic CLs "
+            "(without --toys) has one"
+        )
+    return rest
 
 
 def _trials(problem: Problem, theta: float, sigma: float | None, alpha: float) -> float:
     """Return how many binomial trials have the error that one toy (with and without) leaves in CLs = α."""
     from scipy.special import ndtr
 
-    without, _ = (float(q[0]) for q in asimov_ratios(problem, np.array([theta])))
     if sigma is None:
-        observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None)[0, 0])
-        rest = float(ndtr((without - observed) / (2 * math.sqrt(abs(without)))))
+        rest = _like(problem, theta)
         # Both tails are counted.
         variance = alpha**2 * ((1 - alpha * rest) / (alpha * rest) + (1 - rest) / rest)
     else:
         # The error of the quantile moves the other tail by the ratio of both densities of Q, exp(-Q/2).
+        without = float(asimov_ratios(problem, np.array([theta]))[0][0])
         rest, tail = float(ndtr(sigma)), alpha * float(ndtr(sigma))
         ratio = math.exp(-(without - 2 * sigma * math.sqrt(abs(without))) / 2)
         variance = (tail * (1 - tail) + ratio**2 * rest * (1 - rest)) / rest**2
@@ -321,5 +392,5 @@ def _estimate(
         # discrete Q, those at it count with those above.
         observed = float(np.quantile(without, 1 - ndtr(sigma), method="inverted_cdf")) - ROUNDING
         rest = float((without >= observed).mean())
-    tail = max(float((with_ >= observed).mean()), 0.5 / number)
+    tail = float((with_ >= observed).mean())
     return Estimate(theta, min(tail / rest, 1 - 0.5 / number), number * trials)

@@ -553,6 +553,8 @@ def fit_couplings(
 ) -> None:
     """Minimise over couplings and pulls of every data set, from several starts; the lowest minimum counts.
 
+    A coupling whose bound has a -2 ln L higher by less than ``promise`` is at it: the fit cannot tell them apart.
+
     Parameters
     ----------
     arrays : shape (components × monomials, obs)
@@ -571,6 +573,9 @@ def fit_couplings(
     filled = np.empty(arrays.shape[0], dtype=np.bool_)
     members = np.empty((membership.shape[0], membership.shape[1] + 1), dtype=np.int64)
     _structure(arrays, membership, filled, members)
+    mono, weight = np.empty((1 + k_all + k_all * k_all, exponents.shape[0])), np.empty(membership.shape[0])
+    work = np.empty((4 + n, arrays.shape[1]))
+    model = (arrays, filled, members, exponents, membership, widths, constraint, code, variance)
     for t in range(data.shape[0]):
         value[t] = math.inf
         converged[t] = False
@@ -588,3 +593,8 @@ def fit_couplings(
                 value[t], converged[t] = own, good
                 for a in range(n):
                     found[t, a] = y[a]
+        for k in range(k_all):
+            if lower[k] < found[t, k] < math.inf and converged[t]:
+                inside, found[t, k] = found[t, k], lower[k]
+                if not _value(*model, data[t], centre[t], found[t], mono, weight, work) < value[t] + promise:
+                    found[t, k] = inside

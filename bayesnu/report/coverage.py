@@ -94,12 +94,15 @@ def sensitivity_table(result: Sensitivity) -> Table:
     """Return the expected bounds of each method."""
     bounds = [v for item in result.limits for v in (*item.lower, *item.upper, *item.asimov)]
     exponent = power_of_ten(bounds)
+    if any(item.method == "cls" for item in result.limits):
+        cls = "cls: asymptotic, pulls at their constraints."
+    else:
+        cls = "No asymptotic cls: bins expect nothing without the coupling."
     table = Table(
         title=Text(f"{result.model}: expected {percent(result.cl)} bounds on {result.coupling} without it"),
         caption=Text(
             f"[10^{exponent} {result.unit}]. {result.toys} pseudo-experiments, pulls drawn from their constraints, "
-            f"seed {result.seed}; ± Monte Carlo. laplace: prior {result.prior}. cls: asymptotic, pulls at their "
-            "constraints; none where bins expect nothing without the coupling."
+            f"seed {result.seed}; ± Monte Carlo. laplace: prior {result.prior}. {cls}"
         ),
         caption_justify="left",
     )
@@ -115,7 +118,8 @@ def sensitivity_table(result: Sensitivity) -> Table:
     for item in result.limits:
         label = item.method if item.method != "laplace" else f"laplace ({item.kind})"
         if item.lower:
-            table.add_row(label, "lower", cell(item.asimov[0]), *(cell(v) for v in item.lower))
+            lower = [cell(v, e) for v, e in zip(item.lower, item.lower_error, strict=True)]
+            table.add_row(label, "lower", cell(item.asimov[0]), *lower)
         upper = [cell(v, e) for v, e in zip(item.upper, item.error, strict=True)]
         table.add_row("" if item.lower else label, "upper", cell(item.asimov[1]), *upper, end_section=True)
     return table

@@ -41,6 +41,7 @@ BAND = 0.95
 COARSE = 0.1
 """Half width of the band from which a remark says how little the test can see."""
 RHAT_MAX = 1.05
+LEAST_ESS = NutsPosterior.LEAST_PER_RANK * HIGHEST_RANK
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,11 @@ class Calibration:
         return float(np.maximum(band.high - band.places, band.places - band.low).max())
 
     @property
+    def too_few_effective(self) -> int:
+        """How many simulations by NUTS kept fewer effective draws than `LEAST_ESS`."""
+        return int((self.diagnostics["ess"] < LEAST_ESS).sum()) if self.method == "nuts" else 0
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What to know beside the p-values."""
         remarks = []
@@ -121,6 +127,12 @@ class Calibration:
                 f"{(found['rhat'] > RHAT_MAX).mean():.1%} an R-hat above {RHAT_MAX} (worst {found['rhat'].max():.3f}), "
                 f"{(found['attempts'] > 1).mean():.1%} were sampled again with more draws"
             )
+            if self.too_few_effective:
+                remarks.append(
+                    f"{self.too_few_effective} of {number} simulations have fewer effective draws than the "
+                    f"{LEAST_ESS:.0f} that ranks need to be nearly independent, however often sampled again (fewest "
+                    f"{found['ess'].min():.0f}); their ranks count all the same"
+                )
         if self.free:
             remarks.append(
                 f"{len(self.free)} free pulls ({self.free[0]}, …) have a flat prior, which cannot be drawn from: "
@@ -231,6 +243,7 @@ def calibration_json(result: Calibration) -> dict[str, Any]:
         "largest_rhat": float(found["rhat"].max()),
         f"simulations_with_rhat_above_{RHAT_MAX}": int((found["rhat"] > RHAT_MAX).sum()),
         "least_ess": float(found["ess"].min()),
+        "simulations_with_too_few_effective_draws": result.too_few_effective,
         "simulations_sampled_again": int((found["attempts"] > 1).sum()),
     } if result.method == "nuts" else {"simulations_with_own_grid": int(found["own_grid"].sum())}  # fmt: skip
     return {

@@ -41,8 +41,8 @@ class ExpectedLimit:
         Outermost bounds for the Asimov data without the coupling.
     lower, upper : tuple of float
         Bounds at `BAND_SIGMAS`, from the one nearest to 0 outwards; ``lower`` is empty for a moment.
-    error : tuple of float
-        Monte Carlo standard errors of ``upper``; NaN for asymptotic CLs.
+    error, lower_error : tuple of float
+        Monte Carlo standard errors of ``upper`` and of ``lower``; NaN for asymptotic CLs.
     """
 
     method: str
@@ -51,6 +51,7 @@ class ExpectedLimit:
     lower: tuple[float, ...]
     upper: tuple[float, ...]
     error: tuple[float, ...]
+    lower_error: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,8 @@ def _expected_cls(asimov: Problem, cl: float) -> ExpectedLimit:
     cls = cls_limit(asimov, cl)
     nan = (math.nan,) * len(BAND_SIGMAS)
     low = cls.lower.observed if cls.lower is not None else 0.0
-    return ExpectedLimit("cls", "cls", (low, cls.upper.observed), _band(cls.lower), _band(cls.upper), nan)
+    lower = _band(cls.lower)
+    return ExpectedLimit("cls", "cls", (low, cls.upper.observed), lower, _band(cls.upper), nan, nan[: len(lower)])
 
 
 def _without(problem: Problem) -> Problem:
@@ -204,13 +206,16 @@ def _hull(intervals: tuple[tuple[float, float], ...]) -> tuple[float, float]:
 
 
 def _expected(method: str, kind: str, asimov: tuple[float, float], bounds: Array, two_sided: bool) -> ExpectedLimit:
-    """Return quantiles of bounds, shape (toys, 2), with the standard errors of the upper ones from order statistics."""
+    """Return quantiles of bounds, shape (toys, 2), with their standard errors from order statistics."""
     from scipy.special import ndtr
 
     levels = ndtr(np.array(BAND_SIGMAS))
     upper, error = zip(*(quantile_with_error(bounds[:, 1], float(level)) for level in levels), strict=True)
-    lower = np.quantile(bounds[:, 0], levels[::-1]) if two_sided else np.empty(0)
-    return ExpectedLimit(method, kind, asimov, tuple(lower.tolist()), upper, error)
+    if not two_sided:
+        return ExpectedLimit(method, kind, asimov, (), upper, error, ())
+    # Upside down, so that both sides are the same estimate.
+    lower, lower_error = zip(*(quantile_with_error(-bounds[:, 0], float(level)) for level in levels), strict=True)
+    return ExpectedLimit(method, kind, asimov, tuple(-value for value in lower), upper, error, lower_error)
 
 
 def sensitivity_json(result: Sensitivity) -> dict[str, Any]:
@@ -236,6 +241,7 @@ def sensitivity_json(result: Sensitivity) -> dict[str, Any]:
                 "lower": finite(item.lower),
                 "upper": finite(item.upper),
                 "error": finite(item.error),
+                "lower_error": finite(item.lower_error),
             }
             for item in result.limits
         ],

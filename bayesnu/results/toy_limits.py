@@ -24,6 +24,7 @@ from bayesnu.inference.feldman_cousins import (
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.toys import Ensemble
 from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.resources import program_digest
 from bayesnu.results.evidence import ExpectedBound, PseudoExperiments
 from bayesnu.results.intervals import IntervalSet, exact
 from bayesnu.workers import Chunks, InProcess, Workers
@@ -141,12 +142,19 @@ class ToyRunner:
         """Return where the chunks of one study are kept, in a folder below the runner's own."""
         folder = None if self.folder is None else self.folder.joinpath(*parts)
         key = study_key(experiment, study)
-        return Chunks(folder, key, {"model": experiment.card.name, **study}, force=self.force, notice=self.notice)
+        found = [mass for name in experiment.card.couplings if (mass := experiment.mass_of(name)) is not None]
+        description = {
+            "program": f"bayesnu {__version__}, source {program_digest()[:8]}",
+            "model": experiment.card.name,
+            **({"m_N": found[0]} if found else {}),
+            **study,
+        }
+        return Chunks(folder, key, description, force=self.force, notice=self.notice)
 
 
 def study_key(experiment: Experiment, study: dict[str, Any]) -> str:
-    """Return the hash of all that a study depends on: program, card, data, expected counts and arguments."""
-    text = __version__ + experiment.digest + json.dumps(study, sort_keys=True)
+    """Return the hash of all that a study depends on: source, card, data, expected counts, arguments."""
+    text = __version__ + program_digest() + experiment.digest + json.dumps(study, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

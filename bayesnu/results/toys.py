@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 PROBABILITIES = (0.68, 0.90, 0.95)
 """Quantiles of the statistic that are shown."""
 PER_TASK = 2_000
+ARRAYS = ("counts", "centre", "best", "statistic", "pulls")
+"""What a chunk holds."""
 LEAST_TOYS, MOST_TOYS = 100, 1_000_000
 MOST_COUNTS = 1e15
 """In one bin: beyond, numbers in double precision hardly tell a count from the next."""
@@ -71,7 +73,8 @@ class BestFit:
     spread : float
         Standard deviation.
     at_boundary : float or None
-        Share of pseudo-experiments whose best fit is 0; None for a coupling that may have either sign.
+        Share of pseudo-experiments whose best fit is 0, within the precision of fits (`batch.PROMISE` in -2 ln L);
+        None for a coupling that may have either sign.
     """
 
     coupling: str
@@ -103,8 +106,8 @@ class ToyStudy:
     best : ndarray, shape (toys, couplings)
         In the couplings' units.
     statistic : ndarray, shape (toys,)
-    pulls : ndarray, shape (toys, pulls)
-        True pulls, as fractions.
+    pulls, measured : ndarray, shape (toys, pulls)
+        True pulls and their auxiliary measurements, as fractions.
     pull_names : tuple of str
     """
 
@@ -119,6 +122,7 @@ class ToyStudy:
     best: Array
     statistic: Array
     pulls: Array
+    measured: Array
     pull_names: tuple[str, ...]
 
     @property
@@ -179,6 +183,7 @@ def fit_chunk(
     fits = toy_fits(problem, truth, number, rng, ensemble)
     return {
         "counts": fits.data.counts,
+        "centre": fits.data.centre,
         "best": fits.best,
         "statistic": fits.statistic,
         "pulls": fits.data.pulls,
@@ -230,7 +235,7 @@ def make_toys(
     runner = runner or ToyRunner()
     problem = make_problem(experiment, list(truth))
     scaled = np.array(list(truth.values())) / problem.scales
-    study = {"command": "toys", "truth": truth, "pulls": chosen, "seed": seed, "per_task": PER_TASK}
+    study = {"command": "toys", "truth": truth, "pulls": chosen, "seed": seed, "per_task": PER_TASK, "arrays": ARRAYS}
     # The number is no part of the key: more of the same study begins with what is there.
     sizes = [min(PER_TASK, number - start) for start in range(0, number, PER_TASK)]
     tasks = [Task(f"toys-{place:06d}-{size}", (place, size)) for place, size in enumerate(sizes)]
@@ -238,9 +243,7 @@ def make_toys(
     runner.progress(f"{number} pseudo-experiments")
     with naming_truth(truth):
         chunks = run_tasks(fit_chunk, shared, tasks, runner.workers, runner.chunks(experiment, study))
-    counts, best, statistic, pulls = (
-        np.concatenate([chunk[name] for chunk in chunks]) for name in ("counts", "best", "statistic", "pulls")
-    )
+    counts, centre, best, statistic, pulls = (np.concatenate([chunk[name] for chunk in chunks]) for name in ARRAYS)
     own = best * problem.scales
     masses = [mass for name in truth if (mass := experiment.mass_of(name)) is not None]
     return ToyStudy(
@@ -258,6 +261,7 @@ def make_toys(
         own,
         statistic,
         pulls * problem.model.widths,
+        centre * problem.model.widths,
         problem.model.pulls,
     )
 
@@ -311,7 +315,7 @@ def toys_json(study: ToyStudy) -> dict[str, Any]:
 
 
 def toys_dataset(study: ToyStudy, experiment: Experiment) -> xr.Dataset:
-    """Return all pseudo-experiments as labelled arrays: counts, true pulls, best fits and statistic."""
+    """Return all pseudo-experiments as labelled arrays: counts, pulls and their measurements, best fits, statistic."""
     import xarray as xr
 
     names = [fit.coupling for fit in study.fits]
@@ -321,6 +325,11 @@ def toys_dataset(study: ToyStudy, experiment: Experiment) -> xr.Dataset:
         {
             "counts": (("toy", "obs"), study.counts, {"units": "counts"}),
             "pulls": (("toy", "pull"), study.pulls, {"units": "fraction", "long_name": "true pulls"}),
+            "auxiliary": (
+                ("toy", "pull"),
+                study.measured,
+                {"units": "fraction", "long_name": "auxiliary measurements of the pulls; 0 of free ones"},
+            ),
             "best_fit": (
                 ("toy", "coupling"),
                 study.best,

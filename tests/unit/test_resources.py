@@ -1,6 +1,8 @@
 """Shipped files are verified when read; files are written aside and renamed."""
 
 import hashlib
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,23 @@ def test_installed_wheel_has_its_files_below_the_package(monkeypatch: pytest.Mon
         (tmp_path / "bayesnu" / "_share" / folder).mkdir(parents=True)
     monkeypatch.setattr(resources, "__file__", str(tmp_path / "bayesnu" / "resources.py"))
     assert resources.share_root() == tmp_path / "bayesnu" / "_share"
+
+
+def test_program_digest_knows_every_line_that_computes(tmp_path: Path) -> None:
+    """Neither what only shows numbers nor where the package lies; read within a fraction of a second."""
+    package = Path(resources.__file__).parent
+    start = time.perf_counter()
+    own = resources.program_digest.__wrapped__(package)
+    assert time.perf_counter() - start < 1.0
+    shutil.copytree(package, tmp_path / "bayesnu", ignore=shutil.ignore_patterns("__pycache__", "_share"))
+    copied = resources.program_digest.__wrapped__(tmp_path / "bayesnu")
+    assert copied == own == resources.program_digest()
+    for name, changes in (("plotting/toys.py", False), ("inference/newton.py", True), ("physics/new.py", True)):
+        with (tmp_path / "bayesnu" / name).open("a") as file:
+            file.write("# changed")
+        found = resources.program_digest.__wrapped__(tmp_path / "bayesnu")
+        assert (found != copied) == changes
+        copied = found
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -174,6 +174,14 @@ def test_the_bound_of_a_squared_coupling() -> None:
     np.testing.assert_allclose(found.value, deviance, atol=1e-9)
 
 
+def test_a_best_fit_that_cannot_be_told_from_0_is_at_0() -> None:
+    """No count, and a signal that grows with the square of what is fitted: its slope at 0 vanishes."""
+    found = fit_couplings(counting(0, 0.0, power=4), np.zeros((5, 1)), np.geomspace(0.01, 3.0, 5)[:, None, None])
+    assert found.converged.all()
+    assert (found.couplings == 0).all()
+    assert (found.value < 1e-7).all()
+
+
 def test_starts_near_each_other_end_in_the_same_minimum() -> None:
     """A start given up beside a known minimum never counts as a better one."""
     problem, data = toys("dune-on-axis", ["q_nue"], [1.0], 60, 3)

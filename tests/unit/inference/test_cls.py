@@ -8,7 +8,7 @@ from simple_problems import counting, normal
 
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment
-from bayesnu.inference.cls import BAND_SIGMAS, Bound, asimov_ratios, cls_limit, ratio_statistic
+from bayesnu.inference.cls import BAND_SIGMAS, Bound, _estimate, asimov_ratios, cls_limit, in_order, ratio_statistic
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.workers.processes import Processes
 from bayesnu.workers.tasks import InProcess
@@ -50,6 +50,28 @@ def test_a_coupling_of_either_sign_has_two_bounds() -> None:
     assert found.lower.observed == pytest.approx(-exact(-0.5), abs=2e-4)
     np.testing.assert_allclose(found.upper.expected, [exact(n) for n in BAND_SIGMAS], atol=2e-4)
     np.testing.assert_allclose(found.lower.expected, [-exact(n) for n in BAND_SIGMAS], atol=2e-4)
+
+
+@pytest.mark.parametrize("x", [4.0, 9.0, 40.0])
+def test_data_that_exclude_0_have_bounds_on_both_sides(x: float) -> None:
+    """ln CLs = ln Φ(±x - μ) - ln Φ(±x), however far from 0 the data are; the bands are those of any data."""
+
+    def bound(x: float) -> float:
+        return float(brentq(lambda m: norm.logcdf(x - m) - norm.logcdf(x) + np.log(10), 0.0, 60.0))
+
+    found = cls_limit(normal(x, "r2_nue", 1), 0.9)
+    assert found.lower is not None
+    assert found.upper.observed == pytest.approx(bound(x), rel=1e-4)
+    assert found.lower.observed == pytest.approx(-bound(-x), rel=1e-3)
+    np.testing.assert_allclose(found.upper.expected, [exact(n) for n in BAND_SIGMAS], atol=5e-4)
+    assert cls_limit(normal(-x), 0.9).upper.observed ** 2 == pytest.approx(bound(-x), rel=1e-3)
+
+
+def test_data_that_exclude_0_beyond_pseudo_experiments() -> None:
+    with pytest.raises(ConvergenceError, match="r2_nue: the data exclude 0 against values below: about 1e-09 of"):
+        cls_limit(normal(6.0, "r2_nue", 1), 0.9, InProcess(2))
+    with pytest.raises(ConvergenceError, match="the data exclude all values below 0, and 0"):
+        cls_limit(normal(1e5, "r2_nue", 1), 0.9)
 
 
 def assert_near(bound: Bound, observed: float, expected: list[float]) -> None:
@@ -119,6 +141,25 @@ def test_nothing_expected_without_the_coupling() -> None:
 def test_counts_that_only_the_coupling_makes(workers: InProcess | None) -> None:
     with pytest.raises(ConvergenceError, match="counts where nothing is expected without it: CLs excludes no value"):
         cls_limit(counting(1, 0.0), 0.9, workers)
+
+
+def test_a_rare_tail_is_not_made_larger() -> None:
+    """At -2σ and CLs = 0.01 one experiment with the coupling in 4400 is in the tail: none of 2000 says 0."""
+    result = {"with": np.full(2000, -1.0), "without": np.linspace(1.0, 2.0, 2000)}
+    assert _estimate(normal(0.0), 1.5, -2.0, result, 0.02).probability == 0.0
+    result["with"][:10] = 3.0
+    assert _estimate(normal(0.0), 1.5, -2.0, result, 0.02).probability == pytest.approx(0.005 / 0.0228, rel=0.02)
+
+
+def test_bands_in_order() -> None:
+    """Neighbours out of order by chance have one value; more than chance is refused; lower bounds are negative."""
+    assert in_order([1.0, 2.0, 3.0], [0.1, 0.1, 0.1]) == ((1.0, 2.0, 3.0), (0.1, 0.1, 0.1))
+    values, errors = in_order([1.0, 2.1, 2.0, 3.0], [0.1, 0.1, 0.2, 0.1])
+    np.testing.assert_allclose(values, [1.0, 2.08, 2.08, 3.0])
+    np.testing.assert_allclose(errors, [0.1, 0.12, 0.12, 0.1])
+    np.testing.assert_allclose(in_order([-3.0, -2.9, -2.8], [0.1, 0.1, 0.1])[0], [-2.9, -2.9, -2.9])
+    with pytest.raises(ConvergenceError, match="out of order beyond their errors"):
+        in_order([1.0, 3.0, 2.0], [0.1, 0.1, 0.1])
 
 
 @pytest.mark.slow

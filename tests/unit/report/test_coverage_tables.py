@@ -60,8 +60,8 @@ def test_coverage_figure(widest: Coverage) -> None:
 def test_sensitivity_figure() -> None:
     up, down = (0.5, 1.0, 1.5, 2.0, 2.5), (0.2, -0.5, -1.0, -1.5, -2.0)
     limits = (
-        ExpectedLimit("delta_chi2", "delta_chi2", (-1.0, 1.4), down, up, (NAN,) * 5),
-        ExpectedLimit("laplace", "hdi", (-1.0, 1.4), down, up, (NAN,) * 5),
+        ExpectedLimit("delta_chi2", "delta_chi2", (-1.0, 1.4), down, up, (NAN,) * 5, (NAN,) * 5),
+        ExpectedLimit("laplace", "hdi", (-1.0, 1.4), down, up, (NAN,) * 5, (NAN,) * 5),
     )
     figure = plot_sensitivity(Sensitivity("card", "q_nue", "e", "flat", 0.95, 200, 1, limits))
     figure.canvas.draw()

@@ -99,6 +99,17 @@ def test_what_the_sampler_did_is_said(result: Calibration) -> None:
     assert (content["simulations_with_rhat_above_1.05"], content["largest_rhat"]) == (1, 1.3)
 
 
+def test_simulations_with_too_few_effective_draws_are_counted(result: Calibration) -> None:
+    nuts = sampled(result)
+    assert calibration_json(nuts)["sampler"]["simulations_with_too_few_effective_draws"] == 0
+    few = replace(nuts, diagnostics=nuts.diagnostics | {"ess": np.append(np.full(NUMBER - 2, 198.0), [150.0, 197.9])})
+    assert calibration_json(few)["sampler"]["simulations_with_too_few_effective_draws"] == 2
+    assert few.remarks[2] == (
+        "2 of 60 simulations have fewer effective draws than the 198 that ranks need to be nearly independent, however "
+        "often sampled again (fewest 150); their ranks count all the same"
+    )
+
+
 def test_how_little_few_simulations_see_is_said(result: Calibration) -> None:
     """Between the band of one place, 1.96 √(1/4N), and twice that; and a distribution off by as much is in the band."""
     single = 1.96 * np.sqrt(0.25 / NUMBER)

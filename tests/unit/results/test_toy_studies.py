@@ -12,10 +12,12 @@ from scipy.stats import chi2
 
 from bayesnu.errors import RunError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
-from bayesnu.results import toys
+from bayesnu.inference.batch import fit_couplings, fixed_fits
+from bayesnu.inference.likelihood import make_problem
+from bayesnu.results import toy_limits, toys
 from bayesnu.results.limits import limit
 from bayesnu.results.toy_limits import ToyRunner
-from bayesnu.results.toys import best_fit, make_toys, save_toys, statistic_quantile, toys_json
+from bayesnu.results.toys import best_fit, make_toys, save_toys, statistic_quantile, toys_dataset, toys_json
 from bayesnu.workers import InProcess, Watched
 
 
@@ -126,10 +128,41 @@ def test_what_is_saved(on_axis: Experiment, tmp_path: Path) -> None:
     assert "m_N" not in content
 
 
+@pytest.mark.parametrize("ensemble", ["constraint", "fit", "posterior"])
+def test_the_statistic_follows_from_what_is_saved(lsnd: Experiment, ensemble: str, tmp_path: Path) -> None:
+    """Counts and auxiliary measurements are the whole data of a pseudo-experiment; chunks hold both."""
+    for _ in range(2):
+        study = make_toys(lsnd, 100, {"mu_nue": 2e-9}, ensemble=ensemble, seed=3, runner=ToyRunner(folder=tmp_path))
+    stored = toys_dataset(study, lsnd)
+    problem = make_problem(lsnd, ["mu_nue"])
+    theta = np.array([[2e-9]]) / problem.scales
+    centre = stored["auxiliary"].values / problem.model.widths
+    best = fit_couplings(problem, stored["counts"].values, theta, centre).value
+    fixed = fixed_fits(problem, theta, stored["counts"].values, centre)[:, 0]
+    np.testing.assert_allclose(np.maximum(fixed - best, 0), stored["statistic"], atol=1e-6)
+    assert stored["auxiliary"].attrs["units"] == "fraction"
+
+
 def test_the_mass_of_n_is_said() -> None:
     study = make_toys(load_experiment("nucleus-10g").at(2.0), 100, free=["d_nue"])
     assert study.m_N == 2.0
     assert toys_json(study)["m_N"] == 2.0
+
+
+def test_chunks_of_another_program_are_not_used(
+    lsnd: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_toys(lsnd, 100, free=["mu_nue"], runner=ToyRunner(folder=tmp_path))
+    monkeypatch.setattr(toy_limits, "program_digest", lambda: "0123456789")
+    with pytest.raises(RunError, match=r"another study \(program = bayesnu .*, not bayesnu .*, source 01234567\)"):
+        make_toys(lsnd, 100, free=["mu_nue"], runner=ToyRunner(folder=tmp_path))
+
+
+def test_a_study_of_another_mass_says_so(tmp_path: Path) -> None:
+    card = load_experiment("nucleus-10g")
+    make_toys(card.at(1.0), 100, free=["d_nue"], runner=ToyRunner(folder=tmp_path))
+    with pytest.raises(RunError, match=r"holds another study \(m_N = 1.0, not 2.0\)"):
+        make_toys(card.at(2.0), 100, free=["d_nue"], runner=ToyRunner(folder=tmp_path))
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
