@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bayesnu.errors import ConvergenceError
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.plotting.calibration import plot_calibration
 from bayesnu.report.study import Figures, Tables
@@ -40,7 +41,7 @@ BY_NUTS = {
 
 
 def calibrate_card(card: str, method: str, runner: ToyRunner) -> None:
-    """Calibrate a card unless its results are stored, and draw the figures."""
+    """Calibrate a card unless its results are stored, and draw the figures; a coupling that cannot be is said."""
     folder = FOLDER / "results" / method / card
     if (folder / "calibration.json").exists():
         return
@@ -48,7 +49,11 @@ def calibrate_card(card: str, method: str, runner: ToyRunner) -> None:
     names = [BY_NUTS[card]] if method == "nuts" else list(experiment.card.couplings)
     results: list[Calibration] = []
     for name in names:
-        results.append(calibrate(experiment, name, method, seed=SEED, runner=runner))
+        try:
+            results.append(calibrate(experiment, name, method, seed=SEED, runner=runner))
+        except ConvergenceError as error:
+            print(f"{card}, {name} by {method}: {error}", flush=True)
+            continue
         print(f"{card}, {name} by {method}: p = {results[-1].p_value:.2g}, {results[-1].seconds:.0f} s", flush=True)
         Figures(FOLDER / "figures").save(plot_calibration(results[-1]), f"{method}_{card}_{name}")
     write_calibration(results, folder)
