@@ -52,6 +52,9 @@ class GridPosteriors:
         The most probable z at each point.
     root : ndarray, shape (sets, points, pulls, pulls)
         R of the covariance Rᵀ R of z about them.
+    bent : ndarray of bool, shape (sets,)
+        Whether the Hessian is not positive definite at a point that counts, as at the edge of a pull's range: the
+        sizes of its eigenvalues are then taken for them, at least those of the constraints.
     """
 
     grid: Array
@@ -61,6 +64,7 @@ class GridPosteriors:
     cumulative: Array
     pulls: Array
     root: Array
+    bent: NDArray[np.bool_]
 
 
 def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array, Array]:
@@ -83,6 +87,21 @@ def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array
         )
     hessian = np.where(near[:, :, None, None], found.hessian, np.eye(found.pulls.shape[2]))
     return np.where(near, found.value, np.inf), found.pulls, hessian
+
+
+def roots(hessian: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return Cholesky factors of Hessians of -ln L, shape (sets, points, pulls, pulls), and which sets are `bent`."""
+    try:
+        return np.linalg.cholesky(hessian), np.zeros(len(hessian), dtype=np.bool_)
+    except np.linalg.LinAlgError:
+        curvatures = np.linalg.eigvalsh(hessian)
+        bad = curvatures[..., 0] <= 1e-12 * curvatures[..., -1]
+    values, vectors = np.linalg.eigh(hessian[bad])
+    # A constraint alone has 1.
+    sizes = np.maximum(np.abs(values), 1.0)
+    definite = hessian.copy()
+    definite[bad] = (vectors * sizes[:, None, :]) @ vectors.swapaxes(1, 2)
+    return np.linalg.cholesky(definite), bad.any(axis=1)
 
 
 @dataclass(frozen=True)
@@ -119,7 +138,7 @@ class LaplacePosterior:
             truth = total_log_likelihood(problem, theta[None], pulls[None])
             drawn = total_log_likelihood(problem, *self._draws(found, place, generator))
             ranks.append(np.append(own, ranks_among(truth, drawn[:, None], generator)))
-        return {"ranks": np.array(ranks), "own_grid": narrow}
+        return {"ranks": np.array(ranks), "own_grid": narrow, "bent": shared.bent}
 
     def posteriors(self, data: Array, low: float, high: float, points: int | None = None) -> GridPosteriors:
         """Return the posteriors of data sets, shape (sets, obs), between two values of the coupling."""
@@ -133,10 +152,7 @@ class LaplacePosterior:
         fine = np.linspace(x[0], x[-1], FINE * (points - 1) + 1)
         grid = back(x)
         value, pulls, hessian = profiles(self.problem, data, grid / float(self.problem.scales[0]))
-        try:
-            lower = np.linalg.cholesky(hessian)
-        except np.linalg.LinAlgError as error:
-            raise ConvergenceError(f"{self.problem.couplings[0]}: -ln L has no minimum in the pulls") from error
+        lower, bent = roots(hessian)
         half_log_determinant = np.log(np.diagonal(lower, axis1=2, axis2=3)).sum(axis=2)
         log_density = self.prior.log_density(grid) - value / 2 - half_log_determinant
         density = np.exp(log_density - log_density.max(axis=1, keepdims=True)) * (grid if logarithmic else 1.0)
@@ -153,6 +169,7 @@ class LaplacePosterior:
             cumulative / cumulative[:, -1:],
             pulls,
             np.linalg.inv(lower),
+            bent,
         )
 
     def _zoomed(self, data: Array, found: GridPosteriors, k: int) -> GridPosteriors:

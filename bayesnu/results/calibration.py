@@ -133,6 +133,11 @@ class Calibration:
                     f"{LEAST_ESS:.0f} that ranks need to be nearly independent, however often sampled again (fewest "
                     f"{found['ess'].min():.0f}); their ranks count all the same"
                 )
+        if self.method == "laplace" and (bent := int(self.diagnostics["bent"].sum())):
+            remarks.append(
+                f"{bent} of {number} simulations have a pull at the edge of its range somewhere, where -ln L has "
+                "no minimum: Laplace's method takes the size of its curvature there"
+            )
         if self.free:
             remarks.append(
                 f"{len(self.free)} free pulls ({self.free[0]}, …) have a flat prior, which cannot be drawn from: "
@@ -245,7 +250,10 @@ def calibration_json(result: Calibration) -> dict[str, Any]:
         "least_ess": float(found["ess"].min()),
         "simulations_with_too_few_effective_draws": result.too_few_effective,
         "simulations_sampled_again": int((found["attempts"] > 1).sum()),
-    } if result.method == "nuts" else {"simulations_with_own_grid": int(found["own_grid"].sum())}  # fmt: skip
+    } if result.method == "nuts" else {
+        "simulations_with_own_grid": int(found["own_grid"].sum()),
+        "simulations_without_minimum": int(found["bent"].sum()),
+    }  # fmt: skip
     return {
         "model": result.model,
         "coupling": result.coupling,

@@ -24,7 +24,7 @@ from bayesnu.inference.calibration import (
     run_study,
     simulate,
 )
-from bayesnu.inference.calibration_grid import LaplacePosterior
+from bayesnu.inference.calibration_grid import LaplacePosterior, roots
 from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.priors import Prior, one_coupling
@@ -200,6 +200,18 @@ def test_cumulative_distribution_is_that_of_the_laplace_posterior(on_axis: Exper
         for theta in np.linspace(prior.low, prior.high, 9)[1:-1]:
             place = np.interp(theta, shared.fine, shared.cumulative[k])
             assert place == pytest.approx(np.interp(theta, grid.values, area), abs=1e-3)
+
+
+def test_curvatures_without_minimum_are_taken_by_their_size() -> None:
+    good, bad = np.diag([4.0, 9.0]), np.array([[0.0, 3.0], [3.0, 0.0]])
+    lower, bent = roots(np.array([[good, good], [good, bad]]))
+    assert bent.tolist() == [False, True]
+    np.testing.assert_allclose(lower[0], [np.diag([2.0, 3.0])] * 2)
+    # Eigenvalues ±3.
+    np.testing.assert_allclose(lower[1, 1] @ lower[1, 1].T, np.diag([3.0, 3.0]), atol=1e-12)
+    whole, none = roots(np.array([[good, good]]))
+    assert not none.any()
+    np.testing.assert_allclose(whole, lower[:1])
 
 
 def test_a_posterior_far_narrower_than_the_prior_gets_its_own_grid(fitted: tuple[Problem, Prior]) -> None:

@@ -51,6 +51,13 @@ def sampled(result: Calibration) -> Calibration:
     return replace(result, method="nuts", diagnostics=found)
 
 
+def test_pulls_at_the_edge_are_said(result: Calibration) -> None:
+    assert not any("edge" in remark for remark in result.remarks)
+    two = replace(result, diagnostics=result.diagnostics | {"bent": np.arange(NUMBER) < 2})
+    assert any(remark.startswith(f"2 of {NUMBER} simulations have a pull at the edge") for remark in two.remarks)
+    assert calibration_json(two)["sampler"]["simulations_without_minimum"] == 2
+
+
 def test_ranks_of_every_quantity(result: Calibration) -> None:
     assert result.quantities == ("mu_numu", "flux_norm", "log_likelihood")
     assert result.ranks.shape == (NUMBER, 3)
