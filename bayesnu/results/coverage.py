@@ -144,7 +144,7 @@ def coverage_chunk(study: Study, path: tuple[int, ...], truth: float, number: in
         posteriors = toy_posteriors(problem, values, fits.data.counts, fits.data.centre)
     mass = mass_below if study.kind == "upper" else mass_denser
     masses = [mass(values, posteriors.density(prior), own, logarithmic(prior)) for prior in priors]
-    return {"statistic": fits.statistic, "outcome": outcomes(fits.data.counts), "mass": np.stack(masses, axis=1)}
+    return {"statistic": fits.statistic, "outcome": count_keys(fits.data.counts), "mass": np.stack(masses, axis=1)}
 
 
 def critical_chunk(study: Study, path: tuple[int, ...], truth: float, number: int) -> dict[str, NDArray[Any]]:
@@ -152,10 +152,10 @@ def critical_chunk(study: Study, path: tuple[int, ...], truth: float, number: in
     rng = np.random.default_rng(task_seed(study.seed, *path))
     with naming_truth({study.problem.couplings[0]: truth * float(study.problem.scales[0])}):
         fits = toy_fits(study.problem, np.array([truth]), number, rng, "fit")
-    return {"statistic": fits.statistic, "outcome": outcomes(fits.data.counts)}
+    return {"statistic": fits.statistic, "outcome": count_keys(fits.data.counts)}
 
 
-def outcomes(counts: Array) -> NDArray[np.uint64]:
+def count_keys(counts: Array) -> NDArray[np.uint64]:
     """Return a number for each row of counts, shape (toys,), the same for equal ones."""
     digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in np.ascontiguousarray(counts)]
     return np.frombuffer(b"".join(digests), dtype=np.uint64)

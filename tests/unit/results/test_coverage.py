@@ -17,11 +17,11 @@ from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.coverage import (
     Coverage,
     Study,
+    count_keys,
     coverage,
     coverage_chunk,
     coverage_json,
     critical_chunk,
-    outcomes,
     p_values,
 )
 from bayesnu.results.sensitivity import bounds_chunk, outermost, sensitivity, sensitivity_json
@@ -66,7 +66,7 @@ def test_normal_data_have_the_coverage_that_is_known(cl: float) -> None:
 
 def test_p_values_count_larger_statistics_and_equal_counts() -> None:
     counts = np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [0.0, 0.0], [3.0, 3.0]])
-    outcome = outcomes(counts)
+    outcome = count_keys(counts)
     assert outcome[0] == outcome[2]
     assert len(set(outcome.tolist())) == 4
     other = np.array([0.5, 1.5, 2.5, 3.5])
