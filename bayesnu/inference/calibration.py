@@ -127,7 +127,7 @@ def ranks_among(truth: Array, draws: Array, rng: np.random.Generator) -> NDArray
 
 @dataclass(frozen=True)
 class NutsPosterior:
-    """NUTS, compiled once in each process; a chain that mixed too little is run again, longer.
+    """NUTS; a chain that mixed too little is run again, longer.
 
     Coordinates are found from few points and, where the program found the prior's range, keep its bounds: exact for
     any data, and ten times faster than to look for the range of each.

@@ -1,0 +1,167 @@
+"""The hand-written density that NUTS calls against the PyMC model, for every kind of model that a card can make."""
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.setup import load_experiment
+from bayesnu.inference.density import callbacks, density_inputs, log_density
+from bayesnu.inference.frame import pull_frame
+from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.model import build_pymc_model
+from bayesnu.inference.priors import SampledVariable, jeffreys_prior, mass_prior, one_coupling, sampled_variable
+
+with warnings.catch_warnings():
+    # Deprecations inside PyMC and PyTensor are theirs.
+    warnings.simplefilter("ignore")
+    from pytensor.compile.mode import Mode
+
+# Interpreted, so that a test need not wait for a compiler.
+PLAIN = Mode(linker="py", optimizer="fast_compile")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A card with overrides, the couplings that are free, and the largest independent error of a bin's mean, if any."""
+
+    card: str
+    couplings: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    jeffreys: tuple[float, float] | None = None
+    spread: float | None = None
+
+
+def with_prior(coupling: str, prior: str, card: str = "dune-on-axis") -> Setting:
+    return Setting(card, (coupling,), (f"couplings.{coupling}.prior={{{prior}}}",))
+
+
+SAMPLED = ("response.energy_cells=24", "response.angle_cells=16", "response.samples=30720")
+COVARIANCE = (*SAMPLED, "response.mc_stat=covariance")
+BOUNDED = ("couplings.d_nue.prior={kind='uniform',low=0,high=1e-8}",)
+SETTINGS = {
+    "folded": Setting("dune-on-axis", ("mu_numu",)),
+    "folded, half-normal": with_prior("mu_nue", "kind='half-normal',sigma=2e-9"),
+    "away from 0": with_prior("mu_numu", "kind='uniform',low=1e-10,high=1e-9"),
+    "signed": Setting("dune-on-axis", ("q_numu",)),
+    "six exposures": Setting("dune-prism", ("q_nue",)),
+    "log-uniform": with_prior("mu_numu", "kind='log-uniform',low=1e-11,high=1e-9"),
+    "uniform in the square": with_prior("mu_numu", "kind='uniform-squared',high=1e-9"),
+    "normal": with_prior("r2_numu", "kind='normal',sigma=2e-33"),
+    "half-normal": Setting(
+        "dune-on-axis", ("r2_nue",), ("couplings.r2_nue.prior={kind='half-normal',sigma=3e-31}",)
+    ),
+    "Jeffreys, in the square": Setting("dune-on-axis", ("mu_numu",), (), (0.0, 1e-9)),
+    "Jeffreys, signed": Setting("dune-on-axis", ("q_nue",), (), (-4e-8, 6e-8)),
+    "two couplings": Setting("dune-on-axis", ("q_nue", "r2_nue")),
+    "three couplings": Setting("dune-on-axis", ("mu_numu", "q_nue", "r2_nue")),
+    "free pulls and a morph": Setting("coherent-csi-2017", ("mu_numu",)),
+    "no background": Setting("nucleus-10g-radiative", ("d_nue",)),
+    "measured errors": Setting("lsnd-nue", ("mu_nue",)),
+    "gamma-distributed means": Setting("dune-on-axis", ("mu_nue",), spread=0.05),
+    "covariance of the response": Setting("dune-on-axis", ("q_nue",), COVARIANCE),
+    "mass of N": Setting(
+        "nucleus-10g", ("d_nue", "m_N"), (*BOUNDED, "sterile.m_N_prior={kind='uniform',low=0,high=7}")
+    ),
+    "logarithm of the mass": Setting(
+        "nucleus-10g",
+        ("d_nue", "m_N"),
+        (
+            "couplings.d_nue.prior={kind='log-uniform',low=1e-12,high=1e-8}",
+            "sterile.m_N_prior={kind='log-uniform',low=0.01,high=7}",
+        ),
+    ),
+    "mass of N without background": Setting(
+        "nucleus-10g-radiative", ("d_nue", "m_N"), (*BOUNDED, "sterile.m_N_prior={kind='uniform',low=0.2,high=5}")
+    ),
+}
+
+
+def make(setting: Setting) -> tuple[Problem, list[SampledVariable]]:
+    card = load_experiment(setting.card, list(setting.overrides))
+    experiment = card.with_free_mass(mass_prior(card).high, 8) if "m_N" in setting.couplings else card
+    if setting.spread is not None:
+        assert isinstance(experiment, ElectronExperiment)
+        experiment = replace(experiment, bin_errors=np.linspace(0.01, setting.spread, experiment.data.size) ** 2)
+    problem = make_problem(experiment, setting.couplings)
+    if setting.jeffreys is not None:
+        priors = [jeffreys_prior(problem, *setting.jeffreys)]
+    else:
+        priors = [mass_prior(card) if n == "m_N" else one_coupling(card, n)[1] for n in setting.couplings]
+    return problem, [sampled_variable(prior, problem) for prior in priors]
+
+
+# The others differ from these in numbers, not in what is computed.
+BY_DEFAULT = (
+    "folded",
+    "half-normal",
+    "Jeffreys, in the square",
+    "log-uniform",
+    "two couplings",
+    "free pulls and a morph",
+    "no background",
+    "measured errors",
+    "gamma-distributed means",
+    "mass of N",
+)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param(setting, id=name, marks=() if name in BY_DEFAULT else pytest.mark.slow)
+        for name, setting in SETTINGS.items()
+    ],
+)
+def test_density_and_gradient_are_pymcs(setting: Setting) -> None:
+    problem, variables = make(setting)
+    frame = pull_frame(problem, variables)
+    inputs = density_inputs(problem, variables, frame)
+    # The place of the moment, where its range bends with the mass.
+    assert (inputs[8] >= 0) == ("m_N" in setting.couplings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = build_pymc_model(problem, variables)
+        reference, slopes = model.compile_logp(mode=PLAIN), model.compile_dlogp(mode=PLAIN)
+    names = [value.name for value in model.value_vars]
+    n, k = len(problem.model.pulls), len(variables)
+    rng = np.random.default_rng(5)
+    spread = [v.sigma if v.kind == "normal" else 1.0 for v in variables]
+    compared = 0
+    for _ in range(8):
+        u = np.concatenate([rng.normal(0, spread), rng.normal(0, 1, n)])
+        point = {name: u[j] if j < k else u[k:] for j, name in enumerate(names)}
+        gradient = np.empty(u.size)
+        found = log_density(u, inputs, gradient)
+        expected = float(reference(point))
+        if not math.isfinite(expected):
+            assert found == expected
+            continue
+        assert found == pytest.approx(expected, rel=1e-10, abs=1e-10)
+        own = np.asarray(slopes(point))
+        np.testing.assert_allclose(gradient, own, rtol=1e-8, atol=1e-10 * np.abs(own).max())
+        compared += 1
+    assert compared >= 3
+
+
+def test_impossible_counts_have_no_density() -> None:
+    """Far below -1, a fluctuation of a pull makes counts negative: -inf, and the callback says so."""
+    problem, variables = make(SETTINGS["signed"])
+    inputs = density_inputs(problem, variables, pull_frame(problem, variables))
+    u = np.zeros(1 + len(problem.model.pulls))
+    u[1:] = -1e4
+    gradient, value = np.zeros(u.size), np.zeros(1)
+    assert log_density(u, inputs, gradient) == -math.inf
+    density, _ = callbacks()
+
+    def called(at: np.ndarray) -> int:
+        pointers = (array.ctypes.data_as(density.ctypes.argtypes[1]) for array in (at, gradient, value, inputs))
+        return int(density.ctypes(at.size, *pointers))
+
+    assert called(u) != 0
+    assert called(np.zeros(u.size)) == 0
+    assert math.isfinite(value[0])
+
