@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +15,10 @@ from bayesnu.report.terminal import Format, notice, rounds_bar
 if TYPE_CHECKING:
     from bayesnu.experiment.base import Experiment
     from bayesnu.results.toy_limits import ToyRunner
-    from bayesnu.workers import Workers
 
 MOST_MASSES = 10_000
+PATIENCE_S = 20.0
+"""Seconds of work that threads do at once, where most commands end within, before a local cluster is started."""
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name in models/ or the path of a card.")]
 Override = Annotated[
     list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Override a card key; repeatable.")
@@ -27,7 +28,7 @@ Chains = Annotated[int | None, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the sampler.")]
 ToySeed = Annotated[int | None, typer.Option(help="Seed of the pseudo-experiments.")]
 NumberOfWorkers = Annotated[
-    int | None, typer.Option("--workers", help="Worker processes of this machine; without, this process in threads.")
+    int | None, typer.Option("--workers", help="Worker processes; without, threads, and after 20 s one per core.")
 ]
 ProcessesOfCluster = Annotated[
     int | None, typer.Option("--workers", help="Worker processes of this machine; one per core by default.")
@@ -87,15 +88,14 @@ def toy_runner(
 ) -> Iterator[ToyRunner]:
     """Open who makes pseudo-experiments, with a progress bar; chunks are kept in ``out``.
 
-    Without scheduler and workers: this process, whose fits run in threads, or with ``processes`` one for each core.
+    Without scheduler and workers: a local cluster, or processes, from the start with ``processes``; else threads of
+    this process do what they can in the time that a cluster takes to pay for its start.
     """
     from bayesnu.results.toy_limits import ToyRunner
-    from bayesnu.workers import InProcess, Watched, open_workers
+    from bayesnu.workers import Watched, open_workers
 
-    here = scheduler is None and workers is None and not processes
-    opened: AbstractContextManager[Workers] = nullcontext(InProcess()) if here else open_workers(scheduler, workers)
     try:
-        with opened as team, rounds_bar() as bar:
+        with open_workers(scheduler, workers, 0.0 if processes else PATIENCE_S) as team, rounds_bar() as bar:
             yield ToyRunner(Watched(team, bar.count), out, force, bar.begin, notice)
     except KeyboardInterrupt:
         kept = "" if out is None else f"; finished chunks are kept in {out}: run the same command to go on"

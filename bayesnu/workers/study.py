@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from bayesnu.errors import UsageError
 from bayesnu.workers.chunks import Chunks
 from bayesnu.workers.cluster import DaskWorkers, local_cluster, running_cluster
+from bayesnu.workers.patient import Patient
 from bayesnu.workers.processes import Processes
 from bayesnu.workers.tasks import Function, InProcess, Task, Workers, cores
 
 
 @contextmanager
-def open_workers(scheduler: str | None = None, number: int | None = None) -> Iterator[Workers]:
+def open_workers(
+    scheduler: str | None = None, number: int | None = None, patience_s: float = 0.0
+) -> Iterator[Workers]:
     """Open what runs tasks; all of its processes have ended when the context has.
 
     Parameters
@@ -28,6 +31,9 @@ def open_workers(scheduler: str | None = None, number: int | None = None) -> Ite
         ``dask.distributed`` is installed, plain processes otherwise.
     number : int, optional
         Of local worker processes, each of one thread; one per core by default. 1 is this process itself.
+    patience_s : float
+        Seconds of work that threads of this process do before a local cluster or processes are started; for a
+        number that is given, none.
 
     Raises
     ------
@@ -39,7 +45,12 @@ def open_workers(scheduler: str | None = None, number: int | None = None) -> Ite
         raise UsageError(f"workers = {number}: scheduler {scheduler} has workers of its own; give one of the two")
     if number is not None and number < 1:
         raise UsageError(f"workers = {number}: must be at least 1")
+    patience_s = patience_s if number is None else 0.0
     number = number or cores()
+
+    def patient(workers: Workers) -> Workers:
+        return Patient(InProcess(number), workers, patience_s) if patience_s else workers
+
     with ExitStack() as stack:
         if scheduler is not None:
             number, client = stack.enter_context(running_cluster(scheduler))
@@ -47,9 +58,9 @@ def open_workers(scheduler: str | None = None, number: int | None = None) -> Ite
         elif number == 1:
             yield InProcess(1)
         elif importlib.util.find_spec("distributed") is not None:
-            yield DaskWorkers(number, lambda: stack.enter_context(local_cluster(number)))
+            yield patient(DaskWorkers(number, lambda: stack.enter_context(local_cluster(number))))
         else:
-            yield stack.enter_context(closing(Processes(number)))
+            yield patient(stack.enter_context(closing(Processes(number))))
 
 
 def run_tasks(

@@ -29,6 +29,7 @@ from bayesnu.errors import BayesnuError, DataError, RunError, UsageError
 from bayesnu.workers import Chunks, Task, Watched, Workers, cluster, open_workers, run_tasks, task_seed
 from bayesnu.workers.chunks import difference
 from bayesnu.workers.cluster import DaskWorkers
+from bayesnu.workers.patient import Patient
 from bayesnu.workers.processes import Processes, _serve, start_method
 from bayesnu.workers.tasks import ATTEMPTS, InProcess
 
@@ -126,6 +127,30 @@ def test_threads_of_this_process(log: Path, undisturbed: str) -> None:
     assert digest(run_tasks(chores.draw, chores.SHARED, chores.tasks(log, COUNT, 0.05), watched)) == undisturbed
     assert finished == [(done, COUNT) for done in range(COUNT + 1)]
     assert chores.processes(log) == {os.getpid()}
+
+
+def test_threads_until_it_takes_long(plain: Processes, log: Path, undisturbed: str) -> None:
+    """The first task to end has taken more than the time allowed: the others, and the next list, are others' work."""
+    patient = Patient(InProcess(1), plain, seconds=1e-9)
+    tasks = chores.tasks(log, COUNT)
+    assert digest(run_tasks(chores.draw, chores.SHARED, tasks, patient)) == undisturbed
+    assert chores.starts(log) == list(range(COUNT))
+    assert [path.name.split("_")[0] for path in log.iterdir() if f"_{os.getpid()}_" in path.name] == ["0"]
+    again = log / "again"
+    again.mkdir()
+    run_tasks(chores.draw, chores.SHARED, chores.tasks(again, 2), patient)
+    assert os.getpid() not in chores.processes(again)
+
+
+def test_short_studies_start_no_processes(log: Path, undisturbed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesnu.workers.study.cores", lambda: 2)
+    with open_workers(patience_s=60.0) as workers:
+        assert isinstance(workers, Patient)
+        assert workers.number == 2
+        assert digest(run_tasks(chores.draw, chores.SHARED, chores.tasks(log, COUNT), workers)) == undisturbed
+    assert chores.processes(log) == {os.getpid()}
+    with open_workers(number=2, patience_s=60.0) as workers:
+        assert not isinstance(workers, Patient)
 
 
 def test_list_that_is_given_up_in_threads(log: Path) -> None:
