@@ -161,7 +161,7 @@ def region(
     """Find Feldman and Cousins' region of two couplings, beside the asymptotic one."""
     from bayesnu.report.coverage import region_table, save_region
     from bayesnu.results.limits import DEFAULT_SEED
-    from bayesnu.results.region import best_fit, region_json
+    from bayesnu.results.region import region_json
     from bayesnu.results.region import region as compute
     from bayesnu.results.toy_limits import check_pulls
 
@@ -180,11 +180,11 @@ def region(
             DEFAULT_SEED if seed is None else seed,
             runner,
         )
-    name, best = experiment.card.name, best_fit(experiment, found.couplings)
+    name = experiment.card.name
     if out is not None:
-        save_region(name, found, best, out)
+        save_region(name, found, out)
         notice(f"written: {out}/region.json, region.png")
-    show(format_, region_json(name, found, best), lambda: [region_table(name, found, best)])
+    show(format_, region_json(name, found), lambda: [region_table(name, found)])
 
 
 def calibrate(

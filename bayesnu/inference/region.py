@@ -42,6 +42,8 @@ class ToyRegion:
     toys : ndarray of int, shape (x, y)
         Pseudo-experiments made at each point.
     cl : float
+    best : (float, float)
+        Where -2 ln L of the data is lowest.
     """
 
     couplings: tuple[str, str]
@@ -52,6 +54,7 @@ class ToyRegion:
     error: Array
     toys: NDArray[np.int64]
     cl: float
+    best: tuple[float, float]
 
     @property
     def inside(self) -> NDArray[np.bool_]:
@@ -130,8 +133,8 @@ def feldman_cousins_region(
     deviance = fixed_fits(problem, grid, problem.data[None, :])[0]
     lowest = grid[:, [int(np.argmin(deviance))]].T
     starts = np.concatenate([starting_points(problem, np.zeros(2)), lowest])
-    best = float(fit_couplings(problem, problem.data[None, :], starts).value[0])
-    observed = np.maximum(deviance - best, 0.0)
+    best = fit_couplings(problem, problem.data[None, :], starts)
+    observed = np.maximum(deviance - best.value[0], 0.0)
     shared = (problem, ensemble, seed)
     samples: list[list[Array]] = [[] for _ in range(grid.shape[1])]
     own, own_error, toys = (np.zeros(grid.shape[1]) for _ in range(3))
@@ -156,6 +159,7 @@ def feldman_cousins_region(
             f"critical values are not known to {tolerance:.1%} after {MOST_ROUNDS} rounds of pseudo-experiments; give "
             "a larger tolerance"
         )
+    at_best = (best.couplings[0] * problem.scales).tolist()
     return ToyRegion(
         (problem.couplings[0], problem.couplings[1]),
         x,
@@ -165,6 +169,7 @@ def feldman_cousins_region(
         error,
         toys.reshape(critical.shape).astype(np.int64),
         cl,
+        (at_best[0], at_best[1]),
     )
 
 

@@ -112,7 +112,7 @@ def plot_sensitivity(result: Sensitivity) -> Figure:
     return figure
 
 
-def plot_region(model: str, result: ToyRegion, best: tuple[float, float]) -> Figure:
+def plot_region(model: str, result: ToyRegion) -> Figure:
     """Plot the critical values, and the regions with them and with the asymptotic one, with best fit and SM."""
     from matplotlib.patheffects import Normal, Stroke
 
@@ -136,7 +136,7 @@ def plot_region(model: str, result: ToyRegion, best: tuple[float, float]) -> Fig
         axis.plot([], [], color=colour, linestyle=line, linewidth=2.0, path_effects=effects, label=label)
     marks: dict[str, Any] = {"linestyle": "", "markeredgecolor": "k", "clip_on": False, "zorder": 5}
     axis.plot(0.0, 0.0, marker="o", markersize=13, markerfacecolor="w", label="SM", **marks)
-    at = (best[0] / scales[0], best[1] / scales[1])
+    at = (result.best[0] / scales[0], result.best[1] / scales[1])
     axis.plot(*at, marker="*", markersize=10, markerfacecolor=CHI2_COLOUR, label="best fit", **marks)
     axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     axis.set_xlabel(axis_label(result.couplings[0], round(np.log10(scales[0]))))

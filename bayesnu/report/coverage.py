@@ -134,15 +134,15 @@ def save_sensitivity(result: Sensitivity, folder: Path) -> None:
     Figures(folder).save(plot_sensitivity(result), "sensitivity")
 
 
-def region_table(model: str, result: ToyRegion, best: tuple[float, float]) -> Table:
+def region_table(model: str, result: ToyRegion) -> Table:
     """Return what there is to say of a region in a few rows."""
-    content = region_json(model, result, best)
+    content = region_json(model, result)
     number = result.inside.size
     table = Table(title=Text(f"{model}: {percent(result.cl)} region of {' and '.join(result.couplings)}"))
     table.add_column("quantity")
     table.add_column("value", justify="right")
     units = [COUPLINGS[name].unit for name in result.couplings]
-    fits = ", ".join(f"{value:.3g} {unit}" for value, unit in zip(best, units, strict=True))
+    fits = ", ".join(f"{value:.3g} {unit}" for value, unit in zip(result.best, units, strict=True))
     for label, value in (
         ("best fit", fits),
         ("critical t, lowest and highest", f"{content['critical_lowest']:.3f}, {content['critical_highest']:.3f}"),
@@ -156,10 +156,10 @@ def region_table(model: str, result: ToyRegion, best: tuple[float, float]) -> Ta
     return table
 
 
-def save_region(model: str, result: ToyRegion, best: tuple[float, float], folder: Path) -> None:
+def save_region(model: str, result: ToyRegion, folder: Path) -> None:
     """Write region.json and the figure (PNG and PDF)."""
     from bayesnu.plotting.coverage import plot_region
 
-    text = json.dumps(region_json(model, result, best), allow_nan=False)
+    text = json.dumps(region_json(model, result), allow_nan=False)
     write_text(folder / "region.json", text + "\n", RunError)
-    Figures(folder).save(plot_region(model, result, best), "region")
+    Figures(folder).save(plot_region(model, result), "region")

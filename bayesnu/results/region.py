@@ -9,7 +9,6 @@ import numpy as np
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
-from bayesnu.inference.batch import fit_couplings, starting_points
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level
 from bayesnu.inference.region import ToyRegion, feldman_cousins_region
@@ -92,22 +91,14 @@ def region(
     return found
 
 
-def best_fit(experiment: Experiment, couplings: tuple[str, str]) -> tuple[float, float]:
-    """Return where -2 ln L of the card's data is lowest, in the couplings' own units."""
-    problem = make_problem(experiment, list(couplings))
-    found = fit_couplings(problem, problem.data[None, :], starting_points(problem, np.zeros(2)))
-    first, second = (found.couplings[0] * problem.scales).tolist()
-    return first, second
-
-
-def region_json(model: str, result: ToyRegion, best: tuple[float, float]) -> dict[str, Any]:
-    """Return a region and the best fit as JSON-able values."""
+def region_json(model: str, result: ToyRegion) -> dict[str, Any]:
+    """Return a region as JSON-able values."""
     level = delta_chi2_level(result.cl, 2)
     return {
         "model": model,
         "couplings": list(result.couplings),
         "cl": result.cl,
-        "best_fit": list(best),
+        "best_fit": list(result.best),
         "toys": int(result.toys.sum()),
         "largest_error": result.largest_error,
         "delta_chi2": level,

@@ -11,7 +11,7 @@ from bayesnu.inference import region as module
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.region import feldman_cousins_region, local_surface
 from bayesnu.inference.toys import quantile_with_error, toy_fits
-from bayesnu.results.region import best_fit, region, region_json
+from bayesnu.results.region import region, region_json
 from bayesnu.results.toy_limits import ToyRunner
 from bayesnu.workers.tasks import InProcess
 
@@ -119,7 +119,7 @@ def test_region_of_a_card() -> None:
     """At the corner of two moments t is a mixture with much at 0, so that critical values are below the asymptotic."""
     experiment, couplings = load_experiment("dune-on-axis"), ("mu_nue", "mu_numu")
     found = region(experiment, couplings, points=5, tolerance=0.08)
-    content = region_json("dune-on-axis", found, best_fit(experiment, couplings))
+    content = region_json("dune-on-axis", found)
     # Asimov data without the couplings.
     assert content["best_fit"] == pytest.approx([0.0, 0.0], abs=1e-13)
     assert found.critical[0, 0] < 2.5 < content["delta_chi2"]

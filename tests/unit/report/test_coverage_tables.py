@@ -83,8 +83,8 @@ def test_region_figure_marks_best_fit_and_standard_model() -> None:
     x, y = np.linspace(-2e-9, 2e-9, 9), np.linspace(-3e-33, 3e-33, 7)
     observed = (x[:, None] / 1e-9 - 0.5) ** 2 * 4 + (y / 1e-33) ** 2
     shape = np.full(observed.shape, 4.0)
-    found = ToyRegion(("q_nue", "r2_nue"), x, y, observed, shape, shape / 100, shape.astype(int), 0.9)
-    figure = plot_region("card", found, (0.5e-9, 0.0))
+    found = ToyRegion(("q_nue", "r2_nue"), x, y, observed, shape, shape / 100, shape.astype(int), 0.9, (0.5e-9, 0.0))
+    figure = plot_region("card", found)
     figure.canvas.draw()
     axis = figure.axes[0]
     marks = {line.get_label(): np.ravel(line.get_data()).tolist() for line in axis.lines if line.get_marker() in "o*"}
