@@ -161,8 +161,8 @@ def region(
     """Find Feldman and Cousins' region of two couplings, beside the asymptotic one."""
     from bayesnu.report.coverage import region_table, save_region
     from bayesnu.results.limits import DEFAULT_SEED
-    from bayesnu.results.region import region_json
     from bayesnu.results.region import region as compute
+    from bayesnu.results.region import region_json
     from bayesnu.results.toy_limits import check_pulls
 
     names = tuple(name.strip() for name in couplings.split(","))
