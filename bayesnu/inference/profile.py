@@ -89,8 +89,6 @@ def delta_chi2_intervals(problem: Problem, cl: float) -> Intervals:
     tuple of (low, high)
         In the coupling's own unit.
     """
-    from scipy.optimize import brentq
-
     level = delta_chi2_level(cl, 1)
     # Where counts grow with the square alone the curve has one minimum, which fewer points show.
     points = 101 if squared_only(problem)[0] else 401
@@ -103,22 +101,27 @@ def delta_chi2_intervals(problem: Problem, cl: float) -> Intervals:
         middle, half = (low + high) / 2, (high - low) / 2
         excess = minimise_pulls(problem, (middle + half * x)[None, :]).value - lowest - level
         curve = np.polynomial.Polynomial.fit(x, excess, CROSSING_POINTS - 1, domain=[-1, 1])
-        if curve(-1.0) * curve(1.0) < 0:
-            return middle + half * float(brentq(curve, -1.0, 1.0, xtol=1e-12))
+        roots = curve.roots()
+        inside = roots.real[(abs(roots.imag) < 1e-9) & (abs(roots.real) <= 1)]
+        if curve(-1.0) * curve(1.0) < 0 and inside.size == 1:
+            return middle + half * float(inside[0])
 
         # The curve is too steep or too bent for that; the values at both ends are known to differ in sign.
+        # Imported here alone, since it takes half a second.
+        from scipy.optimize import brentq
+
         def exact(t: float) -> float:
             return float(minimise_pulls(problem, np.array([[t]])).value[0] - lowest - level)
 
         return float(brentq(exact, low, high, xtol=1e-10 * max(abs(low), abs(high))))
 
-    inside = value - lowest < level
+    below = value - lowest < level
     ends: list[float] = []
-    if inside[0]:
+    if below[0]:
         ends.append(0.0 if squared_only(problem)[0] else -np.inf)
-    for k in np.flatnonzero(inside[1:] != inside[:-1]):
+    for k in np.flatnonzero(below[1:] != below[:-1]):
         ends.append(crossing(float(grid[k]), float(grid[k + 1])))
-    if inside[-1]:
+    if below[-1]:
         ends.append(np.inf)
     scale = float(problem.scales[0])
     return tuple((low * scale, high * scale) for low, high in zip(ends[::2], ends[1::2], strict=True))
