@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -246,14 +247,17 @@ def _zero_count_side(problem: Problem, cl: float, end: float) -> Bound:
 
 def ratio_chunk(
     shared: tuple[Problem, Ensemble, int], path: tuple[int, ...], theta: float, number: int
-) -> dict[str, Array]:
-    """Return Q at a value of the coupling of pseudo-experiments with and without it: one task."""
+) -> dict[str, NDArray[Any]]:
+    """Return Q at a value of the coupling of pseudo-experiments with and without it, and which have the very counts of
+    the data: one task.
+    """
     problem, ensemble, seed = shared
     rng = np.random.default_rng(task_seed(seed, *path))
-    result = {}
+    result: dict[str, NDArray[Any]] = {}
     for name, truth in (("with", theta), ("without", 0.0)):
         data = pseudo_experiments(problem, np.array([truth]), number, rng, ensemble)
         result[name] = ratio_statistic(problem, np.array([theta]), data.counts, data.centre, data.pulls)[:, 0]
+        result[f"{name}_same"] = (data.counts == problem.data).all(axis=1)
     return result
 
 
@@ -376,7 +380,7 @@ def _trials(problem: Problem, theta: float, sigma: float | None, alpha: float) -
 
 
 def _estimate(
-    problem: Problem, theta: float, sigma: float | None, result: dict[str, Array], trials: float
+    problem: Problem, theta: float, sigma: float | None, result: dict[str, NDArray[Any]], trials: float
 ) -> Estimate:
     """Return CLs at one value of the coupling; ``trials`` are those of one pseudo-experiment."""
     from scipy.special import ndtr
@@ -385,12 +389,14 @@ def _estimate(
     number = with_.size
     if sigma is None:
         observed = float(ratio_statistic(problem, np.array([theta]), problem.data[None, :], None)[0, 0])
+        # Equal counts are as extreme as the data, whatever their auxiliary measurements: those differ by chance alone.
+        tail = float(((with_ >= observed) | result["with_same"]).mean())
         # None at all says no more than that they are few.
-        rest = max(float((without >= observed).mean()), 0.5 / number)
+        rest = max(float(((without >= observed) | result["without_same"]).mean()), 0.5 / number)
     else:
         # Its share of experiments without the coupling lies above it: the less, the more they are like it. Of a
         # discrete Q, those at it count with those above.
         observed = float(np.quantile(without, 1 - ndtr(sigma), method="inverted_cdf")) - ROUNDING
         rest = float((without >= observed).mean())
-    tail = float((with_ >= observed).mean())
+        tail = float((with_ >= observed).mean())
     return Estimate(theta, min(tail / rest, 1 - 0.5 / number), number * trials)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm, poisson
-from simple_problems import counting, normal
+from simple_problems import counting, counting_with_efficiency, normal
 
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment
@@ -135,6 +135,31 @@ def test_nothing_expected_without_the_coupling() -> None:
     assert_near(found.upper, bound, [bound] * 5)
     with pytest.raises(ConvergenceError, match=r"no asymptotic form; use pseudo-experiments \(--toys\)"):
         cls_limit(counting(0, 0.0), 0.9)
+
+
+def test_outcomes_with_equal_counts_are_in_both_tails() -> None:
+    """Two of ten outcomes have the counts of the data: 30% and 60% are as extreme, without them 10% and 40%."""
+    problem = counting(1, 1.0)
+    observed = float(ratio_statistic(problem, np.ones(1), problem.data[None, :], None)[0, 0])
+    with_, without = np.full(10, observed - 1), np.full(10, observed - 1)
+    with_[:1] += 2
+    without[:4] += 2
+    flags = np.arange(10)
+    for same, tails in (((flags == 5) | (flags == 6), (0.3, 0.6)), (flags < 0, (0.1, 0.4))):
+        result = {"with": with_, "without": without, "with_same": same, "without_same": same}
+        assert _estimate(problem, 1.0, None, result, 1.0).probability == pytest.approx(tails[0] / tails[1])
+
+
+@pytest.mark.slow
+def test_equal_counts_are_as_extreme_as_the_data() -> None:
+    """The measurement of the efficiency fluctuates, which tells no experiment without a count from another.
+
+    With the efficiency at its fit to no count, 1 - s σ², CLs = exp(-s (1 - s σ²)).
+    """
+    width = 0.1
+    s = brentq(lambda s: s * (1 - s * width**2) - np.log(10), 1.0, 5.0)
+    found = cls_limit(counting_with_efficiency(0, 0.0, width), 0.9, InProcess(), seed=6, tolerance=0.005)
+    assert abs(found.upper.observed - np.sqrt(s)) < 4 * found.upper.error < 0.02 * np.sqrt(s)
 
 
 @pytest.mark.parametrize("workers", [None, InProcess()])
