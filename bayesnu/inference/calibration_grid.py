@@ -7,7 +7,7 @@ density over that of the grid's Laplace posterior.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from bayesnu.inference.calibration import (
     Simulations,
     moving_pulls,
 )
-from bayesnu.inference.likelihood import Problem, minimise_pulls, statistic_code
+from bayesnu.inference.likelihood import RIPPLE, Problem, minimise_pulls, statistic_code
 from bayesnu.inference.priors import Prior
 
 Array = NDArray[np.float64]
@@ -31,13 +31,15 @@ TOLERANCE = 1e-6
 """Of a step in the pulls; what is left is its square."""
 NEGLIGIBLE = 60.0
 """Δ(-2 ln L) from the lowest at which there is no posterior left."""
+STRIDE = 4
+"""Points of the grid for each one that is fitted from the other end, too."""
 LARGEST_STEP = 0.3
 """Density at its peak times a step of the grid, above which the posterior is too narrow for the grid: steps of more
 than 0.7 standard deviations."""
 NEGLIGIBLE_WEIGHT = 1e-9
 ZOOMS = 12
 TAIL = 30.0
-"""Degrees of freedom of Student's t that pulls are drawn from: tails above those of a Gamma at little cost elsewhere."""
+"""Degrees of freedom of Student's t that pulls are drawn from: tails above those of a Gamma cost little elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class GridPosteriors:
 def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array, Array]:
     """Return -2 ln L, z and the Hessian, first axes (sets, points), of data sets on a grid of the scaled coupling.
 
+    Each fit starts where its neighbour ended, from the lowest value up; fits of a few points from the highest down tell
+    which data sets a false minimum held on the way, and these take at each point the better of both.
     Where the posterior is negligible, -2 ln L is infinite and the Hessian that of the constraints.
 
     Raises
@@ -84,6 +88,20 @@ def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array
         If the minimisation over pulls fails where it is not.
     """
     found = minimise_pulls(problem, scaled[None, :], data=data, tolerance=TOLERANCE)
+    down = minimise_pulls(problem, scaled[None, ::-STRIDE], data=data, tolerance=TOLERANCE).value
+    lowest = np.fmin(np.nanmin(found.value, axis=1), np.nanmin(down, axis=1))[:, None]
+    held = ((down < lowest + NEGLIGIBLE) & (down < found.value[:, ::-STRIDE] - RIPPLE)).any(axis=1)
+    if held.any():
+        again = minimise_pulls(problem, scaled[None, ::-1], data=data[held], tolerance=TOLERANCE)
+        better = again.converged[:, ::-1] & ~(again.value[:, ::-1] > found.value[held])
+        for old, new in (
+            (found.value, again.value),
+            (found.pulls, again.pulls),
+            (found.hessian, again.hessian),
+            (found.converged, again.converged),
+        ):
+            chosen = better.reshape(*better.shape, *[1] * (old.ndim - 2))
+            old[held] = np.where(chosen, new[:, ::-1], old[held])
     near = found.value < np.nanmin(found.value, axis=1, keepdims=True) + NEGLIGIBLE
     failed = near & ~found.converged
     if failed.any():
@@ -140,9 +158,9 @@ class WeightedDraws:
 def weighted_places(truth: Array, draws: Array, weight: Array, rng: np.random.Generator) -> Array:
     """Return the places of truths, shape (quantities,), among weighted draws, shape (draws, quantities), in [0, 1).
 
-    N equal weights leave N + 1 places between draws, and a uniform number spreads each over its share: the place
-    (R + u)/(N + 1) of a truth above R draws of its own distribution is uniform for any N. Unequal weights are as
-    good as N of their effective number, which takes out what is of first order in 1/N.
+    N equal weights leave N + 1 places between draws, and a uniform number u spreads each over its share: the place
+    (R + u)/(N + 1) of a truth above R draws of its own distribution is uniform for any N. Unequal weights count as
+    their effective number of equal ones; what that leaves is a fraction of 1/N.
     """
     number = 1 / (weight**2).sum()
     u = rng.random(truth.size)
