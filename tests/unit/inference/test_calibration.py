@@ -26,7 +26,7 @@ from bayesnu.inference.calibration import (
     run_study,
     simulate,
 )
-from bayesnu.inference.calibration_grid import LaplacePosterior, roots, weighted_places
+from bayesnu.inference.calibration_grid import LaplacePosterior, WeightedDraws, roots, weighted_places
 from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import Problem, minimise_pulls
 from bayesnu.inference.priors import Prior, one_coupling
@@ -275,6 +275,54 @@ def test_fits_do_not_stay_at_a_saddle_point(coupling: str, number: int) -> None:
     found = minimise_pulls(problem, high, data=data, tolerance=1e-6, iterations=60)
     assert found.converged.all()
     assert np.linalg.eigvalsh(found.hessian[0, 0])[0] > 0.5
+
+
+class Unweighted(LaplacePosterior):
+    """The same draws with equal weights."""
+
+    def weighted(self, *arguments: Any) -> WeightedDraws:
+        drawn = super().weighted(*arguments)
+        return replace(drawn, weight=np.full(drawn.weight.size, 1 / drawn.weight.size))
+
+
+@pytest.mark.slow
+def test_coherent_is_calibrated_with_weights_alone() -> None:
+    """Twelve rates of 17 to 67 counts: Laplace's normal puts their medians too low."""
+    problem, prior = one_coupling(load_experiment("coherent-csi-2017"), "mu_numu")
+    problem = constrained(problem)
+    rates = [k for k, name in enumerate(quantities(problem)) if name.startswith("steady_state")]
+    number, found = 600, {}
+    for program in (LaplacePosterior, Unweighted):
+        found[program] = place_block(Study(problem, prior, program(problem, prior), SEED), 0, number)
+    ranks = found[LaplacePosterior]["ranks"]
+    assert overall(np.array([uniformity(column, HIGHEST_RANK, SEED) for column in ranks.T])) > 0.05
+    assert found[LaplacePosterior]["ess"].min() > LaplacePosterior.LEAST_EFFECTIVE
+    shift = {program: (each["ranks"][:, rates].mean() + 0.5) / 100 - 0.5 for program, each in found.items()}
+    error = 1 / np.sqrt(12 * number * len(rates))
+    assert abs(shift[LaplacePosterior]) < 3 * error
+    assert shift[Unweighted] > 4 * error
+
+
+def test_more_draws_where_few_are_worth_enough(fitted: tuple[Problem, Prior]) -> None:
+    problem, prior = fitted
+    truths = simulate(problem, prior, generators(3))
+    found = LaplacePosterior(problem, prior, draws=60).place(truths, generators(3))
+    assert found["attempts"].tolist() == [2, 2, 2]
+    assert found["ess"].min() > LaplacePosterior.LEAST_EFFECTIVE
+    assert found["heaviest"].max() < 0.1
+    few = LaplacePosterior(problem, prior, draws=2).place(truths, generators(3))
+    assert few["attempts"].tolist() == [LaplacePosterior.ATTEMPTS] * 3
+    assert few["ess"].max() < LaplacePosterior.LEAST_EFFECTIVE
+
+
+def test_draws_that_are_all_impossible_are_said(fitted: tuple[Problem, Prior]) -> None:
+    problem, prior = fitted
+    data = simulate(problem, prior, generators(1)).data
+    posterior = LaplacePosterior(problem, prior)
+    found = posterior.posteriors(data, *prior.reach)
+    nowhere = replace(found, pulls=found.pulls - 50 / problem.model.widths)
+    with pytest.raises(ConvergenceError, match="mu_numu: none of 20 draws of the posterior is possible"):
+        posterior.weighted(data[0], nowhere, 0, 20, np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("number", [134, 549])
