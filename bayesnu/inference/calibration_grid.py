@@ -189,7 +189,7 @@ class LaplacePosterior:
     problem: Problem
     prior: Prior
     points: int = 81
-    draws: int = 1000
+    draws: int = 500
 
     LONGER = 4
     ATTEMPTS = 4
