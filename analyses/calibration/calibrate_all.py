@@ -63,7 +63,7 @@ def row(stored: dict[str, Any]) -> list[object]:
     """Return one calibration as a row of the table."""
     worst = min(stored["p_values"], key=stored["p_values"].__getitem__)
     sampler = stored["sampler"]
-    troubles = ["simulations_with_divergences", "simulations_sampled_again", "largest_rhat"]
+    troubles = ["simulations_with_divergences", "simulations_sampled_again", "least_ess", "largest_rhat"]
     return [
         stored["model"],
         stored["coupling"],
@@ -84,7 +84,8 @@ def write_table() -> None:
     paths = sorted((FOLDER / "results").glob("*/*/calibration.json"))
     rows = [row(item) for path in paths for item in json.loads(path.read_text(encoding="utf-8"))]
     header = ["card", "coupling", "method", "simulations", "seed", "quantities", "least p-value", "overall p-value",
-              "verdict", "with divergences", "sampled again", "worst R-hat", "seconds"]  # fmt: skip
+              "verdict", "with divergences", "sampled again", "fewest effective draws", "worst R-hat",
+              "seconds"]  # fmt: skip
     Tables(FOLDER / "tables").write("calibration", "Calibration of the shipped cards", header, rows)
 
 

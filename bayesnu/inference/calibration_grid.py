@@ -1,8 +1,13 @@
-"""Calibration of the deterministic posterior: where truths lie in it, for many data sets on one grid of couplings."""
+"""Calibration of the deterministic posterior: where truths lie in it, for many data sets on one grid of couplings.
+
+The coupling's place is its cumulative distribution on the grid, which limits are made of. A pull is only nearly normal
+about its most probable value, so that pulls and likelihood are placed among draws that are weighted with the exact
+density over that of the grid's Laplace posterior.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +17,11 @@ from bayesnu.errors import ConvergenceError
 from bayesnu.inference.calibration import (
     HIGHEST_RANK,
     Generators,
+    NutsPosterior,
     Simulations,
     moving_pulls,
-    ranks_among,
-    total_log_likelihood,
 )
-from bayesnu.inference.likelihood import Problem, minimise_pulls
+from bayesnu.inference.likelihood import RIPPLE, Problem, minimise_pulls, statistic_code
 from bayesnu.inference.priors import Prior
 
 Array = NDArray[np.float64]
@@ -27,11 +31,15 @@ TOLERANCE = 1e-6
 """Of a step in the pulls; what is left is its square."""
 NEGLIGIBLE = 60.0
 """Δ(-2 ln L) from the lowest at which there is no posterior left."""
+STRIDE = 4
+"""Points of the grid for each one that is fitted from the other end, too."""
 LARGEST_STEP = 0.3
 """Density at its peak times a step of the grid, above which the posterior is too narrow for the grid: steps of more
 than 0.7 standard deviations."""
 NEGLIGIBLE_WEIGHT = 1e-9
 ZOOMS = 12
+TAIL = 30.0
+"""Degrees of freedom of Student's t that pulls are drawn from: tails above those of a Gamma cost little elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,8 @@ class GridPosteriors:
 def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array, Array]:
     """Return -2 ln L, z and the Hessian, first axes (sets, points), of data sets on a grid of the scaled coupling.
 
+    Each fit starts where its neighbour ended, from the lowest value up; fits of a few points from the highest down tell
+    which data sets a false minimum held on the way, and these take at each point the better of both.
     Where the posterior is negligible, -2 ln L is infinite and the Hessian that of the constraints.
 
     Raises
@@ -78,6 +88,20 @@ def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array
         If the minimisation over pulls fails where it is not.
     """
     found = minimise_pulls(problem, scaled[None, :], data=data, tolerance=TOLERANCE)
+    down = minimise_pulls(problem, scaled[None, ::-STRIDE], data=data, tolerance=TOLERANCE).value
+    lowest = np.fmin(np.nanmin(found.value, axis=1), np.nanmin(down, axis=1))[:, None]
+    held = ((down < lowest + NEGLIGIBLE) & (down < found.value[:, ::-STRIDE] - RIPPLE)).any(axis=1)
+    if held.any():
+        again = minimise_pulls(problem, scaled[None, ::-1], data=data[held], tolerance=TOLERANCE)
+        better = again.converged[:, ::-1] & ~(again.value[:, ::-1] > found.value[held])
+        for old, new in (
+            (found.value, again.value),
+            (found.pulls, again.pulls),
+            (found.hessian, again.hessian),
+            (found.converged, again.converged),
+        ):
+            chosen = better.reshape(*better.shape, *[1] * (old.ndim - 2))
+            old[held] = np.where(chosen, new[:, ::-1], old[held])
     near = found.value < np.nanmin(found.value, axis=1, keepdims=True) + NEGLIGIBLE
     failed = near & ~found.converged
     if failed.any():
@@ -105,11 +129,52 @@ def roots(hessian: Array) -> tuple[Array, NDArray[np.bool_]]:
 
 
 @dataclass(frozen=True)
+class WeightedDraws:
+    """Draws of one posterior with importance weights.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (draws,)
+        The coupling in its own unit.
+    z : ndarray, shape (draws, pulls)
+        Pulls in units of their widths.
+    log_likelihood : ndarray, shape (draws,)
+        Up to a constant of the data.
+    weight : ndarray, shape (draws,)
+        Their sum is 1.
+    """
+
+    theta: Array
+    z: Array
+    log_likelihood: Array
+    weight: Array
+
+    @property
+    def effective(self) -> float:
+        """How many equally weighted draws they are worth (Kish): (Σ w)²/Σ w²."""
+        return float(1 / (self.weight**2).sum())
+
+
+def weighted_places(truth: Array, draws: Array, weight: Array, rng: np.random.Generator) -> Array:
+    """Return the places of truths, shape (quantities,), among weighted draws, shape (draws, quantities), in [0, 1).
+
+    N equal weights leave N + 1 places between draws, and a uniform number u spreads each over its share: the place
+    (R + u)/(N + 1) of a truth above R draws of its own distribution is uniform for any N. Unequal weights count as
+    their effective number of equal ones; what that leaves is a fraction of 1/N.
+    """
+    number = 1 / (weight**2).sum()
+    u = rng.random(truth.size)
+    below = weight @ (draws < truth) + u * (weight @ (draws == truth))
+    return np.asarray((number * below + u) / (number + 1))
+
+
+@dataclass(frozen=True)
 class LaplacePosterior:
     """The posterior of `laplace_posterior` for many data sets at once.
 
-    The coupling's place is its cumulative distribution; that of a pull the mixture, over the grid, of normals
-    N(ẑ(θ), H(θ)⁻¹); the log-likelihood is ranked among independent draws from both.
+    The coupling's place is its cumulative distribution. Pulls and the log-likelihood are placed among draws of the
+    coupling from it and of pulls about ẑ(θ) with the covariance H(θ)⁻¹, weighted with the exact posterior density over
+    the one that they are drawn from; where these are worth too few, among more of them.
 
     Attributes
     ----------
@@ -117,28 +182,53 @@ class LaplacePosterior:
     prior : Prior
     points : int
         Of the grid, which covers the prior; posteriors too narrow for it get a grid of their own.
+    draws : int
+        Of a first attempt; every further one has ``LONGER`` times as many.
     """
 
     problem: Problem
     prior: Prior
     points: int = 81
+    draws: int = 500
+
+    LONGER = 4
+    ATTEMPTS = 4
+    LEAST_EFFECTIVE = NutsPosterior.LEAST_PER_RANK * HIGHEST_RANK
 
     def place(self, simulations: Simulations, generators: Generators) -> dict[str, NDArray[Any]]:
         low, high = self.prior.reach
         shared = self.posteriors(simulations.data, low, high)
         narrow = shared.step > LARGEST_STEP
-        ranks = []
+        rows = []
         for k, generator in enumerate(generators):
             found = self._zoomed(simulations.data[[k]], shared, k) if narrow[k] else shared
-            place = 0 if narrow[k] else k
-            theta, pulls = simulations.theta[k], simulations.pulls[k]
-            pit = self._pit(found, place, theta, pulls)
-            own = np.floor(pit * (HIGHEST_RANK + 1)).clip(0, HIGHEST_RANK).astype(np.int64)
-            problem = replace(self.problem, data=simulations.data[k])
-            truth = total_log_likelihood(problem, theta[None], pulls[None])
-            drawn = total_log_likelihood(problem, *self._draws(found, place, generator))
-            ranks.append(np.append(own, ranks_among(truth, drawn[:, None], generator)))
-        return {"ranks": np.array(ranks), "own_grid": narrow, "bent": shared.bent}
+            own = Simulations(simulations.theta[[k]], simulations.pulls[[k]], simulations.data[[k]])
+            rows.append(self._one(own, found, 0 if narrow[k] else k, generator))
+        diagnostics = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return diagnostics | {"own_grid": narrow, "bent": shared.bent}
+
+    def _one(
+        self, simulation: Simulations, found: GridPosteriors, k: int, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """Return ranks and what the weights are worth of one simulation, whose posterior is the k-th."""
+        data, theta = simulation.data[0], simulation.theta
+        moving = moving_pulls(self.problem)
+        z = np.zeros_like(simulation.pulls)
+        z[:, moving] = simulation.pulls[:, moving] / self.problem.model.widths[moving]
+        truth = np.append(z[0, moving], self.log_likelihood(data, theta, z))
+        for attempt in range(1, self.ATTEMPTS + 1):
+            drawn = self.weighted(data, found, k, self.draws * self.LONGER ** (attempt - 1), rng)
+            if drawn.effective >= self.LEAST_EFFECTIVE:
+                break
+        coupling = np.interp(theta, found.fine, found.cumulative[k])
+        values = np.column_stack([drawn.z[:, moving], drawn.log_likelihood])
+        places = np.append(coupling, weighted_places(truth, values, drawn.weight, rng))
+        return {
+            "ranks": np.floor(places * (HIGHEST_RANK + 1)).clip(0, HIGHEST_RANK).astype(np.int64),
+            "ess": drawn.effective,
+            "heaviest": float(drawn.weight.max()),
+            "attempts": attempt,
+        }
 
     def posteriors(self, data: Array, low: float, high: float, points: int | None = None) -> GridPosteriors:
         """Return the posteriors of data sets, shape (sets, obs), between two values of the coupling."""
@@ -184,25 +274,59 @@ class LaplacePosterior:
             weight, grid = own.weight[0], own.grid
         raise ConvergenceError(f"{self.problem.couplings[0]}: the posterior is too narrow for a grid")
 
-    def _pit(self, found: GridPosteriors, k: int, theta: float, pulls: Array) -> Array:
-        """Return the cumulative posterior probability of the true coupling and of each true pull that moves."""
-        from scipy.special import ndtr
+    def weighted(
+        self, data: Array, found: GridPosteriors, k: int, number: int, rng: np.random.Generator
+    ) -> WeightedDraws:
+        """Return weighted draws of the k-th posterior; data (obs,).
 
-        moving = moving_pulls(self.problem)
-        z = pulls[moving] / self.problem.model.widths[moving]
-        width = np.sqrt((found.root[k] ** 2).sum(axis=1)[:, moving])
-        below = ndtr((z - found.pulls[k][:, moving]) / width)
-        coupling = np.interp(theta, found.fine, found.cumulative[k])
-        return np.append(coupling, found.weight[k] @ below)
-
-    def _draws(self, found: GridPosteriors, k: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Return `HIGHEST_RANK` independent draws: couplings (draws,), and pulls (draws, pulls) as fractions."""
-        theta = np.interp(rng.random(HIGHEST_RANK), found.cumulative[k], found.fine)
+        Raises
+        ------
+        ConvergenceError
+            If none of them is possible.
+        """
+        fine, cumulative = found.fine, found.cumulative[k]
+        # Linear between fine points: the density is that of the cell, which has some where a draw falls.
+        u = rng.random(number)
+        cell = np.searchsorted(cumulative, u, side="right") - 1
+        density = (np.diff(cumulative) / np.diff(fine))[cell]
+        theta = fine[cell] + (u - cumulative[cell]) / density
         # ẑ between two points of the grid; the covariance changes far less and is taken from the likelier of them.
         place = np.interp(theta, found.grid, np.arange(found.grid.size))
         left = np.minimum(place.astype(int), found.grid.size - 2)
-        share = (place - left)[:, None]
-        centre = (1 - share) * found.pulls[k][left] + share * found.pulls[k][left + 1]
+        between = (place - left)[:, None]
+        centre = (1 - between) * found.pulls[k][left] + between * found.pulls[k][left + 1]
         likelier = left + (found.weight[k][left + 1] > found.weight[k][left])
-        noise = rng.standard_normal(centre.shape)
-        return theta, (centre + (noise[:, None, :] @ found.root[k][likelier])[:, 0]) * self.problem.model.widths
+        root = found.root[k]
+        size = centre.shape[1]
+        noise = rng.standard_normal((number, size)) / np.sqrt(rng.chisquare(TAIL, number) / TAIL)[:, None]
+        z = centre + (noise[:, None, :] @ root[likelier])[:, 0]
+        # R is triangular.
+        log_width = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)[likelier]
+        log_t = -(TAIL + size) / 2 * np.log1p((noise**2).sum(axis=1) / TAIL)
+        log_drawn = np.log(density) + log_t - log_width
+        log_likelihood = self.log_likelihood(data, theta, z)
+        log_prior = self.prior.log_density(theta) - z**2 @ self.problem.model.constraint / 2
+        log_weight = log_likelihood + log_prior - log_drawn
+        if not np.isfinite(log_weight.max()):
+            raise ConvergenceError(f"{self.problem.couplings[0]}: none of {number} draws of the posterior is possible")
+        weight = np.exp(log_weight - log_weight.max())
+        return WeightedDraws(theta, z, log_likelihood, weight / weight.sum())
+
+    def log_likelihood(self, data: Array, theta: Array, z: Array) -> Array:
+        """Return ln p(data | θ, z) up to a constant of the data, -inf without support; theta (draws,), z (draws, …)."""
+        from bayesnu.inference import newton
+
+        model = self.problem.model
+        value = np.empty(theta.size)
+        newton.statistics(
+            model.arrays.reshape(-1, model.arrays.shape[2]),
+            model.membership,
+            model.widths,
+            statistic_code(self.problem),
+            self.problem.variance,
+            data,
+            np.ascontiguousarray(model.monomial_values(theta[None, :] / self.problem.scales[:, None]).T),
+            z,
+            value,
+        )
+        return -value / 2

@@ -598,3 +598,51 @@ def fit_couplings(
                 inside, found[t, k] = found[t, k], lower[k]
                 if not _value(*model, data[t], centre[t], found[t], mono, weight, work) < value[t] + promise:
                     found[t, k] = inside
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def statistics(
+    arrays: Array,
+    membership: Array,
+    widths: Array,
+    code: int,
+    variance: Array,
+    data: Array,
+    monomials: Array,
+    pulls: Array,
+    value: Array,
+) -> None:
+    """Evaluate the statistic, without the constraints, of one data set at many points.
+
+    Parameters
+    ----------
+    arrays : shape (components × monomials, obs)
+        Counts per unit of the monomial, those of one component after each other.
+    data : shape (obs,)
+    monomials : shape (points, monomials)
+    pulls : shape (points, pulls)
+        z.
+    value : shape (points,)
+        Written; infinite where a factor 1 + σ z is not positive, or a count negative.
+    """
+    filled = np.empty(arrays.shape[0], dtype=np.bool_)
+    members = np.empty((membership.shape[0], membership.shape[1] + 1), dtype=np.int64)
+    _structure(arrays, membership, filled, members)
+    weight, work = np.empty(membership.shape[0]), np.empty((1, arrays.shape[1]))
+    for t in range(value.size):
+        value[t] = math.inf
+        if not _factors(members, membership, widths, pulls[t], weight):
+            continue
+        work[0, :] = 0.0
+        row = 0
+        for c in range(weight.size):
+            for m in range(monomials.shape[1]):
+                factor = weight[c] * monomials[t, m]
+                if filled[row] and factor != 0.0:
+                    _add(factor, arrays, row, work, 0)
+                row += 1
+        possible = True
+        for o in range(work.shape[1]):
+            possible = possible and work[0, o] >= 0.0
+        if possible:
+            value[t] = _statistic(code, data, variance, work[0])

@@ -107,8 +107,8 @@ class Calibration:
 
     @property
     def too_few_effective(self) -> int:
-        """How many simulations by NUTS kept fewer effective draws than `LEAST_ESS`."""
-        return int((self.diagnostics["ess"] < LEAST_ESS).sum()) if self.method == "nuts" else 0
+        """How many simulations kept fewer effective draws than `LEAST_ESS`."""
+        return int((self.diagnostics["ess"] < LEAST_ESS).sum())
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -127,16 +127,16 @@ class Calibration:
                 f"{(found['rhat'] > RHAT_MAX).mean():.1%} an R-hat above {RHAT_MAX} (worst {found['rhat'].max():.3f}), "
                 f"{(found['attempts'] > 1).mean():.1%} were sampled again with more draws"
             )
-            if self.too_few_effective:
-                remarks.append(
-                    f"{self.too_few_effective} of {number} simulations have fewer effective draws than the "
-                    f"{LEAST_ESS:.0f} that ranks need to be nearly independent, however often sampled again (fewest "
-                    f"{found['ess'].min():.0f}); their ranks count all the same"
-                )
+        if self.too_few_effective:
+            remarks.append(
+                f"{self.too_few_effective} of {number} simulations have fewer effective draws than the "
+                f"{LEAST_ESS:.0f} that ranks need to be nearly independent, however often sampled again (fewest "
+                f"{self.diagnostics['ess'].min():.0f}); their ranks count all the same"
+            )
         if self.method == "laplace" and (bent := int(self.diagnostics["bent"].sum())):
             remarks.append(
                 f"{bent} of {number} simulations have a pull at the edge of its range somewhere, where -ln L has "
-                "no minimum: Laplace's method takes the size of its curvature there"
+                "no minimum: draws take the size of its curvature there, before they are weighted"
             )
         if self.free:
             remarks.append(
@@ -247,13 +247,16 @@ def calibration_json(result: Calibration) -> dict[str, Any]:
         "divergences": int(found["divergences"].sum()),
         "largest_rhat": float(found["rhat"].max()),
         f"simulations_with_rhat_above_{RHAT_MAX}": int((found["rhat"] > RHAT_MAX).sum()),
-        "least_ess": float(found["ess"].min()),
-        "simulations_with_too_few_effective_draws": result.too_few_effective,
-        "simulations_sampled_again": int((found["attempts"] > 1).sum()),
     } if result.method == "nuts" else {
         "simulations_with_own_grid": int(found["own_grid"].sum()),
         "simulations_without_minimum": int(found["bent"].sum()),
+        "largest_share_of_one_draw": float(found["heaviest"].max()),
     }  # fmt: skip
+    sampler |= {
+        "least_ess": float(found["ess"].min()),
+        "simulations_with_too_few_effective_draws": result.too_few_effective,
+        "simulations_sampled_again": int((found["attempts"] > 1).sum()),
+    }
     return {
         "model": result.model,
         "coupling": result.coupling,

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import gamma, norm
+from simple_problems import counting
 
 from bayesnu.errors import ConvergenceError
 from bayesnu.experiment.setup import Experiment, load_experiment
@@ -24,7 +26,7 @@ from bayesnu.inference.calibration import (
     run_study,
     simulate,
 )
-from bayesnu.inference.calibration_grid import LaplacePosterior, roots
+from bayesnu.inference.calibration_grid import LaplacePosterior, WeightedDraws, roots, weighted_places
 from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import Problem, minimise_pulls
 from bayesnu.inference.priors import Prior, one_coupling
@@ -171,7 +173,8 @@ def test_places_are_those_of_quadrature_in_coupling_and_pull() -> None:
     """LSND: one normal number under one pull, so that the posterior is an integral over two variables."""
     problem, prior = one_coupling(load_experiment("lsnd-nue"), "mu_numu")
     found = simulate(problem, prior, generators(12))
-    posterior = LaplacePosterior(problem, prior)
+    # So many draws that their places are as good as exact.
+    posterior = LaplacePosterior(problem, prior, draws=400_000)
     low, high = prior.reach
     shared = posterior.posteriors(found.data, low, high)
     theta, z = np.linspace(low, high, 1501), np.linspace(-7, 7, 281)
@@ -181,12 +184,70 @@ def test_places_are_those_of_quadrature_in_coupling_and_pull() -> None:
         log_density = -((found.data[k, 0] - expected) ** 2) / problem.variance[0] / 2 - points[1] ** 2 / 2
         density = np.exp(log_density - log_density.max()).reshape(theta.size, z.size)
         density /= density.sum()
-        pit = posterior._pit(shared, k, found.theta[k], found.pulls[k])
+        drawn = posterior.weighted(found.data[k], shared, k, posterior.draws, np.random.default_rng([2, k]))
         by_theta, by_z = np.cumsum(density.sum(axis=1)), np.cumsum(density.sum(axis=0))
         steps = [theta[1] - theta[0], z[1] - z[0]]
-        assert pit[0] == pytest.approx(np.interp(found.theta[k], theta + steps[0] / 2, by_theta), abs=2e-3)
+        by_quadrature = np.interp(found.theta[k], theta + steps[0] / 2, by_theta)
+        by_grid = np.interp(found.theta[k], shared.fine, shared.cumulative[k])
+        assert by_grid == pytest.approx(by_quadrature, abs=2e-3)
+        assert drawn.weight @ (drawn.theta < found.theta[k]) == pytest.approx(by_quadrature, abs=3e-3)
         true_z = found.pulls[k, 0] / problem.model.widths[0]
-        assert pit[1] == pytest.approx(np.interp(true_z, z + steps[1] / 2, by_z), abs=3e-3)
+        place = weighted_places(np.array([true_z]), drawn.z, drawn.weight, np.random.default_rng(k))[0]
+        assert place == pytest.approx(np.interp(true_z, z + steps[1] / 2, by_z), abs=3e-3)
+
+
+def few_counts(problem: Problem, number: int) -> Problem:
+    """``problem`` with one more bin, of so many counts of a background whose rate is free."""
+    model = problem.model
+    arrays = np.zeros((2, model.arrays.shape[1], 2))
+    arrays[0, :, :1], arrays[1, 0, 1] = model.arrays[0], 5.0
+    model = replace(
+        model, arrays=arrays, components=((), (0,)), component_names=("all", "rate"), pulls=("rate",),
+        widths=np.array([0.4]), free=("rate",),
+    )  # fmt: skip
+    return replace(problem, model=model, data=np.append(problem.data, float(number)), variance=np.ones(2))
+
+
+@pytest.mark.parametrize("number", [5, 20])
+def test_places_among_few_counts_are_those_of_a_gamma(number: int) -> None:
+    """The rate of n counts under a flat prior is Gamma(n + 1); the normal about its peak is not."""
+    problem = few_counts(counting(4.0, 3.0), number)
+    prior = Prior(COUPLINGS["mu_nue"], "uniform", 0.0, 4.0)
+    posterior = LaplacePosterior(problem, prior)
+    shared = posterior.posteriors(problem.data[None], *prior.reach)
+    drawn = posterior.weighted(problem.data, shared, 0, 400_000, np.random.default_rng(number))
+    assert drawn.effective > 0.5 * drawn.weight.size
+    rate = gamma(number + 1)
+    error = 1 / np.sqrt(drawn.effective)
+    for level in (0.05, 0.3, 0.5, 0.7, 0.95):
+        truth = rate.ppf(level)
+        z = np.array([(truth / 5.0 - 1) / 0.4])
+        place = weighted_places(z, drawn.z, drawn.weight, np.random.default_rng(1))[0]
+        assert place == pytest.approx(level, abs=3 * error)
+        assert abs(norm.cdf((truth - number) / np.sqrt(number)) - level) > 3 * error
+
+
+def test_weighted_places_are_uniform() -> None:
+    """A normal from as many draws of a wider one as are worth what a simulation needs; without weights it shows."""
+    rng = np.random.default_rng(1)
+    truths, number = rng.standard_normal((10_000, 1)), 250
+    places, plain = np.empty(truths.size), np.empty(truths.size)
+    for k, truth in enumerate(truths):
+        x = 1.2 * rng.standard_normal((number, 1))
+        weight = np.exp((x[:, 0] / 1.2) ** 2 / 2 - x[:, 0] ** 2 / 2)
+        places[k] = weighted_places(truth, x, weight / weight.sum(), rng)[0]
+        plain[k] = weighted_places(truth, x, np.full(number, 1 / number), rng)[0]
+    assert uniformity(np.floor(100 * places).astype(np.int64), HIGHEST_RANK, SEED) > 0.05
+    assert uniformity(np.floor(100 * plain).astype(np.int64), HIGHEST_RANK, SEED) < 1e-3
+
+
+def test_equal_weights_give_ranks() -> None:
+    """Ninety-nine draws and a truth of the same distribution: each hundredth is as likely; ties fall anywhere."""
+    rng = np.random.default_rng(1)
+    weight, draws = np.full(9, 1 / 9), np.column_stack([np.arange(9.0), np.zeros(9)])
+    places = np.array([weighted_places(np.array([4.5, 0.0]), draws, weight, rng) for _ in range(3000)])
+    np.testing.assert_array_equal(np.floor(10 * places[:, 0]), 5)
+    assert np.bincount(np.floor(10 * places[:, 1]).astype(int), minlength=10).min() > 200
 
 
 @pytest.mark.parametrize("name", ["mu_numu", "q_nue"])
@@ -214,6 +275,73 @@ def test_fits_do_not_stay_at_a_saddle_point(coupling: str, number: int) -> None:
     found = minimise_pulls(problem, high, data=data, tolerance=1e-6, iterations=60)
     assert found.converged.all()
     assert np.linalg.eigvalsh(found.hessian[0, 0])[0] > 0.5
+
+
+class Unweighted(LaplacePosterior):
+    """The same draws with equal weights."""
+
+    def weighted(self, *arguments: Any) -> WeightedDraws:
+        drawn = super().weighted(*arguments)
+        return replace(drawn, weight=np.full(drawn.weight.size, 1 / drawn.weight.size))
+
+
+@pytest.mark.slow
+def test_coherent_is_calibrated_with_weights_alone() -> None:
+    """Twelve rates of 17 to 67 counts: Laplace's normal puts their medians too low."""
+    problem, prior = one_coupling(load_experiment("coherent-csi-2017"), "mu_numu")
+    problem = constrained(problem)
+    rates = [k for k, name in enumerate(quantities(problem)) if name.startswith("steady_state")]
+    number, found = 600, {}
+    for program in (LaplacePosterior, Unweighted):
+        found[program] = place_block(Study(problem, prior, program(problem, prior), SEED), 0, number)
+    ranks = found[LaplacePosterior]["ranks"]
+    assert overall(np.array([uniformity(column, HIGHEST_RANK, SEED) for column in ranks.T])) > 0.05
+    assert found[LaplacePosterior]["ess"].min() > LaplacePosterior.LEAST_EFFECTIVE
+    shift = {program: (each["ranks"][:, rates].mean() + 0.5) / 100 - 0.5 for program, each in found.items()}
+    error = 1 / np.sqrt(12 * number * len(rates))
+    assert abs(shift[LaplacePosterior]) < 3 * error
+    assert shift[Unweighted] > 4 * error
+
+
+def test_more_draws_where_few_are_worth_enough(fitted: tuple[Problem, Prior]) -> None:
+    problem, prior = fitted
+    truths = simulate(problem, prior, generators(3))
+    found = LaplacePosterior(problem, prior, draws=60).place(truths, generators(3))
+    assert found["attempts"].tolist() == [2, 2, 2]
+    assert found["ess"].min() > LaplacePosterior.LEAST_EFFECTIVE
+    assert found["heaviest"].max() < 0.1
+    few = LaplacePosterior(problem, prior, draws=2).place(truths, generators(3))
+    assert few["attempts"].tolist() == [LaplacePosterior.ATTEMPTS] * 3
+    assert few["ess"].max() < LaplacePosterior.LEAST_EFFECTIVE
+
+
+def test_draws_that_are_all_impossible_are_said(fitted: tuple[Problem, Prior]) -> None:
+    problem, prior = fitted
+    data = simulate(problem, prior, generators(1)).data
+    posterior = LaplacePosterior(problem, prior)
+    found = posterior.posteriors(data, *prior.reach)
+    nowhere = replace(found, pulls=found.pulls - 50 / problem.model.widths)
+    with pytest.raises(ConvergenceError, match="mu_numu: none of 20 draws of the posterior is possible"):
+        posterior.weighted(data[0], nowhere, 0, 20, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("number", [134, 549])
+def test_fits_do_not_stay_in_a_false_minimum(number: int) -> None:
+    """COHERENT's quenching at the edge of its range, up to 200 above the minimum: one fit would lead the next there."""
+    problem, prior = one_coupling(load_experiment("coherent-csi-2017"), "q_nue")
+    problem = constrained(problem)
+    stream = np.random.default_rng(task_seed(20211122, list(COUPLINGS).index("q_nue"), number))
+    data = simulate(problem, prior, [stream]).data
+    quenching = problem.model.pulls.index("quenching")
+    low, high = prior.reach
+    found = LaplacePosterior(problem, prior).posteriors(data, low, high)
+    apart = np.zeros((5, len(problem.model.pulls)))
+    apart[:, quenching] = (-4, -2, 0, 2, 4)
+    for point in np.flatnonzero(found.weight[0] > 1e-4):
+        scaled = np.array([[found.grid[point] / problem.scales[0]]])
+        fits = minimise_pulls(problem, scaled, data=np.repeat(data, 5, axis=0), first=apart)
+        best = fits.value[:, 0].argmin()
+        assert found.pulls[0, point, quenching] == pytest.approx(fits.pulls[best, 0, quenching], abs=1e-3)
 
 
 def test_curvatures_without_minimum_are_taken_by_their_size() -> None:

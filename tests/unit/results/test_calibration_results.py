@@ -117,6 +117,16 @@ def test_simulations_with_too_few_effective_draws_are_counted(result: Calibratio
     )
 
 
+def test_what_the_weights_are_worth_is_said(result: Calibration) -> None:
+    content = calibration_json(result)["sampler"]
+    assert content["least_ess"] == result.diagnostics["ess"].min() > 450
+    assert content["simulations_sampled_again"] == content["simulations_with_too_few_effective_draws"] == 0
+    assert 2e-3 < content["largest_share_of_one_draw"] < 4e-3
+    few = replace(result, diagnostics=result.diagnostics | {"ess": np.append(np.full(NUMBER - 1, 900.0), 20.0)})
+    assert calibration_json(few)["sampler"]["simulations_with_too_few_effective_draws"] == 1
+    assert any(remark.startswith("1 of 60 simulations have fewer effective draws") for remark in few.remarks)
+
+
 def test_how_little_few_simulations_see_is_said(result: Calibration) -> None:
     """Between the band of one place, 1.96 √(1/4N), and twice that; and a distribution off by as much is in the band."""
     single = 1.96 * np.sqrt(0.25 / NUMBER)
