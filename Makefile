@@ -7,6 +7,8 @@ PYTHON := $(VENV)/bin/python
 ARGUMENTS ?=
 # One process per core; a file stays in one process, so that its fixtures are made once.
 PARALLEL ?= -n 2 --dist loadfile
+# Tests and benchmarks start Python many times: it keeps what it has compiled, whatever the environment says.
+test test-all bench: export PYTHONDONTWRITEBYTECODE :=
 
 run: $(VENV)/.installed
 	$(VENV)/bin/bayesnu run dune-on-axis $(ARGUMENTS)
