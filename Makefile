@@ -7,6 +7,11 @@ PYTHON := $(VENV)/bin/python
 ARGUMENTS ?=
 # One process per core; a file stays in one process, so that its fixtures are made once.
 PARALLEL ?= -n 2 --dist loadfile
+# Tests and benchmarks start Python many times: it keeps what it has compiled, whatever the environment says.
+test test-all bench: export PYTHONDONTWRITEBYTECODE :=
+# One thread in each of the test processes: more would wait for each other, spinning.
+test test-all: export NUMBA_NUM_THREADS ?= 1
+test test-all: export OPENBLAS_NUM_THREADS ?= 1
 
 run: $(VENV)/.installed
 	$(VENV)/bin/bayesnu run dune-on-axis $(ARGUMENTS)

@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bayesnu import resources
+from bayesnu.detector.response import build_response
+from bayesnu.detector.settings import ResponseSettings
 from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.inference.batch import fit_couplings
+from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.resources import find_card
 
 COARSE = ("response.energy_cells=24", "response.angle_cells=16", "response.samples=30720")
+
+
+def compile_fits() -> None:
+    problem = make_problem(load_experiment("dune-on-axis"), ["q_numu"])
+    minimise_pulls(problem, np.zeros((1, 1)))
+    fit_couplings(problem, problem.data[None, :], np.zeros((1, 1)))
+
+
+def compile_smearing() -> None:
+    small = ResponseSettings(1.0, 0.1, (0.0, 1.0), 0.5, 2.0, energy_cells=1, angle_cells=1, samples=8)
+    for method in ("variance-reduced", "sample-and-histogram", "quadrature"):
+        build_response(replace(small, method=method))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Of several processes, two compile half of the kernels each, and all wait: numba keeps them on disk for all."""
+    worker = getattr(session.config, "workerinput", {"workercount": 1})
+    if worker["workercount"] == 1:
+        return
+    shared = Path(session.config.option.basetemp).parent
+    for name, compile_ in {"gw0": compile_fits, "gw1": compile_smearing}.items():
+        if worker["workerid"] == name:
+            compile_()
+            (shared / f"compiled-{name}").touch()
+    # Not for ever: the other may have failed, which its tests will say.
+    give_up = time.monotonic() + 120
+    while len(list(shared.glob("compiled-gw[01]"))) < 2 and time.monotonic() < give_up:
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -194,7 +194,12 @@ def build_response(settings: ResponseSettings) -> ResponseMatrix:
         )
     shifts = rng.random((settings.energy_cells, settings.angle_cells, REPLICATES, 4))
     points = settings.samples // (cells * REPLICATES)
-    return ResponseMatrix(settings, *smearing.variance_reduced(*grid, *detector, points, shifts))
+    sums, weights = smearing.variance_reduced(*grid, *detector, points, shifts)
+    # The spread of the replicates, each with its weights normalised, gives the error.
+    replicates = np.moveaxis(sums / weights[:, :, None, :], -1, 0)
+    values = sum(replicates / REPLICATES)
+    spread = sum((replicates - values) ** 2)
+    return ResponseMatrix(settings, values, np.sqrt(spread / (REPLICATES * (REPLICATES - 1))))
 
 
 def build_subsampled(settings: ResponseSettings) -> ResponseMatrix:
@@ -231,7 +236,7 @@ def build_subsampled(settings: ResponseSettings) -> ResponseMatrix:
         sums, weights = np.stack(made, axis=-1), np.ones((*cells, SUBSAMPLES))
     else:
         shifts = rng.random((*cells, SUBSAMPLES, 4))
-        sums, weights = smearing.variance_reduced_sums(*grid, *detector, points, shifts)
+        sums, weights = smearing.variance_reduced(*grid, *detector, points, shifts)
     total = weights.sum(axis=-1)[..., None]
     values = sums.sum(axis=-1) / total
     deviations = SUBSAMPLES * (sums - values[..., None] * weights[:, :, None, :]) / total[..., None]

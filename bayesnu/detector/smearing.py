@@ -17,8 +17,6 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from bayesnu.detector.settings import REPLICATES
-
 Array = NDArray[np.float64]
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -84,7 +82,7 @@ def variance_reduced(
 
     Given (E_e^t, θ_t, θ_1, φ_2) the bin probability is exact, so only these four
     are sampled: a Kronecker sequence with an independent random shift for each
-    cell and replicate, its weights normalised; the replicates' spread gives the error.
+    cell and replicate. Its weighted sums, divided by their weights, are the response.
 
     Parameters
     ----------
@@ -94,43 +92,8 @@ def variance_reduced(
         σ_θ in rad and σ_E/E at 1 GeV.
     points : int
         Points per cell and replicate.
-    shifts : ndarray, shape (cells_e, cells_x, 8, 4)
+    shifts : ndarray, shape (cells_e, cells_x, replicates, 4)
         Random shifts in [0, 1).
-
-    Returns
-    -------
-    matrix, error : ndarray, shape (cells_e, cells_x, bins)
-    """
-    n_energy, n_angle, n_bins = energy_edges.size - 1, angle_edges.size - 1, edges.size - 1
-    matrix = np.zeros((n_energy, n_angle, n_bins))
-    error = np.zeros((n_energy, n_angle, n_bins))
-    for cell in prange(n_energy * n_angle):
-        i, j = cell // n_angle, cell % n_angle
-        replicate = np.zeros((REPLICATES, n_bins))
-        for r in range(REPLICATES):
-            cell_edges = energy_edges[i : i + 2], angle_edges[j : j + 2]
-            total = add_points(*cell_edges, sigma, resolution, edges, points, shifts[i, j, r], replicate[r])
-            for b in range(n_bins):
-                replicate[r, b] /= total
-        for b in range(n_bins):
-            mean = 0.0
-            for r in range(REPLICATES):
-                mean += replicate[r, b] / REPLICATES
-            spread = 0.0
-            for r in range(REPLICATES):
-                spread += (replicate[r, b] - mean) ** 2
-            matrix[i, j, b] = mean
-            error[i, j, b] = math.sqrt(spread / (REPLICATES * (REPLICATES - 1)))
-    return matrix, error
-
-
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def variance_reduced_sums(
-    energy_edges: Array, angle_edges: Array, sigma: float, resolution: float, edges: Array, points: int, shifts: Array
-) -> tuple[Array, Array]:
-    """Return the sums of `variance_reduced` for each replicate, not divided by their weights, and the weights.
-
-    Arguments as there; ``shifts`` has shape (cells_e, cells_x, replicates, 4) with any number of replicates.
 
     Returns
     -------
@@ -147,7 +110,8 @@ def variance_reduced_sums(
             own = np.zeros(n_bins)
             cell_edges = energy_edges[i : i + 2], angle_edges[j : j + 2]
             weights[i, j, r] = add_points(*cell_edges, sigma, resolution, edges, points, shifts[i, j, r], own)
-            sums[i, j, :, r] = own
+            for b in range(n_bins):
+                sums[i, j, b, r] = own[b]
     return sums, weights
 
 
@@ -179,7 +143,10 @@ def sample_and_histogram(
 
     ``seeds`` (one per row of true energy) seed numba's generator for the row, so
     that the numbers do not depend on how rows are shared between threads.
-    Shapes as in `variance_reduced`.
+
+    Returns
+    -------
+    matrix, error : ndarray, shape (cells_e, cells_x, bins)
     """
     n_energy, n_angle, n_bins = energy_edges.size - 1, angle_edges.size - 1, edges.size - 1
     matrix = np.zeros((n_energy, n_angle, n_bins))
@@ -200,7 +167,7 @@ def sample_and_histogram(
     return matrix, error
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def histogram_events(
     energies: Array, angles: Array, sigma: float, resolution: float, edges: Array, seeds: Array
 ) -> Array:
@@ -209,13 +176,13 @@ def histogram_events(
     ``seeds`` holds one seed per block of events; blocks are equal shares of the list.
     """
     n_bins, blocks, n = edges.size - 1, seeds.size, energies.size
-    counts = np.zeros((blocks, n_bins + 1))
-    for block in prange(blocks):
+    counts = np.zeros(n_bins + 1)
+    for block in range(blocks):
         np.random.seed(seeds[block])
         for k in range(n * block // blocks, n * (block + 1) // blocks):
             b = smear_event(energies[k], angles[k], sigma, resolution, edges)
-            counts[block, b if b >= 0 else n_bins] += 1.0
-    return counts.sum(axis=0)
+            counts[b if b >= 0 else n_bins] += 1.0
+    return counts
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
@@ -230,9 +197,13 @@ def quadrature(
     n_energy, n_angle, n_bins = energy_edges.size - 1, angle_edges.size - 1, edges.size - 1
     matrix = np.zeros((n_energy, n_angle, n_bins))
     gauss = (0.5 - 0.5 / math.sqrt(3.0), 0.5 + 0.5 / math.sqrt(3.0))
-    nodes = (np.arange(tilts) + 0.5) * (5.5 / tilts)
-    weights = np.exp(-0.5 * nodes**2)
-    weights /= weights.sum()
+    nodes, weights, total = np.zeros(tilts), np.zeros(tilts), 0.0
+    for t in range(tilts):
+        nodes[t] = (t + 0.5) * (5.5 / tilts)
+        weights[t] = math.exp(-0.5 * nodes[t] ** 2)
+        total += weights[t]
+    for t in range(tilts):
+        weights[t] /= total
     for cell in prange(n_energy * n_angle):
         i, j = cell // n_angle, cell % n_angle
         for a in range(2):

@@ -94,7 +94,7 @@ class Calibration:
         """Whether ranks are uniform at `LEVEL`."""
         return "calibrated" if self.p_value >= LEVEL else "not calibrated"
 
-    @property
+    @cached_property
     def band(self) -> Band:
         """The simultaneous band of each quantity's ranks."""
         return simultaneous_band(len(self.ranks), self.highest, BAND, self.seed)

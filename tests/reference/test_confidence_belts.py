@@ -33,7 +33,7 @@ def belt(problem: Problem) -> np.ndarray:
     ("x", "low", "high"),
     [
         (-1, 0, 0.81),
-        (0, 0, 1.64),
+        pytest.param(0, 0, 1.64, marks=pytest.mark.slow),
         pytest.param(1, 0, 2.64, marks=pytest.mark.slow),
         pytest.param(2, 0.58, 3.64, marks=pytest.mark.slow),
         (3, 1.37, 4.64),
