@@ -21,7 +21,7 @@ from bayesnu.inference.calibration import (
     Simulations,
     moving_pulls,
 )
-from bayesnu.inference.likelihood import RIPPLE, Problem, minimise_pulls, statistic_code
+from bayesnu.inference.likelihood import RIPPLE, Problem, Profiled, minimise_pulls, statistic_code
 from bayesnu.inference.priors import Prior
 
 Array = NDArray[np.float64]
@@ -32,7 +32,9 @@ TOLERANCE = 1e-6
 NEGLIGIBLE = 60.0
 """Δ(-2 ln L) from the lowest at which there is no posterior left."""
 STRIDE = 4
-"""Points of the grid for each one that is fitted from the other end, too."""
+"""Points of the grid for each one that is fitted from `STARTS`, too."""
+STARTS = (-2.0, 0.0, 2.0)
+"""In standard deviations of a pull that morphs the response."""
 LARGEST_STEP = 0.3
 """Density at its peak times a step of the grid, above which the posterior is too narrow for the grid: steps of more
 than 0.7 standard deviations."""
@@ -78,8 +80,9 @@ class GridPosteriors:
 def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array, Array]:
     """Return -2 ln L, z and the Hessian, first axes (sets, points), of data sets on a grid of the scaled coupling.
 
-    Each fit starts where its neighbour ended, from the lowest value up; fits of a few points from the highest down tell
-    which data sets a false minimum held on the way, and these take at each point the better of both.
+    Each fit starts where its neighbour ended. A morph of the response is a polynomial that a false minimum may hold the
+    pull in, at the edge of its range; fits of a few points from the `STARTS` tell which data sets it does, and these
+    are fitted from each of them at every point.
     Where the posterior is negligible, -2 ln L is infinite and the Hessian that of the constraints.
 
     Raises
@@ -88,12 +91,15 @@ def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array
         If the minimisation over pulls fails where it is not.
     """
     found = minimise_pulls(problem, scaled[None, :], data=data, tolerance=TOLERANCE)
-    down = minimise_pulls(problem, scaled[None, ::-STRIDE], data=data, tolerance=TOLERANCE).value
-    lowest = np.fmin(np.nanmin(found.value, axis=1), np.nanmin(down, axis=1))[:, None]
-    held = ((down < lowest + NEGLIGIBLE) & (down < found.value[:, ::-STRIDE] - RIPPLE)).any(axis=1)
-    if held.any():
-        again = minimise_pulls(problem, scaled[None, ::-1], data=data[held], tolerance=TOLERANCE)
-        better = again.converged[:, ::-1] & ~(again.value[:, ::-1] > found.value[held])
+    starts = morph_starts(problem)
+    held = np.zeros(len(data), dtype=np.bool_)
+    for start in starts:
+        value = fits_from(problem, data, scaled[::STRIDE], start).value
+        lowest = np.fmin(np.nanmin(found.value, axis=1), np.nanmin(value, axis=1))[:, None]
+        held |= ((value < lowest + NEGLIGIBLE) & (value < found.value[:, ::STRIDE] - RIPPLE)).any(axis=1)
+    for start in starts if held.any() else ():
+        again = fits_from(problem, data[held], scaled, start)
+        better = again.converged & ~(again.value > found.value[held])
         for old, new in (
             (found.value, again.value),
             (found.pulls, again.pulls),
@@ -101,7 +107,7 @@ def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array
             (found.converged, again.converged),
         ):
             chosen = better.reshape(*better.shape, *[1] * (old.ndim - 2))
-            old[held] = np.where(chosen, new[:, ::-1], old[held])
+            old[held] = np.where(chosen, new, old[held])
     near = found.value < np.nanmin(found.value, axis=1, keepdims=True) + NEGLIGIBLE
     failed = near & ~found.converged
     if failed.any():
@@ -111,6 +117,20 @@ def profiles(problem: Problem, data: Array, scaled: Array) -> tuple[Array, Array
         )
     hessian = np.where(near[:, :, None, None], found.hessian, np.eye(found.pulls.shape[2]))
     return np.where(near, found.value, np.inf), found.pulls, hessian
+
+
+def morph_starts(problem: Problem) -> list[Array]:
+    """Return pulls, shape (pulls,) each, to start fits from: 0 but for one that morphs the response at a time."""
+    morphs = np.flatnonzero(problem.model.membership.max(axis=0) > 1)
+    return [start * np.eye(len(problem.model.pulls))[p] for p in morphs for start in STARTS]
+
+
+def fits_from(problem: Problem, data: Array, scaled: Array, start: Array) -> Profiled:
+    """Return fits of data sets at scaled couplings that all start from the same pulls."""
+    first = np.tile(start, (len(data), 1))
+    fits = [minimise_pulls(problem, np.array([[x]]), data=data, tolerance=TOLERANCE, first=first) for x in scaled]
+    names = ("value", "pulls", "hessian", "converged")
+    return Profiled(*(np.concatenate([getattr(fit, name) for fit in fits], axis=1) for name in names))
 
 
 def roots(hessian: Array) -> tuple[Array, NDArray[np.bool_]]:
