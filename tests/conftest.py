@@ -16,6 +16,7 @@ from bayesnu.detector.response import build_response
 from bayesnu.detector.settings import ResponseSettings
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.batch import fit_couplings
+from bayesnu.inference.density import callbacks
 from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.resources import find_card
 
@@ -28,7 +29,8 @@ def compile_fits() -> None:
     fit_couplings(problem, problem.data[None, :], np.zeros((1, 1)))
 
 
-def compile_smearing() -> None:
+def compile_smearing_and_density() -> None:
+    callbacks()
     small = ResponseSettings(1.0, 0.1, (0.0, 1.0), 0.5, 2.0, energy_cells=1, angle_cells=1, samples=8)
     for method in ("variance-reduced", "sample-and-histogram", "quadrature"):
         build_response(replace(small, method=method))
@@ -40,7 +42,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if worker["workercount"] == 1:
         return
     shared = Path(session.config.option.basetemp).parent
-    for name, compile_ in {"gw0": compile_fits, "gw1": compile_smearing}.items():
+    for name, compile_ in {"gw0": compile_fits, "gw1": compile_smearing_and_density}.items():
         if worker["workerid"] == name:
             compile_()
             (shared / f"compiled-{name}").touch()
