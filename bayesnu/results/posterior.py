@@ -162,17 +162,17 @@ def load_posterior(path: Path, groups: Sequence[str] | None = None) -> xr.DataTr
         with h5py.File(path, "r") as file:
             version = int(np.ravel(file.attrs.get("format_version", 0))[0])
             present = list(file)
+        if version != FORMAT_VERSION:
+            raise RunError(f"{path}: format version {version}; this bayesnu reads {FORMAT_VERSION}")
+        missing = [group for group in (groups or GROUPS) if group not in present]
+        if missing:
+            raise RunError(f"{path}: the group {missing[0]} is missing; the file is incomplete")
         with xr.open_dataset(path, engine="h5netcdf") as root:
             attributes = dict(root.attrs)
-        wanted = present if groups is None else [group for group in groups if group in present]
+        wanted = present if groups is None else groups
         tree = xr.DataTree.from_dict({name: _load_group(path, name) for name in wanted})
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise RunError(f"{path}: not a posterior file, or truncated ({error})") from error
-    if version != FORMAT_VERSION:
-        raise RunError(f"{path}: format version {version}; this bayesnu reads {FORMAT_VERSION}")
-    missing = [group for group in (groups or GROUPS) if group not in present]
-    if missing:
-        raise RunError(f"{path}: the group {missing[0]} is missing; the file is incomplete")
     tree.attrs = attributes
     return tree
 

@@ -32,7 +32,7 @@ def belt(problem: Problem) -> np.ndarray:
 @pytest.mark.parametrize(
     ("x", "low", "high"),
     [
-        (-1, 0, 0.81),
+        pytest.param(-1, 0, 0.81, marks=pytest.mark.slow),
         pytest.param(0, 0, 1.64, marks=pytest.mark.slow),
         pytest.param(1, 0, 2.64, marks=pytest.mark.slow),
         pytest.param(2, 0.58, 3.64, marks=pytest.mark.slow),

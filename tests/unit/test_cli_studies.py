@@ -104,7 +104,11 @@ INTERRUPTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("where", INTERRUPTED)
+# One command takes two seconds to come to where it is interrupted.
+@pytest.mark.parametrize(
+    "where",
+    [pytest.param(at, marks=pytest.mark.slow) if "discrimination" in at else at for at in INTERRUPTED],
+)
 def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str) -> None:
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

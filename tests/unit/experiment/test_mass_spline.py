@@ -115,6 +115,7 @@ def test_across_the_line_of_pion_decay(coherent: tuple[Experiment, Experiment], 
     assert interpolation_error(experiment, free, "d_numu", m_N) < 1e-3
 
 
+@pytest.mark.slow
 def test_closed_bins_stay_possible(radiative: Experiment) -> None:
     """Without background a bin that N cannot fill expects nothing, not a trifle less than nothing."""
     experiment = radiative

@@ -33,6 +33,7 @@ def counts(experiment: Experiment, **couplings: float) -> np.ndarray:
     return experiment.model.expected(couplings)
 
 
+@pytest.mark.slow
 def test_totals_are_those_of_a_double_integral() -> None:
     """Per d⁴: ∫dE Φ ∫dT Z² F² dσ/dT · 2 d² m³/(4π) · m l₀/(p ħc), element by element, all recoils above 60 eV."""
     m, path = 2e-3, 0.2

@@ -111,10 +111,10 @@ def worst_excess(problem: Problem, data: PseudoData, truth: np.ndarray, grid: np
     [
         ("dune-on-axis", "q_nue"),
         pytest.param("dune-on-axis", "r2_nue", marks=pytest.mark.slow),
-        ("dune-on-axis", "mu_nue"),
+        pytest.param("dune-on-axis", "mu_nue", marks=pytest.mark.slow),
         pytest.param("dune-prism", "r2_numu", marks=pytest.mark.slow),
         pytest.param("nucleus-10g", "d_nue", marks=pytest.mark.slow),
-        ("nucleus-10g-radiative", "d_nue_d_numu"),
+        pytest.param("nucleus-10g-radiative", "d_nue_d_numu", marks=pytest.mark.slow),
         pytest.param("coherent-csi-2017", "mu_numu", marks=pytest.mark.slow),
     ],
 )

@@ -69,6 +69,7 @@ def test_both_bounds() -> None:
     assert abs(high - np.sqrt(1.25 * upper(3.0))) < 4 * found.mc_error[0][1]
 
 
+@pytest.mark.slow
 def test_without_a_boundary_it_is_the_parabola() -> None:
     """A linear coupling: x ± 1.645 σ, as Δχ² has it."""
     problem = normal(0.5, "r2_nue", 1, systematic=0.75)

@@ -106,6 +106,7 @@ def test_predictive(count: int) -> None:
     assert all("[MeV]" in a.get_xlabel() for a in figure.axes if a.get_ylabel() == "pull")
 
 
+@pytest.mark.slow
 def test_arviz_figures_of_a_fit(finished_run: Run) -> None:
     with warnings.catch_warnings():
         # Notes of plotting libraries to their developers.

@@ -191,7 +191,9 @@ def correlated(rng: np.random.Generator, shape: tuple[int, int], rho: float) -> 
     return chains
 
 
-@pytest.mark.parametrize(("rho", "kind"), [(0.6, "hdi"), (0.0, "eti"), (0.6, "eti"), (0.6, "upper")])
+@pytest.mark.parametrize(
+    ("rho", "kind"), [pytest.param(0.6, "hdi", marks=pytest.mark.slow), (0.0, "eti"), (0.6, "eti"), (0.6, "upper")]
+)
 def test_error_is_the_spread_over_replicas(rho: float, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The quoted error agrees with the spread of independent replicas, autocorrelation included; no large bias."""
     monkeypatch.setattr(intervals_module, "_REPLICATES", 20)

@@ -141,6 +141,7 @@ def test_interrupted_run_goes_on(fit: Start, fake_sampler: Any, tmp_path: Path) 
     assert fake_sampler.calls == ["mu_numu", "q_numu", "q_numu"]
 
 
+@pytest.mark.slow
 def test_truncated_posterior_is_fitted_again(finished: Run, fit: Start, fake_sampler: Any) -> None:
     path = finished.folder / "posteriors" / "q_numu.nc"
     path.write_bytes(path.read_bytes()[:2000])
@@ -276,6 +277,7 @@ def test_damaged_record_is_not_overwritten_without_force(finished: Run, fit: Sta
     assert fit(finished.folder, force=True)[0].limits == finished.limits
 
 
+@pytest.mark.slow
 def test_fewer_couplings_give_the_same_numbers(short_run: Run, fit: Start, tmp_path: Path) -> None:
     run, _ = fit(tmp_path / "run", ("q_numu",))
     assert run.limits["limits"] == [short_run.limits["limits"][1]]

@@ -59,7 +59,7 @@ def test_gaussian_near_a_boundary(quick_sums: None) -> None:
     assert np.isnan(found.mc_error).all()
 
 
-@pytest.mark.parametrize("pulls", ["profiled", "averaged"])
+@pytest.mark.parametrize("pulls", ["profiled", pytest.param("averaged", marks=pytest.mark.slow)])
 def test_feldman_cousins_with_pulls(on_axis: Experiment, pulls: str) -> None:
     """For x = 0 their limit is Wilks', 1.645 standard deviations, but for the pulls."""
     found = limit(on_axis, "mu_numu", method="feldman-cousins", pulls=pulls, tolerance=0.05, seed=3)
@@ -152,6 +152,7 @@ def test_cls_of_either_sign_has_two_bounds(on_axis: Experiment) -> None:
     assert (lower.values[2], upper.values[2]) == pytest.approx((low, high), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_cls_by_pseudo_experiments(lsnd: Experiment) -> None:
     found = limit(lsnd, "mu_nue", method="cls", toys=True, tolerance=0.2)
     asymptotic = limit(lsnd, "mu_nue", method="cls")
