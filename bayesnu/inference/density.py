@@ -30,7 +30,7 @@ from bayesnu.inference.negative_binomial import negative_binomial_log_density
 from bayesnu.inference.priors import SampledVariable
 
 Array = NDArray[np.float64]
-HEAD = 12
+HEAD = 15
 """Numbers before the arrays in `density_inputs`."""
 STATISTICS = ("poisson", "chi2", "gamma-poisson")
 POISSON, NORMAL, NEGATIVE_BINOMIAL = range(3)
@@ -106,6 +106,10 @@ def density_inputs(problem: Problem, variables: Sequence[SampledVariable], frame
         mass,
         len(cells),
         len(values["jeffreys"]),
+        # Constants of other modules, whose change numba's cache would not notice.
+        DEGREE,
+        KNEE_DEGREE,
+        LEAST_SHARE,
     )
     head[0] = head.size + flat.size
     return np.concatenate([head, flat])
@@ -167,7 +171,7 @@ def _splines(inputs: Array, breaks: int, cells: int, n_cells: int, mass: float, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _jeffreys(inputs: Array, start: int, cells: int, kind: float, v: float) -> tuple[float, float]:
+def _jeffreys(inputs: Array, start: int, cells: int, kind: float, least: float, v: float) -> tuple[float, float]:
     """Return ln √K of `JeffreysTable` at v, and its derivative; its range and pieces begin at a place."""
     low, high = inputs[start], inputs[start + 1]
     t, slope = v, 1.0
@@ -183,8 +187,8 @@ def _jeffreys(inputs: Array, start: int, cells: int, kind: float, v: float) -> t
     r = place - k
     at = start + 2 + 4 * k
     value = ((inputs[at] * r + inputs[at + 1]) * r + inputs[at + 2]) * r + inputs[at + 3]
-    if value <= LEAST_SHARE:
-        return math.log(LEAST_SHARE) / 2, 0.0
+    if value <= least:
+        return math.log(least) / 2, 0.0
     bend = (3 * inputs[at] * r + 2 * inputs[at + 1]) * r + inputs[at + 2]
     return math.log(value) / 2, bend / value / 2 * cells / (high - low) * slope if inside else 0.0
 
@@ -224,7 +228,7 @@ def log_density(u: Array, inputs: Array, gradient: Array) -> float:
     """Return ln p at unconstrained values, shape (couplings + pulls,), and write its gradient; see `density_inputs`."""
     n_k, n_p, n_c, n_m, n_o = int(inputs[1]), int(inputs[2]), int(inputs[3]), int(inputs[4]), int(inputs[5])
     statistic, floored, moment, mass = int(inputs[6]), inputs[7] > 0, int(inputs[8]), int(inputs[9])
-    n_cells, n_jeffreys = int(inputs[10]), int(inputs[11])
+    n_cells, n_jeffreys, degree, knee_degree = int(inputs[10]), int(inputs[11]), int(inputs[12]), int(inputs[13])
     # Where each array begins: views would take longer to compile than all the rest.
     kinds = HEAD
     maps = kinds + n_k
@@ -238,10 +242,10 @@ def log_density(u: Array, inputs: Array, gradient: Array) -> float:
     filled = arrays + n_c * n_m * n_o
     data = filled + n_c * n_m
     centre = data + 3 * n_o
-    spread = centre + n_p * (DEGREE + 1)
+    spread = centre + n_p * (degree + 1)
     middle = spread + n_p * n_p
     bent = middle + 2
-    breaks = bent + (5 + KNEE_DEGREE if moment >= 0 else 0)
+    breaks = bent + (5 + knee_degree if moment >= 0 else 0)
     cells = breaks + (n_cells + 1 if n_cells else 0)
     jeffreys = cells + n_cells
 
@@ -255,14 +259,14 @@ def log_density(u: Array, inputs: Array, gradient: Array) -> float:
         gradient[j] = slope
         by_v[j] = 0.0
     if n_jeffreys:
-        density, slope = _jeffreys(inputs, jeffreys, n_jeffreys, inputs[maps], v[0])
+        density, slope = _jeffreys(inputs, jeffreys, n_jeffreys, inputs[maps], inputs[14], v[0])
         total += density
         gradient[0] += slope * back[0]
     share, k, wide, mass_slope = 0.0, 0.0, 0.0, 0.0
     if moment >= 0:
         # The bend of `MassFrame`.
         t, logit, logit_slope = (v[mass] - inputs[bent]) / inputs[bent + 1], 0.0, 0.0
-        for n in range(KNEE_DEGREE, -1, -1):
+        for n in range(knee_degree, -1, -1):
             logit_slope = logit_slope * t + logit
             logit = logit * t + inputs[bent + 4 + n]
         share = v[moment]
@@ -288,9 +292,9 @@ def log_density(u: Array, inputs: Array, gradient: Array) -> float:
     t = min(max(t, -1.0), 1.0)
     for p in range(n_p):
         value, slope = 0.0, 0.0
-        for n in range(DEGREE, -1, -1):
+        for n in range(degree, -1, -1):
             slope = slope * t + value
-            value = value * t + inputs[centre + p * (DEGREE + 1) + n]
+            value = value * t + inputs[centre + p * (degree + 1) + n]
         for q in range(n_p):
             value += inputs[spread + p * n_p + q] * u[n_k + q]
         z_slope[p] = slope / inputs[middle + 1] if moves else 0.0
