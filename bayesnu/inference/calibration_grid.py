@@ -150,7 +150,7 @@ def roots(hessian: Array) -> tuple[Array, NDArray[np.bool_]]:
 
 @dataclass(frozen=True)
 class WeightedDraws:
-    """Draws of one posterior with importance weights.
+    """Draws of one posterior with importance weights; the first is the truth that they are drawn about.
 
     Attributes
     ----------
@@ -175,17 +175,15 @@ class WeightedDraws:
         return float(1 / (self.weight**2).sum())
 
 
-def weighted_places(truth: Array, draws: Array, weight: Array, rng: np.random.Generator) -> Array:
-    """Return the places of truths, shape (quantities,), among weighted draws, shape (draws, quantities), in [0, 1).
+def weighted_places(values: Array, weight: Array, rng: np.random.Generator) -> Array:
+    """Return the places in [0, 1) of a truth, the first row of values (1 + draws, quantities), among all rows.
 
-    N equal weights leave N + 1 places between draws, and a uniform number u spreads each over its share: the place
-    (R + u)/(N + 1) of a truth above R draws of its own distribution is uniform for any N. Unequal weights count as
-    their effective number of equal ones; what that leaves is a fraction of 1/N.
+    Given all rows but not which of them is the truth, each is with a probability that is its weight: one is drawn
+    from the posterior, the others from another density. The sum of the weights below the truth, and a uniform share of
+    its own and those of its equals, is therefore uniform for any number of draws from any density.
     """
-    number = 1 / (weight**2).sum()
-    u = rng.random(truth.size)
-    below = weight @ (draws < truth) + u * (weight @ (draws == truth))
-    return np.asarray((number * below + u) / (number + 1))
+    below, same = weight @ (values < values[0]), weight @ (values == values[0])
+    return np.asarray(below + rng.random(below.size) * same)
 
 
 @dataclass(frozen=True)
@@ -235,14 +233,13 @@ class LaplacePosterior:
         moving = moving_pulls(self.problem)
         z = np.zeros_like(simulation.pulls)
         z[:, moving] = simulation.pulls[:, moving] / self.problem.model.widths[moving]
-        truth = np.append(z[0, moving], self.log_likelihood(data, theta, z))
         for attempt in range(1, self.ATTEMPTS + 1):
-            drawn = self.weighted(data, found, k, self.draws * self.LONGER ** (attempt - 1), rng)
+            drawn = self.weighted(data, found, k, theta, z, self.draws * self.LONGER ** (attempt - 1), rng)
             if drawn.effective >= self.LEAST_EFFECTIVE:
                 break
         coupling = np.interp(theta, found.fine, found.cumulative[k])
         values = np.column_stack([drawn.z[:, moving], drawn.log_likelihood])
-        places = np.append(coupling, weighted_places(truth, values, drawn.weight, rng))
+        places = np.append(coupling, weighted_places(values, drawn.weight, rng))
         return {
             "ranks": np.floor(places * (HIGHEST_RANK + 1)).clip(0, HIGHEST_RANK).astype(np.int64),
             "ess": drawn.effective,
@@ -295,42 +292,51 @@ class LaplacePosterior:
         raise ConvergenceError(f"{self.problem.couplings[0]}: the posterior is too narrow for a grid")
 
     def weighted(
-        self, data: Array, found: GridPosteriors, k: int, number: int, rng: np.random.Generator
+        self, data: Array, found: GridPosteriors, k: int, theta: Array, z: Array, number: int, rng: np.random.Generator
     ) -> WeightedDraws:
-        """Return weighted draws of the k-th posterior; data (obs,).
+        """Return a truth, theta (1,) and z (1, pulls), and weighted draws of the k-th posterior; data (obs,).
 
         Raises
         ------
         ConvergenceError
             If none of them is possible.
         """
-        fine, cumulative = found.fine, found.cumulative[k]
+        fine, cumulative, root = found.fine, found.cumulative[k], found.root[k]
         # Linear between fine points: the density is that of the cell, which has some where a draw falls.
+        density = np.diff(cumulative) / np.diff(fine)
         u = rng.random(number)
         cell = np.searchsorted(cumulative, u, side="right") - 1
-        density = (np.diff(cumulative) / np.diff(fine))[cell]
-        theta = fine[cell] + (u - cumulative[cell]) / density
-        # ẑ between two points of the grid; the covariance changes far less and is taken from the likelier of them.
-        place = np.interp(theta, found.grid, np.arange(found.grid.size))
-        left = np.minimum(place.astype(int), found.grid.size - 2)
-        between = (place - left)[:, None]
-        centre = (1 - between) * found.pulls[k][left] + between * found.pulls[k][left + 1]
-        likelier = left + (found.weight[k][left + 1] > found.weight[k][left])
-        root = found.root[k]
-        size = centre.shape[1]
-        noise = rng.standard_normal((number, size)) / np.sqrt(rng.chisquare(TAIL, number) / TAIL)[:, None]
-        z = centre + (noise[:, None, :] @ root[likelier])[:, 0]
+        own = np.searchsorted(fine, theta, side="right").clip(1, fine.size - 1) - 1
+        theta = np.append(theta, fine[cell] + (u - cumulative[cell]) / density[cell])
+        centre, point = self._about(found, k, theta)
+        noise = rng.standard_normal((number, z.shape[1])) / np.sqrt(rng.chisquare(TAIL, number) / TAIL)[:, None]
+        noise = np.concatenate([(z - centre[:1]) @ np.linalg.inv(root[point[0]]), noise])
+        z = np.concatenate([z, centre[1:] + (noise[1:, None, :] @ root[point[1:]])[:, 0]])
         # R is triangular.
-        log_width = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)[likelier]
-        log_t = -(TAIL + size) / 2 * np.log1p((noise**2).sum(axis=1) / TAIL)
-        log_drawn = np.log(density) + log_t - log_width
+        log_width = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)[point]
+        log_t = -(TAIL + z.shape[1]) / 2 * np.log1p((noise**2).sum(axis=1) / TAIL)
+        with np.errstate(divide="ignore"):
+            log_drawn = np.log(density[np.append(own, cell)]) + log_t - log_width
         log_likelihood = self.log_likelihood(data, theta, z)
         log_prior = self.prior.log_density(theta) - z**2 @ self.problem.model.constraint / 2
         log_weight = log_likelihood + log_prior - log_drawn
-        if not np.isfinite(log_weight.max()):
+        if not np.isfinite(log_weight[1:].max()):
             raise ConvergenceError(f"{self.problem.couplings[0]}: none of {number} draws of the posterior is possible")
-        weight = np.exp(log_weight - log_weight.max())
+        # Where nothing would ever be drawn, the truth has all of the weight.
+        top = log_weight.max()
+        weight = np.exp(log_weight - top) if np.isfinite(top) else (log_weight == top).astype(float)
         return WeightedDraws(theta, z, log_likelihood, weight / weight.sum())
+
+    def _about(self, found: GridPosteriors, k: int, theta: Array) -> tuple[Array, NDArray[np.int64]]:
+        """Return what pulls are drawn about at some couplings, and whose covariance they have, a point of the grid.
+
+        ẑ between two points; the covariance changes far less and is taken from the likelier of them.
+        """
+        place = np.interp(theta, found.grid, np.arange(found.grid.size))
+        left = np.minimum(place.astype(np.int64), found.grid.size - 2)
+        between = (place - left)[:, None]
+        centre = (1 - between) * found.pulls[k][left] + between * found.pulls[k][left + 1]
+        return centre, left + (found.weight[k][left + 1] > found.weight[k][left])
 
     def log_likelihood(self, data: Array, theta: Array, z: Array) -> Array:
         """Return ln p(data | θ, z) up to a constant of the data, -inf without support; theta (draws,), z (draws, …)."""

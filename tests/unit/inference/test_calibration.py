@@ -184,16 +184,18 @@ def test_places_are_those_of_quadrature_in_coupling_and_pull() -> None:
         log_density = -((found.data[k, 0] - expected) ** 2) / problem.variance[0] / 2 - points[1] ** 2 / 2
         density = np.exp(log_density - log_density.max()).reshape(theta.size, z.size)
         density /= density.sum()
-        drawn = posterior.weighted(found.data[k], shared, k, posterior.draws, np.random.default_rng([2, k]))
+        true_theta, true_z = found.theta[[k]], found.pulls[[k]] / problem.model.widths
+        drawn = posterior.weighted(
+            found.data[k], shared, k, true_theta, true_z, posterior.draws, np.random.default_rng([2, k])
+        )
         by_theta, by_z = np.cumsum(density.sum(axis=1)), np.cumsum(density.sum(axis=0))
         steps = [theta[1] - theta[0], z[1] - z[0]]
         by_quadrature = np.interp(found.theta[k], theta + steps[0] / 2, by_theta)
         by_grid = np.interp(found.theta[k], shared.fine, shared.cumulative[k])
         assert by_grid == pytest.approx(by_quadrature, abs=2e-3)
         assert drawn.weight @ (drawn.theta < found.theta[k]) == pytest.approx(by_quadrature, abs=3e-3)
-        true_z = found.pulls[k, 0] / problem.model.widths[0]
-        place = weighted_places(np.array([true_z]), drawn.z, drawn.weight, np.random.default_rng(k))[0]
-        assert place == pytest.approx(np.interp(true_z, z + steps[1] / 2, by_z), abs=3e-3)
+        place = weighted_places(drawn.z, drawn.weight, np.random.default_rng(k))[0]
+        assert place == pytest.approx(np.interp(true_z[0, 0], z + steps[1] / 2, by_z), abs=3e-3)
 
 
 def few_counts(problem: Problem, number: int) -> Problem:
@@ -215,39 +217,54 @@ def test_places_among_few_counts_are_those_of_a_gamma(number: int) -> None:
     prior = Prior(COUPLINGS["mu_nue"], "uniform", 0.0, 4.0)
     posterior = LaplacePosterior(problem, prior)
     shared = posterior.posteriors(problem.data[None], *prior.reach)
-    drawn = posterior.weighted(problem.data, shared, 0, 400_000, np.random.default_rng(number))
-    assert drawn.effective > 0.5 * drawn.weight.size
     rate = gamma(number + 1)
-    error = 1 / np.sqrt(drawn.effective)
     for level in (0.05, 0.3, 0.5, 0.7, 0.95):
         truth = rate.ppf(level)
-        z = np.array([(truth / 5.0 - 1) / 0.4])
-        place = weighted_places(z, drawn.z, drawn.weight, np.random.default_rng(1))[0]
+        z = np.array([[(truth / 5.0 - 1) / 0.4]])
+        drawn = posterior.weighted(problem.data, shared, 0, np.ones(1), z, 400_000, np.random.default_rng(number))
+        assert drawn.z[0] == z
+        assert drawn.effective > 0.5 * drawn.weight.size
+        error = 1 / np.sqrt(drawn.effective)
+        place = weighted_places(drawn.z, drawn.weight, np.random.default_rng(1))[0]
         assert place == pytest.approx(level, abs=3 * error)
         assert abs(norm.cdf((truth - number) / np.sqrt(number)) - level) > 3 * error
 
 
 def test_weighted_places_are_uniform() -> None:
-    """A normal from as many draws of a wider one as are worth what a simulation needs; without weights it shows."""
+    """A skewed posterior from a few draws of a normal that lacks its tail: exact; with equal weights it shows."""
     rng = np.random.default_rng(1)
-    truths, number = rng.standard_normal((10_000, 1)), 250
+    truths, number, shape = rng.gamma(8.0, size=10_000), 20, 8.0
     places, plain = np.empty(truths.size), np.empty(truths.size)
     for k, truth in enumerate(truths):
-        x = 1.2 * rng.standard_normal((number, 1))
-        weight = np.exp((x[:, 0] / 1.2) ** 2 / 2 - x[:, 0] ** 2 / 2)
-        places[k] = weighted_places(truth, x, weight / weight.sum(), rng)[0]
-        plain[k] = weighted_places(truth, x, np.full(number, 1 / number), rng)[0]
+        x = np.append(truth, shape + np.sqrt(shape) * rng.standard_normal(number))
+        weight = np.where(x > 0, np.abs(x) ** (shape - 1) * np.exp(-x + (x - shape) ** 2 / shape / 2), 0.0)
+        places[k] = weighted_places(x[:, None], weight / weight.sum(), rng)[0]
+        plain[k] = weighted_places(x[:, None], np.full(x.size, 1 / x.size), rng)[0]
     assert uniformity(np.floor(100 * places).astype(np.int64), HIGHEST_RANK, SEED) > 0.05
     assert uniformity(np.floor(100 * plain).astype(np.int64), HIGHEST_RANK, SEED) < 1e-3
 
 
 def test_equal_weights_give_ranks() -> None:
-    """Ninety-nine draws and a truth of the same distribution: each hundredth is as likely; ties fall anywhere."""
+    """A truth above five of nine draws has the sixth tenth; ties fall anywhere."""
     rng = np.random.default_rng(1)
-    weight, draws = np.full(9, 1 / 9), np.column_stack([np.arange(9.0), np.zeros(9)])
-    places = np.array([weighted_places(np.array([4.5, 0.0]), draws, weight, rng) for _ in range(3000)])
+    weight, draws = np.full(10, 0.1), np.column_stack([np.append(4.5, np.arange(9.0)), np.zeros(10)])
+    places = np.array([weighted_places(draws, weight, rng) for _ in range(3000)])
     np.testing.assert_array_equal(np.floor(10 * places[:, 0]), 5)
     assert np.bincount(np.floor(10 * places[:, 1]).astype(int), minlength=10).min() > 200
+
+
+def test_a_truth_where_nothing_is_drawn_has_all_the_weight(fitted: tuple[Problem, Prior]) -> None:
+    problem, prior = fitted
+    posterior = LaplacePosterior(problem, prior)
+    data = simulate(problem, prior, generators(1)).data
+    shared = posterior.posteriors(data, *prior.reach)
+    place = int(np.searchsorted(shared.cumulative[0], 0.5))
+    cumulative = shared.cumulative.copy()
+    cumulative[0, place + 1] = cumulative[0, place]
+    empty = replace(shared, cumulative=cumulative)
+    theta, z = shared.fine[[place]] * 0.5 + shared.fine[[place + 1]] * 0.5, np.zeros((1, problem.model.widths.size))
+    drawn = posterior.weighted(data[0], empty, 0, theta, z, 50, np.random.default_rng(1))
+    assert drawn.weight[0] == drawn.weight.sum() == 1
 
 
 @pytest.mark.parametrize("name", ["mu_numu", "q_nue"])
@@ -322,7 +339,7 @@ def test_draws_that_are_all_impossible_are_said(fitted: tuple[Problem, Prior]) -
     found = posterior.posteriors(data, *prior.reach)
     nowhere = replace(found, pulls=found.pulls - 50 / problem.model.widths)
     with pytest.raises(ConvergenceError, match="mu_numu: none of 20 draws of the posterior is possible"):
-        posterior.weighted(data[0], nowhere, 0, 20, np.random.default_rng(1))
+        posterior.weighted(data[0], nowhere, 0, found.grid[:1], found.pulls[0, :1], 20, np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("number", [134, 549])
