@@ -100,13 +100,14 @@ def delta_chi2_intervals(problem: Problem, cl: float) -> Intervals:
         # A polynomial through the curve in one cell of the scan, where it is as good as exact.
         middle, half = (low + high) / 2, (high - low) / 2
         excess = minimise_pulls(problem, (middle + half * x)[None, :]).value - lowest - level
-        curve = np.polynomial.Polynomial.fit(x, excess, CROSSING_POINTS - 1, domain=[-1, 1])
-        roots = curve.roots()
-        inside = roots.real[(abs(roots.imag) < 1e-9) & (abs(roots.real) <= 1)]
-        if curve(-1.0) * curve(1.0) < 0 and inside.size == 1:
-            return middle + half * float(inside[0])
+        if np.isfinite(excess).all():
+            curve = np.polynomial.Polynomial.fit(x, excess, CROSSING_POINTS - 1, domain=[-1, 1])
+            roots = curve.roots()
+            inside = roots.real[(abs(roots.imag) < 1e-9) & (abs(roots.real) <= 1)]
+            if curve(-1.0) * curve(1.0) < 0 and inside.size == 1:
+                return middle + half * float(inside[0])
 
-        # The curve is too steep or too bent for that; the values at both ends are known to differ in sign.
+        # The curve is too steep or too bent for that, or ends; the values at both ends are known to differ in sign.
         # Imported here alone, since it takes half a second.
         from scipy.optimize import brentq
 

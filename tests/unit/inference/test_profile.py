@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bayesnu.errors import UsageError
+from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.setup import Experiment, load_experiment
-from bayesnu.inference.likelihood import make_problem, minimise_pulls
+from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
 from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level, profile_curve, profile_grid
 
 
@@ -130,3 +131,14 @@ def test_grid_includes_the_product_of_charge_and_radius(prism: Experiment) -> No
 def test_grid_needs_two_couplings(prism: Experiment) -> None:
     with pytest.raises(UsageError, match="needs 2 couplings, not 1"):
         profile_grid(make_problem(prism, ["q_nue"]), np.zeros(2), np.zeros(2))
+
+
+def test_counts_that_end_inside_the_range() -> None:
+    """λ = 3 (θ - 1)(θ - 3), no count seen: Δ = 2 λ outside, and between 1 and 3 no counts are possible at all."""
+    arrays = np.array([[[9.0], [-12.0], [3.0]]])
+    model = CountModel(
+        ("q_nue",), ((), ((0, 1),), ((0, 2),)), ((),), ("all",), (), np.zeros(0), arrays
+    )
+    problem = Problem(("q_nue",), np.ones(1), model, np.zeros(1), "poisson", np.ones(1))
+    half = np.sqrt(1 + delta_chi2_level(0.9, 1) / 6)
+    np.testing.assert_allclose(delta_chi2_intervals(problem, 0.9), [[2 - half, 1], [3, 2 + half]], atol=1e-6)
