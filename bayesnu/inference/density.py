@@ -22,15 +22,16 @@ import numpy as np
 from numba import carray, cfunc, njit, types
 from numpy.typing import NDArray
 
+from bayesnu.errors import UsageError
 from bayesnu.inference.frame import DEGREE, KNEE_DEGREE, PullFrame
 from bayesnu.inference.jeffreys import LEAST_SHARE
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.model import model_inputs
-from bayesnu.inference.negative_binomial import negative_binomial_log_density
+from bayesnu.inference.negative_binomial import LEAST_VARIANCE, negative_binomial_log_density
 from bayesnu.inference.priors import SampledVariable
 
 Array = NDArray[np.float64]
-HEAD = 15
+HEAD = 16
 """Numbers before the arrays in `density_inputs`."""
 STATISTICS = ("poisson", "chi2", "gamma-poisson")
 POISSON, NORMAL, NEGATIVE_BINOMIAL = range(3)
@@ -53,7 +54,14 @@ def density_inputs(problem: Problem, variables: Sequence[SampledVariable], frame
     variables : sequence of SampledVariable
         One for each coupling of the problem.
     frame : PullFrame
+
+    Raises
+    ------
+    UsageError
+        For a Jeffreys prior beside other couplings.
     """
+    if len(variables) > 1 and any(variable.table is not None for variable in variables):
+        raise UsageError("a Jeffreys prior is that of one coupling alone; give a fit of several another kind")
     model, values = problem.model, model_inputs(problem, variables, frame)
     n_couplings, n_components = len(variables), len(model.components)
     mass = model.couplings.index("m_N") if model.masses is not None else -1
@@ -110,6 +118,7 @@ def density_inputs(problem: Problem, variables: Sequence[SampledVariable], frame
         DEGREE,
         KNEE_DEGREE,
         LEAST_SHARE,
+        LEAST_VARIANCE,
     )
     head[0] = head.size + flat.size
     return np.concatenate([head, flat])
@@ -125,7 +134,7 @@ def _constant_terms(problem: Problem) -> Array:
     if problem.statistic == "poisson":
         return np.asarray(-gammaln(counts + 1))
     # At λ = 1, where ln λ is 0, less the one term that is left.
-    v = np.maximum(problem.variance, 1e-30)
+    v = np.maximum(problem.variance, LEAST_VARIANCE)
     ones = np.ones(counts.size)
     return np.asarray(negative_binomial_log_density(counts, ones, v) + (counts + 1 / v) * np.log1p(v))
 
@@ -194,7 +203,7 @@ def _jeffreys(inputs: Array, start: int, cells: int, kind: float, least: float, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _observe(inputs: Array, code: int, data: int, expected: Array, slopes: Array) -> float:
+def _observe(inputs: Array, code: int, least: float, data: int, expected: Array, slopes: Array) -> float:
     """Return Σ ln p(n | λ) and write its derivatives in λ; -inf where λ is impossible.
 
     Counts, variances and constant terms follow each other from a place on.
@@ -209,7 +218,7 @@ def _observe(inputs: Array, code: int, data: int, expected: Array, slopes: Array
             slopes[o] = away
         elif mean > 0:
             if code == NEGATIVE_BINOMIAL:
-                v = max(spread, 1e-30)
+                v = max(spread, least)
                 total += constant + n * math.log(mean) - (n + 1 / v) * math.log1p(v * mean)
                 slopes[o] = n / mean - (n * v + 1) / (1 + v * mean)
             else:
@@ -248,6 +257,9 @@ def log_density(u: Array, inputs: Array, gradient: Array) -> float:
     breaks = bent + (5 + knee_degree if moment >= 0 else 0)
     cells = breaks + (n_cells + 1 if n_cells else 0)
     jeffreys = cells + n_cells
+    if jeffreys + (2 + 4 * n_jeffreys if n_jeffreys else 0) != inputs.size:
+        # Written for another layout, or with another problem's frame.
+        return math.nan
 
     # The sampled variables, x of the monomials, and what leads from a slope in x back to u.
     v, back, x, by_v = np.empty(n_k), np.empty(n_k), np.empty(n_k), np.empty(n_k)
@@ -342,7 +354,7 @@ def log_density(u: Array, inputs: Array, gradient: Array) -> float:
         if floored:
             for o in range(n_o):
                 expected[o] += weight[c] * max(counts[c * n_o + o], 0.0)
-    total += _observe(inputs, statistic, data, expected, slopes)
+    total += _observe(inputs, statistic, inputs[15], data, expected, slopes)
     if not total > -math.inf:
         return float(total)
 

@@ -56,7 +56,7 @@ def pull_frame(problem: Problem, variables: Sequence[SampledVariable]) -> PullFr
     Parameters
     ----------
     problem : Problem
-        Statistic "poisson".
+        Statistic "poisson" or "gamma-poisson", or "chi2" with measured errors.
     variables : sequence of SampledVariable
         One per coupling.
     """

@@ -52,10 +52,11 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
     n_i ~ Poisson(λ_i(θ, f)), about a gamma-distributed mean for "gamma-poisson", or normal about λ_i for data with
     measured errors;
     f_p = σ_p z_p, z_p ~ N(0, 1), θ from its sampled variable; coordinates obs,
-    coupling and pull. Everything that differs between couplings of one card is
-    ``pm.Data``, so that one compiled model serves them all: the counts, and one
-    vector that holds all the rest (`model_inputs`), because nutpie spends about a
-    second of compilation on each variable it swaps.
+    coupling and pull. This is the definition; `bayesnu.inference.density` is what
+    `bayesnu run` samples. Everything that differs between couplings of one card is
+    ``pm.Data``, so that nutpie's compilation of one serves them all: the counts, and
+    one vector that holds all the rest (`model_inputs`), because nutpie spends about
+    a second on each variable it swaps.
 
     Parameters
     ----------

@@ -151,7 +151,7 @@ class Sampler:
         Parameters
         ----------
         problem : Problem
-            Statistic "poisson".
+            Statistic "poisson" or "gamma-poisson", or "chi2" with the variances of measured errors.
         priors : sequence of Prior
             One per coupling.
         draws, chains, tune : int

@@ -13,8 +13,8 @@ from bayesnu.workers.tasks import Function, Results, Task, Workers
 class Patient(Workers):
     """Runs tasks on some workers, and after so many seconds of it what is left on others.
 
-    A study that threads finish in seconds does not wait for processes to start. Tasks that are running at the
-    change are run again.
+    A study that threads finish in seconds does not wait for processes to start. The change comes when a task ends;
+    those that are running then are run again.
 
     Parameters
     ----------
@@ -29,13 +29,16 @@ class Patient(Workers):
     def run(self, function: Function, shared: Any, tasks: Sequence[Task]) -> Results:
         left, began = dict(enumerate(tasks)), time.monotonic()
         if self._seconds > 0:
-            with closing(self._first.run(function, shared, tasks)) as running:
-                for place, result in running:
-                    del left[place]
-                    yield place, result
-                    if time.monotonic() - began >= self._seconds:
-                        break
-            self._seconds -= time.monotonic() - began
+            try:
+                with closing(self._first.run(function, shared, tasks)) as running:
+                    for place, result in running:
+                        del left[place]
+                        yield place, result
+                        # The last ones are running already.
+                        if len(left) > self._first.number and time.monotonic() - began >= self._seconds:
+                            break
+            finally:
+                self._seconds -= time.monotonic() - began
         if left:
             places = list(left)
             with closing(self._then.run(function, shared, list(left.values()))) as running:

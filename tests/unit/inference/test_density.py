@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from bayesnu.errors import UsageError
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference.density import callbacks, density_inputs, log_density
@@ -140,6 +141,23 @@ def test_density_and_gradient_are_pymcs(setting: Setting) -> None:
         np.testing.assert_allclose(gradient, own, rtol=1e-8, atol=1e-10 * np.abs(own).max())
         compared += 1
     assert compared >= 3
+
+
+def test_inputs_of_another_layout_have_no_density() -> None:
+    problem, variables = make(SETTINGS["signed"])
+    inputs = density_inputs(problem, variables, pull_frame(problem, variables))
+    u = np.zeros(1 + len(problem.model.pulls))
+    assert math.isfinite(log_density(u, inputs, np.empty(u.size)))
+    for other in (inputs[:-1], np.append(inputs, 0.0)):
+        assert math.isnan(log_density(u, other, np.empty(u.size)))
+
+
+def test_jeffreys_prior_beside_another_coupling_is_refused() -> None:
+    problem, variables = make(SETTINGS["two couplings"])
+    (table,) = make(SETTINGS["Jeffreys, signed"])[1]
+    frame = pull_frame(problem, variables)
+    with pytest.raises(UsageError, match="a Jeffreys prior is that of one coupling alone"):
+        density_inputs(problem, [variables[0], table], frame)
 
 
 def test_impossible_counts_have_no_density() -> None:

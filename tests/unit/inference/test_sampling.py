@@ -1,4 +1,4 @@
-"""NUTS through nutpie: against the Laplace grid, its diagnostics, seeds, and the compiled model used again."""
+"""NUTS through nutpie: against the Laplace grid and what nutpie makes of the PyMC model; diagnostics, seeds."""
 
 import hashlib
 import math
