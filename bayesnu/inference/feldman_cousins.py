@@ -52,6 +52,8 @@ NORMAL_REACH, NORMAL_CELLS = 7.0, 2_000
 """Standard deviations, and cells, of a sum over values of a normal observation."""
 ROUNDING = 1e-7
 """By how much t of equal outcomes may differ, since they are fitted."""
+BISECTIONS, JUMP_BISECTIONS = 30, 14
+"""Of a scan's step, to find a bound, and a jump of the p-value."""
 BACKGROUND_STEPS = 401
 MOST_BACKGROUND = 2.0
 
@@ -289,6 +291,11 @@ def outcomes(problem: Problem, expected: float) -> tuple[Array, Array]:
 
 def exact_p_value(problem: Problem, theta: float) -> float:
     """Return the p-value of a single observation without pulls by summing over all outcomes."""
+    return _summed(problem, theta)[0]
+
+
+def _summed(problem: Problem, theta: float) -> tuple[float, Array]:
+    """Return the p-value of a single observation, and the outcomes that the data are more extreme than."""
     expected = float(problem.model.signal_strengths(np.array([[theta]]))[0].sum())
     values, probabilities = outcomes(problem, expected)
     data = np.append(values, problem.data[0])[:, None]
@@ -296,24 +303,55 @@ def exact_p_value(problem: Problem, theta: float) -> float:
     t = fixed_fits(problem, np.array([[theta]]), data)[:, 0] - fit_couplings(problem, data, starts).value
     inside = t[:-1] >= t[-1] - ROUNDING
     if problem.statistic != "chi2":
-        return float(probabilities[inside].sum())
+        return float(probabilities[inside].sum()), values[~inside]
     # Cells at the end of the region count as far as they reach into it, t being a straight line in them.
     excess = t[:-1] - t[-1]
     low, high = np.abs(excess[:-1]), np.abs(excess[1:])
     mixed = inside[:-1] != inside[1:]
     share = np.where(inside[:-1], low, high) / np.where(mixed, np.maximum(low + high, ROUNDING), 1.0)
-    return float(probabilities @ np.where(mixed, share, inside[:-1]))
+    return float(probabilities @ np.where(mixed, share, inside[:-1])), np.empty(0)
 
 
 def exact_set(problem: Problem, cl: float, grid: Array) -> list[tuple[float, float]]:
-    """Return the set of a single observation; gaps that the discreteness of counts tears are filled."""
-    fine = np.linspace(grid[0], grid[-1], FINE_POINTS)
-    inside = np.array([exact_p_value(problem, float(theta)) >= 1 - cl for theta in fine])
-    if not inside.any():
-        raise ConvergenceError("no value of the coupling is in the set; choose a higher cl")
+    """Return the set of a single observation; gaps that the discreteness of counts tears are filled.
+
+    The p-value of counts jumps where an outcome becomes as extreme as the data, or ceases to be; a piece of the set
+    that ends there may be narrower than a step of the scan, so that both sides of each jump are looked at, too.
+    """
+    points = {float(theta): _summed(problem, float(theta)) for theta in np.linspace(grid[0], grid[-1], FINE_POINTS)}
+
+    def at(theta: float) -> tuple[float, Array]:
+        if theta not in points:
+            points[theta] = _summed(problem, theta)
+        return points[theta]
+
+    def look_at_jumps(low: float, high: float) -> None:
+        while not np.array_equal(at(low)[1], at(high)[1]):
+            below, above = low, high
+            for _ in range(JUMP_BISECTIONS):
+                middle = (below + above) / 2
+                if np.array_equal(_summed(problem, middle)[1], at(low)[1]):
+                    below = middle
+                else:
+                    above = middle
+            at(below)
+            at(above)
+            low = above
+
+    def inside() -> list[float]:
+        found = sorted(theta for theta, (p_value, _) in points.items() if p_value >= 1 - cl)
+        if not found:
+            raise ConvergenceError("no value of the coupling is in the set; choose a higher cl")
+        return found
+
+    first, last = inside()[0], inside()[-1]
+    for low, high in pairwise(sorted(points)):
+        if high <= first or low >= last:
+            look_at_jumps(low, high)
+    first, last = inside()[0], inside()[-1]
 
     def edge(within: float, outside: float) -> float:
-        for _ in range(30):
+        for _ in range(BISECTIONS):
             middle = (within + outside) / 2
             if exact_p_value(problem, middle) >= 1 - cl:
                 within = middle
@@ -321,9 +359,10 @@ def exact_set(problem: Problem, cl: float, grid: Array) -> list[tuple[float, flo
                 outside = middle
         return within
 
-    first, last = int(np.flatnonzero(inside)[0]), int(np.flatnonzero(inside)[-1])
-    low = float(fine[0]) if first == 0 else edge(float(fine[first]), float(fine[first - 1]))
-    high = float(fine[-1]) if last == fine.size - 1 else edge(float(fine[last]), float(fine[last + 1]))
+    ordered = sorted(points)
+    start, stop = ordered.index(first), ordered.index(last)
+    low = first if start == 0 else edge(first, ordered[start - 1])
+    high = last if stop == len(ordered) - 1 else edge(last, ordered[stop + 1])
     return [(low, high)]
 
 

@@ -116,7 +116,7 @@ def test_wheel_with_its_dependencies(wheel: Path, tmp_path: Path) -> None:
     )
     check(folder / "bin", empty)
     result = command(
-        folder / "bin" / "bayesnu", "run", "dune-on-axis", "--coupling", "q_numu", "--draws", "200", "--chains", "2",
+        folder / "bin" / "bayesnu", "run", "dune-on-axis", "--coupling", "q_numu", "--draws", "1000", "--chains", "2",
         "--out", empty / "run", cwd=empty,
     )  # fmt: skip
     assert "q_numu" in result.stdout

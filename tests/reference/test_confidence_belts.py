@@ -5,6 +5,8 @@ G. J. Feldman and R. D. Cousins, Phys. Rev. D 57, 3873 (1998), tables IV and X; 
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import poisson
 
 from bayesnu.experiment.expectation import CountModel
 from bayesnu.inference.cls import cls_limit
@@ -58,6 +60,20 @@ def test_normal_with_a_boundary(x: float, low: float, high: float) -> None:
 def test_poisson_with_background(background: float, n: int, low: float, high: float) -> None:
     """Table IV; of n = 0, b = 3 the plain construction, which the table's own remedy raises to 1.08."""
     np.testing.assert_allclose(belt(one_bin(n, background, "poisson")), [low, high], atol=0.01)
+
+
+def test_a_piece_narrower_than_the_scan_is_found() -> None:
+    """n = 0, b = 3.4575: after a gap from 0.76 on, values between 1.074 and 1.0766 are in the set again."""
+
+    def inside(mean: float) -> bool:
+        n = np.arange(40)
+        p = poisson.pmf(n, mean + 3.4575)
+        ratio = p / poisson.pmf(n, np.maximum(n, 3.4575))
+        return bool(p[ratio > ratio[0] * (1 + 1e-12)].sum() < 0.9)
+
+    assert [inside(mean) for mean in (0.76, 0.77, 1.07, 1.0755, 1.08)] == [True, False, False, True, False]
+    edge = brentq(lambda mean: inside(mean) - 0.5, 1.0755, 1.08)
+    assert belt(one_bin(0, 3.4575, "poisson"))[1] == pytest.approx(edge, abs=1e-4)
 
 
 @pytest.mark.slow
