@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -70,8 +70,10 @@ class Drawing:
         self._prepared = True
 
         def submit() -> None:
-            for _ in range(self._workers):
-                self._pool.submit(import_plotting)
+            # The caller may have ended before, as it does on an error, and the pool with it.
+            with suppress(RuntimeError):
+                for _ in range(self._workers):
+                    self._pool.submit(import_plotting)
 
         # In a thread: the first worker starts only when its server has imported, and the caller need not wait.
         threading.Thread(target=submit, daemon=True).start()

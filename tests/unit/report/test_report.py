@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
@@ -147,6 +148,16 @@ def test_other_processes_draw_and_report_what_is_missing(tmp_path: Path) -> None
         figures.start(tmp_path, "mu_numu", False)
         with pytest.raises(RunError, match=r"mu_numu\.nc"):
             figures.finish()
+
+
+def test_a_caller_that_ends_at_once_leaves_no_trace() -> None:
+    """The thread that starts the workers finds their pool closed; an exception in it would fail this test."""
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    before = set(threading.enumerate())
+    Drawing(pool).prepare()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
 
 
 def test_report_of_a_run_without_its_posteriors(finished_run: Run, tmp_path: Path) -> None:
