@@ -192,7 +192,8 @@ def calibrate(
     coupling: Annotated[list[str] | None, typer.Option(help="This coupling; repeatable. All by default.")] = None,
     method: Annotated[str, typer.Option(help="laplace or nuts.")] = "laplace",
     simulations: Annotated[
-        int | None, typer.Option(help="Simulated fits; 10000 by laplace, 500 by nuts by default.")
+        int | None,
+        typer.Option("--n", "--simulations", help="Simulated fits; 10000 by laplace, 500 by nuts by default."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the simulations.")] = None,
     at: At = None,

@@ -51,7 +51,11 @@ def plot_coverage(result: Coverage, cl: float) -> Figure:
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False)
     axes[0].set_ylabel("share of intervals that hold the truth")
     toys = result.statistic.shape[1]
-    figure.suptitle(f"{result.model}: {percent(cl)} intervals, {toys} pseudo-experiments at each truth", fontsize=11)
+    figure.suptitle(
+        f"{result.model}: {percent(cl)} intervals, {toys} pseudo-experiments at each truth\n"
+        "(markers of one truth stand side by side)",
+        fontsize=11,
+    )
     return figure
 
 

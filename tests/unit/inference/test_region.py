@@ -1,5 +1,7 @@
 """Regions of two couplings by pseudo-experiments."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,7 +13,7 @@ from bayesnu.inference import region as module
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.region import feldman_cousins_region, local_surface
 from bayesnu.inference.toys import quantile_with_error, toy_fits
-from bayesnu.results.region import region, region_json
+from bayesnu.results.region import HEADROOM, grid_ranges, region, region_json
 from bayesnu.results.toy_limits import ToyRunner
 from bayesnu.workers.tasks import InProcess
 
@@ -130,14 +132,49 @@ def test_region_of_a_card() -> None:
 
 
 def test_region_that_leaves_the_grid_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bayesnu.results.region.MARGIN", 0.5)
+    monkeypatch.setattr("bayesnu.results.region.HEADROOM", 0.2)
     notices: list[str] = []
     runner = ToyRunner(notice=notices.append)
     region(load_experiment("lsnd-nue"), ("mu_nue", "mu_numu"), points=5, tolerance=0.3, runner=runner)
-    assert notices == ["mu_nue, mu_numu: the region reaches the edge of the grid, 0.5 times the single bounds"]
-    monkeypatch.setattr("bayesnu.results.region.MARGIN", 1.7)
+    assert [notice.split(", which")[0] for notice in notices] == [
+        "mu_nue, mu_numu: the region reaches the edge of the grid"
+    ]
+    monkeypatch.setattr("bayesnu.results.region.HEADROOM", 1.4)
     region(load_experiment("dune-on-axis"), ("mu_nue", "mu_numu"), points=5, tolerance=0.3, runner=runner)
     assert len(notices) == 1
+
+
+def correlated(correlation: float) -> Problem:
+    """Two normal observations: the sum and a multiple of the difference of two couplings, whose errors are 1."""
+    long, short = np.sqrt((1 + correlation) / 2), np.sqrt((1 - correlation) / 2)
+    arrays = np.array([[[20.0, 20.0], [0.5 / long, 0.5 / short], [0.5 / long, -0.5 / short]]])
+    model = CountModel(("q_nue", "q_numu"), ((), ((0, 1),), ((1, 1),)), ((),), ("c",), (), np.zeros(0), arrays)
+    return Problem(model.couplings, np.array([1.0, 2.0]), model, np.full(2, 20.0), "chi2", np.ones(2))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.9, 0.999])
+def test_grid_holds_the_region_of_correlated_couplings(correlation: float) -> None:
+    """The ellipse of t < level reaches √level in units of the errors, the bounds of one alone √(1 - ρ²) of that."""
+    problem = correlated(correlation)
+    alone = np.sqrt(2.71 * (1 - correlation**2))
+    ranges = grid_ranges(problem, [(-alone, alone), (-2 * alone, 2 * alone)], 0.9)
+    reach = np.sqrt(HEADROOM * stats.chi2.ppf(0.9, 2))
+    for (low, high), unit in zip(ranges, (1.0, 2.0), strict=True):
+        assert -low / unit == pytest.approx(high / unit)
+        assert reach <= high / unit < 1.2 * reach
+
+
+def test_couplings_of_which_only_the_sum_is_bounded_have_no_region() -> None:
+    problem = replace(correlated(0.0), variance=np.array([1.0, 1e30]))
+    with pytest.raises(ConvergenceError, match="q_nue and q_numu: the data do not bound them together"):
+        grid_ranges(problem, [(-1.0, 1.0), (-1.0, 1.0)], 0.9)
+
+
+def test_moments_stay_above_zero() -> None:
+    problem = make_problem(load_experiment("lsnd-nue"), ["mu_nue", "mu_numu"])
+    ranges = grid_ranges(problem, [(0.0, 1e-10), (0.0, 1e-10)], 0.9)
+    assert [low for low, _ in ranges] == [0.0, 0.0]
+    assert min(high for _, high in ranges) > 5e-10
 
 
 @pytest.mark.slow
