@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bayesnu import __version__
-from bayesnu.cli.inputs import data, discriminate, models, predict, response
+from bayesnu.cli.inputs import cite, data, discriminate, models, predict, response
 from bayesnu.cli.limits import limit, priors
 from bayesnu.cli.runs import compare, report, run
 from bayesnu.cli.studies import calibrate, coverage, region, sensitivity, toys
@@ -19,7 +19,7 @@ from bayesnu.report.terminal import notice
 
 COMMANDS = (
     run, predict, limit, priors, sensitivity, toys, region, coverage, calibrate, compare, report, response,
-    discriminate, models, data,
+    discriminate, models, data, cite,
 )  # fmt: skip
 """In the order of ``--help``."""
 

@@ -33,6 +33,24 @@ def data() -> None:
         raise DataError(f"data/{', data/'.join(changed)}: missing or changed since the manifest was written")
 
 
+def cite(
+    analysis: Annotated[
+        str | None, typer.Argument(metavar="[MODEL|RUN]", help="A name in models/, a card or a run folder.")
+    ] = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Print what to cite: bayesnu, the analysis, and the sources of the data that it or a run used."""
+    from bayesnu.report.cite import citation_text
+    from bayesnu.results.cite import citation_json
+    from bayesnu.results.cite import cite as compute
+
+    found = compute(analysis)
+    if format_ is Format.json:
+        show(format_, citation_json(found), lambda: [])
+    else:
+        print(citation_text(found))
+
+
 def response(
     model: ModelArgument,
     samples: Annotated[int | None, typer.Option(help="Monte Carlo events in total.")] = None,

@@ -20,6 +20,12 @@ from bayesnu.physics.constants import ELECTRON_MASS_MEV
 
 Array = NDArray[np.float64]
 
+SOURCE = (
+    "Reactor antineutrinos: Huber, arXiv:1106.0687 (235U, 239Pu, 241Pu), and Mueller et al., arXiv:1101.2663 (238U), "
+    "from 2 MeV; Vogel and Engel, Phys. Rev. D 39 (1989) 3378, below; energy per fission of Ma et al., Phys. Rev. C 88 "
+    "(2013) 014605."
+)
+"""What to cite for the spectra."""
 JOIN_MEV = 2.0
 """Where the two parametrisations meet."""
 ENERGY_MAX_MEV = 8.0

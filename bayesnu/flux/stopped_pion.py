@@ -15,6 +15,11 @@ from bayesnu.physics.constants import CHARGED_LEPTON_MASS_GEV
 
 Array = NDArray[np.float64]
 
+SOURCE = (
+    "Neutrinos of pions and muons at rest: V-A spectra of unit area; arrival times at the SNS of COHERENT's release, "
+    "arXiv:1804.09459, doi 10.5281/zenodo.1228631."
+)
+"""What to cite for the spectra."""
 PION_MASS_MEV = 139.57039
 """m_π± (PDG 2022)."""
 MUON_MASS_MEV = 1e3 * CHARGED_LEPTON_MASS_GEV["mu"]

@@ -1,0 +1,154 @@
+"""What to cite: bayesnu, the analysis of a card, and the sources of the data that it or a run used."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import bayesnu
+from bayesnu.errors import DataError
+from bayesnu.experiment.setup import load_experiment
+from bayesnu.flux import reactor, stopped_pion
+from bayesnu.resources import data_folder, read_manifest
+from bayesnu.results.comparison import read_published
+from bayesnu.results.runs import read_record
+
+BIBTEX = """@software{{bayesnu,
+  author  = {{{{the bayesnu authors}}}},
+  title   = {{bayesnu: Bayesian inference on the electromagnetic properties of neutrinos}},
+  version = {{{version}}},
+}}"""
+SAMPLER = (
+    ("PyMC", "O. Abril-Pla et al., PeerJ Comput. Sci. 9 (2023) e1516, doi 10.7717/peerj-cs.1516"),
+    ("ArviZ", "R. Kumar et al., J. Open Source Softw. 4 (2019) 1143, doi 10.21105/joss.01143"),
+)
+"""The programs whose draws and diagnostics every posterior by NUTS has."""
+REFERENCE = re.compile(r"(?:arXiv:|doi )?\b(?:\d{4}\.\d{4,5}|hep-(?:ex|ph)/\d{7}|10\.\d{4,9}/[^\s,);]*[^\s,);.])")
+
+
+SPECTRA = {"reactor": reactor.SOURCE, "stopped_pion": stopped_pion.SOURCE}
+"""Sources of the neutrino spectra that a card asks for by a table of its own, by that table."""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where one input came from.
+
+    Attributes
+    ----------
+    role : str
+        The card's key that names it.
+    name : str
+        Relative to the shipped data, or the path of a file of the user's own; "spectra" for those of the program.
+    sha256 : str
+        Of the file; empty for spectra.
+    text : str
+        What SOURCE.md of its folder says; empty for a file of the user's own.
+    references : tuple of str
+        arXiv numbers and DOIs in that text, in order.
+    """
+
+    role: str
+    name: str
+    sha256: str
+    text: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Citation:
+    """What to cite for an analysis.
+
+    Attributes
+    ----------
+    version : str
+        Of bayesnu.
+    bibtex : str
+        The entry of bayesnu.
+    programs : tuple of (str, str)
+        Name and reference of the programs that sample and judge the draws.
+    model, title, paper : str
+        Of the card; empty without one.
+    sources : tuple of DataSource
+        Of every data file that the card or the run read.
+    published : tuple of str
+        Sources of the shipped limits that stand beside the results.
+    """
+
+    version: str
+    bibtex: str
+    programs: tuple[tuple[str, str], ...]
+    model: str
+    title: str
+    paper: str
+    sources: tuple[DataSource, ...]
+    published: tuple[str, ...]
+
+
+def cite(analysis: str | None = None) -> Citation:
+    """Return what to cite.
+
+    Parameters
+    ----------
+    analysis : str, optional
+        A name in models/, the path of a card, or a run folder; bayesnu alone by default.
+
+    Raises
+    ------
+    BayesnuError
+        If it is none of these.
+    """
+    card: dict[str, Any] = {"name": "", "title": "", "source": {"paper": ""}, "couplings": {}}
+    inputs: dict[str, tuple[str, str]] = {}
+    if analysis is not None and (Path(analysis) / "run.json").exists():
+        record = read_record(Path(analysis))
+        card = record["card"]
+        inputs = {role: (item["file"], item["sha256"]) for role, item in record["inputs"].items()}
+    elif analysis is not None:
+        experiment = load_experiment(analysis)
+        card = experiment.card.model_dump()
+        inputs = {
+            role: (str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for role, path in experiment.files.items()
+        }
+    read = [_source(role, name, digest) for role, (name, digest) in inputs.items() if role != "card"]
+    computed = [_spectra(role, text) for role, text in SPECTRA.items() if card.get(role)]
+    sources = (*computed, *read)
+    table = next((data_folder() / s.name for s in sources if s.role == "comparison.published" and s.text), None)
+    rows = [] if table is None else read_published(table)
+    return Citation(
+        bayesnu.__version__,
+        BIBTEX.format(version=bayesnu.__version__),
+        SAMPLER,
+        card["name"],
+        card["title"],
+        card["source"]["paper"],
+        sources,
+        tuple(dict.fromkeys(row.source for row in rows if row.coupling in card["couplings"])),
+    )
+
+
+def _spectra(role: str, text: str) -> DataSource:
+    """Describe neutrino spectra that no file holds."""
+    return DataSource(role, "spectra", "", text, tuple(dict.fromkeys(REFERENCE.findall(text))))
+
+
+def _source(role: str, name: str, digest: str) -> DataSource:
+    """Describe one input; a shipped file is known by its checksum, wherever it lay when it was read."""
+    shipped = {found: known for known, found in read_manifest(data_folder()).items()}
+    if digest not in shipped:
+        return DataSource(role, name, digest, "", ())
+    page = (data_folder() / shipped[digest]).parent / "SOURCE.md"
+    try:
+        text = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{page}: cannot be read ({error.strerror})") from error
+    body = " ".join(line for line in text.splitlines() if line and not line.startswith(("#", "|")))
+    return DataSource(role, shipped[digest], digest, body, tuple(dict.fromkeys(REFERENCE.findall(body))))
+
+
+def citation_json(found: Citation) -> dict[str, Any]:
+    """Return a citation as JSON-able values."""
+    return asdict(found)

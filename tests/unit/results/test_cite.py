@@ -1,0 +1,69 @@
+"""What to cite, and where the data came from."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import bayesnu
+from bayesnu import resources
+from bayesnu.errors import DataError, UsageError
+from bayesnu.report.cite import WIDTH, citation_text
+from bayesnu.results.cite import citation_json, cite
+from bayesnu.results.runs import Run
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_program_alone() -> None:
+    found = cite()
+    assert (found.version, found.sources, found.paper) == (bayesnu.__version__, (), "")
+    page = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    (author,) = re.findall(r"- name: (.*)", page)
+    assert f"{{{{{author}}}}}" in found.bibtex
+    assert re.search(r"^title: (\w+)", page, re.MULTILINE)[1] in found.bibtex  # type: ignore[index]
+    # The version has one place.
+    assert bayesnu.__version__ not in page
+    assert found.bibtex.count("{") == found.bibtex.count("}")
+
+
+def test_sources_of_a_card() -> None:
+    found = cite("dune-on-axis")
+    assert found.paper.startswith("arXiv:2111.14884")
+    flux = next(source for source in found.sources if source.role == "flux.file")
+    assert (flux.name, flux.references) == ("flux/dune_nd.csv", ("arXiv:2103.13910", "arXiv:2111.14884"))
+    assert flux.sha256 == resources.read_manifest(resources.data_folder())[flux.name]
+    assert {"hep-ex/0101039", "arXiv:0906.1926"} <= set(found.published)
+    text = citation_text(found)
+    assert text.count("Technical Design Report") == 1
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert json.loads(json.dumps(citation_json(found)))["model"] == "dune-on-axis"
+
+
+def test_spectra_that_no_file_holds() -> None:
+    assert [source.role for source in cite("nucleus-10g").sources][:1] == ["reactor"]
+    found = {source.role: source for source in cite("coherent-csi-2017").sources}
+    assert "doi 10.5281/zenodo.1228631" in found["stopped_pion"].references
+    assert "arXiv:1708.01294" in found["counts.file"].references
+
+
+def test_run_is_that_of_its_card(finished_run: Run) -> None:
+    assert cite(str(finished_run.folder)) == cite("dune-on-axis")
+
+
+def test_own_file_has_no_source(edited_card, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    own = tmp_path / "flux.csv"
+    own.write_bytes((resources.data_folder() / "flux" / "dune_nd.csv").read_bytes() + b"\n")
+    card = edited_card(("flux/dune_nd.csv", "flux.csv"))
+    source = next(s for s in cite(str(card)).sources if s.role == "flux.file")
+    assert (source.name, source.text, source.references) == (str(own), "", ())
+    assert f"{own}: your own" in " ".join(citation_text(cite(str(card))).split())
+
+
+def test_what_is_refused(share_copy: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'dune-prism"):
+        cite("dune-pris")
+    (share_copy / "data" / "flux" / "SOURCE.md").unlink()
+    with pytest.raises(DataError, match=r"SOURCE\.md: cannot be read"):
+        cite("dune-on-axis")
