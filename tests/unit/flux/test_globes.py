@@ -77,7 +77,7 @@ def test_edges_are_free_of_rounding(write: Callable[..., Path]) -> None:
         ((ROWS[0], ROWS[0]), ("line 2", "E = 0.5", "above the 0.5 before it")),
         ((ROWS[1], ROWS[0]), ("line 2", "E = 0.5", "above the 1.5 before it")),
         ((*ROWS, "4.5 1 1 0 1 1 0"), ("line 4", "E = 4.5", "step of 2 after one of 1", "format csv")),
-        (("0 1 2 0 3 4 0", *ROWS[1:]), ("line 2", "E = 1.5", "steps are equal")),
+        (("0 1 2 0 3 4 0", *ROWS[1:]), ("line 3", "E = 2.5", "a step of 1 after one of 1.5", "steps are equal")),
         (("0 1 2 0 3 4 0", "1 5 6 0 7 8 0"), ("line 1", "E = 0", "centres of bins", "reach below 0")),
     ],
 )

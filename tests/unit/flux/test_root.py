@@ -49,7 +49,7 @@ def with_titles(histogram: tuple[np.ndarray, ...], *titles: str, flow: tuple[flo
     for k, title in enumerate(titles):
         model.axis(k)._bases[0]._members["fTitle"] = title
     contents = model._bases[-1]
-    contents[0], contents[-1] = flow
+    contents._data = np.concatenate([[flow[0]], contents._data[1:-1], [flow[1]]]).astype(contents._data.dtype)
     return model
 
 
@@ -160,7 +160,7 @@ def test_not_a_root_file(write: Callable[..., Path], tmp_path: Path) -> None:
     path = tmp_path / "flux.root"
     with pytest.raises(DataError, match=r"flux\.root: cannot be read \(No such file"):
         read_root(path, PER_CM2, NAMES, 0)
-    for content in (b"", b"E numu\n", b"root" + bytes(400)):
+    for content in (b"", b"E numu\n", b"root"):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"flux\.root: cannot be read as a ROOT file \(.+\)") as caught:
             read_root(path, PER_CM2, NAMES, 0)
@@ -221,7 +221,7 @@ WRONG = [
     (COVARIANCE[:2], r"is 2 × 3, must be 3 × 3"),
     (np.where(COVARIANCE == -1, np.inf, COVARIANCE), r"row 2, column 3 is inf; must be finite"),
     (COVARIANCE + np.triu(np.full((3, 3), 1e-4), 2), r"not symmetric: row 1, column 3 is 0\.5001, the other way 0\.5$"),
-    (COVARIANCE - 2 * np.eye(3), r"not positive semi-definite: its eigenvalues reach from -1\.\d+ to "),
+    (COVARIANCE - 2 * np.eye(3), r"not positive semi-definite: its eigenvalues reach from -0\.94\d+ to 2\.6 "),
     (-COVARIANCE, r"not positive semi-definite"),
 ]
 
