@@ -108,8 +108,7 @@ def check_covariance(where: str, matrix: Array, size: int) -> Array:
     i, j = np.unravel_index(int(np.argmax(excess)), matrix.shape)
     if excess[i, j] > 0:
         raise DataError(
-            f"{where}: not symmetric: row {i + 1}, column {j + 1} is {matrix[i, j]:g}, the other way "
-            f"{matrix[j, i]:g}"
+            f"{where}: not symmetric: row {i + 1}, column {j + 1} is {matrix[i, j]:g}, the other way {matrix[j, i]:g}"
         )
     symmetric = np.asarray((matrix + matrix.T) / 2)
     values = np.linalg.eigvalsh(symmetric)

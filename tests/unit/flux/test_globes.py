@@ -38,7 +38,7 @@ def test_the_unit_is_what_the_card_says(write: Callable[..., Path]) -> None:
     path = write(*ROWS)
     per_m2, per_cm2 = read_globes(path, PER_M2), read_globes(path, PER_CM2)
     np.testing.assert_allclose(per_cm2.values, 1e4 * per_m2.values, rtol=1e-15)
-    with pytest.raises(UsageError, match=r"unknown unit 'per m\^2': allowed are per GeV per m\^2 per POT, per GeV per cm"):
+    with pytest.raises(UsageError, match=r"unknown unit 'per m\^2': allowed are per GeV per m\^2 per POT, per"):
         read_globes(path, "per m^2")
     with pytest.raises(UsageError, match=r"unknown unit .*allowed are per 0\.2 MeV per cm\^2 per POT"):
         read_snowglobes(path, PER_CM2)

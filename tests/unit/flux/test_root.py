@@ -68,7 +68,7 @@ def test_2d_takes_the_bin_that_contains_the_position(write: Callable[..., Path])
         spectrum = read_root(path, PER_CM2, NAMES, position)
         np.testing.assert_array_equal(spectrum.values, factor * np.array(list(ONE.values())))
     for position in (-1.1, 19.0, 30.0):
-        with pytest.raises(DataError, match=rf"position_m = {position:g} is outside its second axis, from -1 up to .* 19 m"):
+        with pytest.raises(DataError, match=rf"position_m = {position:g} is outside its second axis, from -1 .* 19 m"):
             read_root(path, PER_CM2, NAMES, position)
 
 
@@ -166,7 +166,7 @@ def test_not_a_root_file(write: Callable[..., Path], tmp_path: Path) -> None:
             read_root(path, PER_CM2, NAMES, 0)
         assert "\n" not in str(caught.value)
     whole = write(**fluxes(EDGES)).read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    path.write_bytes(whole[:400])
     with pytest.raises(DataError, match=r"cannot be read as a ROOT file"):
         read_root(path, PER_CM2, NAMES, 0)
 
@@ -221,7 +221,7 @@ WRONG = [
     (COVARIANCE[:2], r"is 2 × 3, must be 3 × 3"),
     (np.where(COVARIANCE == -1, np.inf, COVARIANCE), r"row 2, column 3 is inf; must be finite"),
     (COVARIANCE + np.triu(np.full((3, 3), 1e-4), 2), r"not symmetric: row 1, column 3 is 0\.5001, the other way 0\.5$"),
-    (COVARIANCE - 2 * np.eye(3), r"not positive semi-definite: its eigenvalues reach from -0\.94\d+ to 2\.6 "),
+    (COVARIANCE - 2 * np.eye(3), r"not positive semi-definite: its eigenvalues reach from -0\.94\d+ to 2\.62"),
     (-COVARIANCE, r"not positive semi-definite"),
 ]
 
