@@ -55,7 +55,7 @@ def main() -> None:
     data = data_folder()
     write_text(data / MANIFEST, manifest_lines(data))
     card = electron_card("dune-prism", ['backgrounds.model="ccqe"'])
-    flux = read_flux(data / card.flux.file)
+    flux = read_flux(data / "flux" / "dune_nd.csv")
     table = data / "backgrounds" / "dune_ccqe_pi0.csv"
     write_text(table, background_table(card, computed_backgrounds(card, flux)))
     description = "Computed model: nu_e CCQE without visible hadrons, and misidentified pi0; counts per year"

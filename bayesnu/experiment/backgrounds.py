@@ -74,7 +74,7 @@ def check_made_for(path: Path, made: MadeFor, card: Card, flux: FluxTable, remed
     """
     if flux.digest != made.flux_sha256:
         raise CardError(
-            f"flux.file = '{card.flux.file}': {path.name} was made for another flux (flux_sha256 of the values "
+            f"{card.flux.source}: {path.name} was made for another flux (flux_sha256 of the values "
             f"{made.flux_sha256[:12]}…, not {flux.digest}); {remedy}"
         )
     detector = card.detector

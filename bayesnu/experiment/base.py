@@ -199,7 +199,7 @@ def locate(loaded: LoadedCard, files: dict[str, Path], table: str, key: str, nam
         If it is not found.
     """
     try:
-        files[f"{table}.{key}"] = find_data(name, loaded.folders[table, key])
+        files[f"{table}.{key}"] = find_data(name, loaded.folders(f"{table}.{key}"))
     except DataError as error:
         message = str(error).removeprefix(f"{name}: ")
         raise CardError(f"{table}.{key} = '{name}': {message}") from error

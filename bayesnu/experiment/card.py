@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from bayesnu.detector.settings import Method
 from bayesnu.errors import nearest
+from bayesnu.flux.formats import UNITS, Format
 from bayesnu.physics.constants import MATERIALS, SIN2_THETA_W
 from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC, TRANSITION
 from bayesnu.physics.electron import MillichargeForm
@@ -103,10 +104,48 @@ class Response(Table):
         return self
 
 
-class Flux(Table):
-    """The flux file and how counts are normalised."""
+class Histograms(Table):
+    """The name of each channel's histogram in a ROOT file."""
 
+    numu: str
+    numubar: str
+    nue: str
+    nuebar: str
+
+
+class FluxSpectrum(Table):
+    """The file of the flux in one horn polarity at one position, and the unit that it is in."""
+
+    mode: Literal["neutrino", "antineutrino"]
+    position_m: NotNegative
     file: str
+    format: Format
+    unit: str
+    histograms: Histograms | None = None
+
+    @model_validator(mode="after")
+    def _unit_of_the_format(self) -> FluxSpectrum:
+        allowed = UNITS[self.format]
+        if self.unit not in allowed:
+            names = ", ".join(f"'{name}'" for name in allowed)
+            hint = nearest(self.unit, allowed)
+            raise below("unit", f"'{self.unit}': allowed with format '{self.format}': {names}{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _histograms_of_root(self) -> FluxSpectrum:
+        if self.format == "root" and self.histograms is None:
+            raise below("histograms", "missing; format 'root' needs a table of channel to name in the file")
+        if self.format != "root" and self.histograms is not None:
+            raise below("histograms", f"is for format 'root', not '{self.format}'")
+        return self
+
+
+class Flux(Table):
+    """The flux, in one file or one for each of its spectra, and how counts are normalised."""
+
+    file: str | None = None
+    spectra: Annotated[list[FluxSpectrum], Field(min_length=1)] | None = None
     normalisation: Literal["table", "absolute"]
     event_table: str | None = None
     pot_per_year: Positive
@@ -118,6 +157,28 @@ class Flux(Table):
                 "missing_table", "normalisation = 'table' needs the key event_table, or choose 'absolute'", {}
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Flux:
+        if (self.file is None) == (self.spectra is None):
+            raise PydanticCustomError("one_flux", "give exactly one of file and spectra", {})
+        return self
+
+    @field_validator("spectra")
+    @classmethod
+    def _distinct_spectra(cls, spectra: list[FluxSpectrum] | None) -> list[FluxSpectrum] | None:
+        seen: set[tuple[str, float]] = set()
+        for index, spectrum in enumerate(spectra or []):
+            pair = (spectrum.mode, spectrum.position_m)
+            if pair in seen:
+                raise below(str(index), f"mode '{pair[0]}' at position_m = {pair[1]:g} stands twice")
+            seen.add(pair)
+        return spectra
+
+    @property
+    def source(self) -> str:
+        """The key that says where the flux is, with its value if it is one file, as an error names it."""
+        return "flux.spectra" if self.file is None else f"flux.file = '{self.file}'"
 
 
 class Backgrounds(Table):

@@ -13,7 +13,7 @@ from bayesnu.detector.settings import SUBSAMPLES
 from bayesnu.errors import CardError
 from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
-from bayesnu.experiment.card import Card
+from bayesnu.experiment.card import Card, Flux
 from bayesnu.experiment.expectation import CountModel, build_count_model, deviation_arrays
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.mc_stat import ResponseModes, relative_variance, response_modes, with_modes
@@ -24,7 +24,8 @@ from bayesnu.experiment.templates import (
     refold_dipole,
     response_settings,
 )
-from bayesnu.flux.table import FluxTable, read_flux
+from bayesnu.flux.formats import read_spectrum
+from bayesnu.flux.table import FluxTable, Spectrum, read_flux
 
 Array = NDArray[np.float64]
 
@@ -125,10 +126,24 @@ def count_model(card: Card, templates: Templates, backgrounds: Array, modes: Res
     return model if modes is None else with_modes(model, deviation_arrays(card, templates, backgrounds), modes)
 
 
+def find_flux(loaded: LoadedCard, files: dict[str, Path], flux: Flux, notice: Callable[[str], None]) -> FluxTable:
+    """Read the flux that a card names, from one file or from one for each of its spectra; note them in ``files``."""
+    if flux.file is not None:
+        return read_flux(locate(loaded, files, "flux", "file", flux.file))
+    spectra: dict[tuple[str, float], Spectrum] = {}
+    for k, named in enumerate(flux.spectra or []):
+        path = locate(loaded, files, "flux", f"spectra.{k}.file", named.file)
+        histograms = named.histograms.model_dump() if named.histograms is not None else None
+        spectra[named.mode, named.position_m] = read_spectrum(
+            path, named.format, named.unit, named.mode, named.position_m, histograms, notice
+        )
+    return FluxTable(loaded.path, spectra)
+
+
 def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> ElectronExperiment:
     """Read what a card names and fold it; every input is checked before anything slow starts."""
     files: dict[str, Path] = {"card": loaded.path}
-    flux = read_flux(locate(loaded, files, "flux", "file", card.flux.file))
+    flux = find_flux(loaded, files, card.flux, notice)
     check_comparison(loaded, files, card)
     for k, exposure in enumerate(card.exposures):
         if (exposure.mode, exposure.position_m) not in flux.spectra:

@@ -18,14 +18,12 @@ from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.resources import find_card
 
 # Setting one of a pair by an override replaces the other.
-ALTERNATIVES = {("backgrounds", "file"): "model", ("backgrounds", "model"): "file"}
-PATH_KEYS = (
-    ("flux", "file"),
-    ("flux", "event_table"),
-    ("backgrounds", "file"),
-    ("counts", "file"),
-    ("comparison", "published"),
-)
+ALTERNATIVES = {
+    ("backgrounds", "file"): "model",
+    ("backgrounds", "model"): "file",
+    ("flux", "file"): "spectra",
+    ("flux", "spectra"): "file",
+}
 AnyCard = Card | RecoilCard | ElectronWindowCard
 SCHEMAS: dict[str, type[AnyCard]] = {
     "electron": Card,
@@ -45,17 +43,26 @@ TAGS = {kind for kinds in KINDS.values() for kind in kinds}
 
 @dataclass(frozen=True)
 class LoadedCard:
-    """A validated card, the file it came from, and where each of its paths is looked up first."""
+    """A validated card, the file it came from, and the overrides, ``KEY=VALUE`` each."""
 
     card: AnyCard
     path: Path
     overrides: tuple[str, ...]
-    folders: dict[tuple[str, str], tuple[Path, ...]]
 
     @property
     def where(self) -> str:
         """The card and its overrides, as an error names them."""
         return name_card(self.path, self.overrides)
+
+    def folders(self, key: str) -> tuple[Path, ...]:
+        """Return where the path under a key (``flux.spectra.0.file``) is looked up before the shipped data.
+
+        Beside the card; if an override set the key, or a table or list that holds it, in the working folder first.
+        """
+        parts = key.split(".")
+        given = (read_override(text)[0] for text in self.overrides)
+        overridden = any(own == parts[: len(own)] for own in given)
+        return (Path.cwd(), self.path.parent) if overridden else (self.path.parent,)
 
 
 def name_card(path: Path, overrides: Sequence[str]) -> str:
@@ -135,14 +142,9 @@ def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
         raise CardError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardError(f"{path}: not TOML: {error}") from error
-    beside: tuple[Path, ...] = (path.parent,)
-    folders = dict.fromkeys(PATH_KEYS, beside)
     for text in overrides:
         parts, value = read_override(text)
         apply_override(content, parts, value, text)
-        for key in PATH_KEYS:
-            if parts[: len(key)] == list(key) or parts == [key[0]]:
-                folders[key] = (Path.cwd(), path.parent)
     scattering = content.get("scattering", "electron")
     if scattering not in SCHEMAS:
         raise CardError(
@@ -152,7 +154,7 @@ def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
         card = SCHEMAS[scattering].model_validate(content)
     except ValidationError as error:
         raise CardError(f"{name_card(path, overrides)}: {describe(error)}") from error
-    return LoadedCard(card, path, tuple(overrides), folders)
+    return LoadedCard(card, path, tuple(overrides))
 
 
 def describe(error: ValidationError) -> str:

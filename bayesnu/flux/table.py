@@ -42,7 +42,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class FluxTable:
-    """The spectra of a flux file by (mode, position in m)."""
+    """Spectra by (mode, position in m), and the file that they are from: a flux file, or a card that names several."""
 
     path: Path
     spectra: Mapping[tuple[str, float], Spectrum]

@@ -102,7 +102,6 @@ def test_bad_value(override: str, fragments: tuple[str, ...]) -> None:
     ("line", "key"),
     [
         ("mass_tonnes = 50.0", "target.mass_tonnes"),
-        ('file = "flux/dune_nd.csv"', "flux.file"),
         ("pot_per_year = 1.1e21", "flux.pot_per_year"),
         ("threshold_mev = 30.0", "detector.threshold_mev"),
         ("ccqe = 0.10", "pulls.ccqe"),
