@@ -106,8 +106,7 @@ def check_exportable(experiment: Experiment, coupling: str) -> ElectronExperimen
 
     experiment.fitted(coupling)
     if not isinstance(experiment, ElectronExperiment):
-        kind = "their data have measured errors" if experiment.errors is not None else "they are no ν-e scattering"
-        raise refusal(f"scattering = {experiment.card.scattering}: counts of such cards are not written, {kind}")
+        raise refusal("the card's data have measured errors" if experiment.errors is not None else "it is no such card")
     if COUPLINGS[coupling].family != "mu":
         raise refusal("only a magnetic moment scales a sample of its own by μ² and does nothing else")
     if experiment.card.response.mc_stat != "none":
