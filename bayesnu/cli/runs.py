@@ -22,7 +22,8 @@ class Target(StrEnum):
     latex = "latex"
 
 
-SUFFIXES = {Target.csv: ".csv", Target.latex: ".tex"}
+ENDINGS = {Target.hepdata: "hepdata", Target.pyhf: "pyhf", Target.csv: "limits.csv", Target.latex: "limits.tex"}
+"""What the name of a run is followed by."""
 
 
 def run(
@@ -135,20 +136,22 @@ def export(
 
     if coupling is not None and to is not Target.pyhf:
         raise UsageError(f"--coupling {coupling}: is for --to pyhf; --to {to} writes all of the run's")
+    if allow_unconverged and to is Target.pyhf:
+        raise UsageError("--allow-unconverged: is for --to hepdata, csv and latex; a pyhf workspace has no limit")
     finished = load_run(run_folder)
-    beside = run_folder.resolve().parent
+    beside = f"{run_folder.resolve()}-{ENDINGS[to]}"
     if to is Target.pyhf:
         from bayesnu.export.pyhf import choose_coupling, write_workspace
 
         chosen = choose_coupling(finished, coupling)
-        place = out or beside / f"{run_folder.resolve().name}-pyhf-{chosen}"
+        place = out or Path(f"{beside}-{chosen}")
         workspace = write_workspace(finished, experiment_of(finished, notice), chosen, place, force)
         if workspace.product is not None:
             print(workspace.product.describe())
         print(f"pyhf: {place / 'workspace.json'}, mu2 = ({chosen}/{workspace.scale:.6g} {workspace.unit})²")
         return
     say_verdict([finished], allow_unconverged, notice)
-    place = out or beside / f"{run_folder.resolve().name}-{to}{SUFFIXES.get(to, '')}"
+    place = out or Path(beside)
     if to is Target.hepdata:
         from bayesnu.export.hepdata import write_submission
 

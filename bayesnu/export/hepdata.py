@@ -207,7 +207,7 @@ def limit_column(
             values.append(MISSING if unbounded else (bound, error, "Monte Carlo") if error else bound)
     values += [MISSING] * (rows - len(values))
     label = "credible" if bayesian else "C.L."
-    title = f"{symbol(interval['coupling'])}, {percent(interval['cl'])} {label}, {name}".replace("%", r"\%")
+    title = f"{symbol(interval['coupling'])}, {percent(interval['cl'])} {label}, {name}"
     return Column(title, unit(interval["coupling"]), values, tuple(qualifiers))
 
 
