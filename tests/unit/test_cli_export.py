@@ -21,13 +21,13 @@ def export(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], finished_run: Run, on_axis: Experiment,
     tmp_path: Path,
 ) -> Call:  # fmt: skip
-    """Export a copy of a finished run, tmp_path/run; its experiment is at hand, its response left out."""
+    """Export a copy of a finished run, tmp_path/run; its experiment is at hand, its response and densities left out."""
     shutil.copytree(finished_run.folder, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(source, "assemble", lambda *_: on_axis)
     monkeypatch.setattr(hepdata, "find_response", lambda *_: None)
     monkeypatch.setattr(hepdata, "response_tables", lambda _: [])
-    monkeypatch.setattr(hepdata, "DENSITY_ROWS", 20)
+    monkeypatch.setattr(hepdata, "density_tables", lambda *_: [])
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["bayesnu", "export", "run", *arguments])
@@ -42,8 +42,8 @@ def export(
 def test_hepdata(export: Call, tmp_path: Path) -> None:
     status, out, err = export("--to", "hepdata")
     folder = tmp_path / "run-hepdata"
-    assert (status, out, err) == (0, f"hepdata: {folder / 'submission.yaml'}, 11 tables\n", "")
-    assert (folder / "submission.yaml").read_text().count("data_file: ") == 11
+    assert (status, out, err) == (0, f"hepdata: {folder / 'submission.yaml'}, 5 tables\n", "")
+    assert (folder / "submission.yaml").read_text().count("data_file: ") == 5
     assert export("--to", "hepdata")[2] == f"bayesnu: {folder}: holds an export; choose another --out or give --force\n"
     assert export("--to", "hepdata", "--force")[0] == 0
 
