@@ -11,7 +11,7 @@ from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
-from bayesnu.experiment.load import load_card
+from bayesnu.experiment.load import LoadedCard, load_card
 
 
 def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = silent) -> Experiment:
@@ -31,7 +31,11 @@ def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[
     BayesnuError
         If any input is not valid.
     """
-    loaded = load_card(model, overrides)
+    return assemble(load_card(model, overrides), notice)
+
+
+def assemble(loaded: LoadedCard, notice: Callable[[str], None] = silent) -> Experiment:
+    """Return the experiment of a card that is already read; see `load_experiment`."""
     try:
         if isinstance(loaded.card, Card):
             return electron.assemble(loaded, loaded.card, notice)

@@ -145,20 +145,26 @@ def describe_response_share(entry: dict[str, Any]) -> str:
     return f"{laplace} of the squared width of the Laplace grid's interval, {chi2} of that of χ²"
 
 
+def limits_notes(limits: dict[str, Any]) -> list[str]:
+    """Return what stands below the comparison table of a run: conversions, kinds of interval, what is left out."""
+    notes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
+    chi2 = describe_chi2(limits["limits"][0]["chi2"]["variance"])
+    notes.append(f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: {chi2}.")
+    if limits["withheld"]:
+        notes.append(f"{WITHHELD}: the sampler's verdict is fail, so that no limit is shown.")
+    shares = [f"{entry['coupling']} {text}" for entry in limits["limits"] if (text := describe_response_share(entry))]
+    if shares:
+        notes.append(f"Monte Carlo error of the response: {'; '.join(shares)}.")
+    if limits["without_limit"]:
+        notes.append(f"No count depends on {', '.join(limits['without_limit'])}: no limit.")
+    return notes
+
+
 def limits_table(limits: dict[str, Any]) -> Table:
     """Return the comparison table of a run."""
     header, rows = limits_rows(limits)
-    footnotes = [f"* {FOOTNOTE}"] if any(c["converted"] for e in limits["limits"] for c in e["comparisons"]) else []
-    chi2 = describe_chi2(limits["limits"][0]["chi2"]["variance"])
-    footnotes.append(f"Credible: one-sided upper limit for moments, highest-density set otherwise. χ²: {chi2}.")
-    if limits["withheld"]:
-        footnotes.append(f"{WITHHELD}: the sampler's verdict is fail, so that no limit is shown.")
-    shares = [f"{entry['coupling']} {text}" for entry in limits["limits"] if (text := describe_response_share(entry))]
-    if shares:
-        footnotes.append(f"Monte Carlo error of the response: {'; '.join(shares)}.")
-    if limits["without_limit"]:
-        footnotes.append(f"No count depends on {', '.join(limits['without_limit'])}: no limit.")
-    return text_table(f"{limits['title']}: limits{mass_note(limits['m_N'])}", header, rows, " ".join(footnotes))
+    title = f"{limits['title']}: limits{mass_note(limits['m_N'])}"
+    return text_table(title, header, rows, " ".join(limits_notes(limits)))
 
 
 def joint_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -175,7 +175,7 @@ def test_help_lists_the_commands(bayesnu_: Run_) -> None:
     assert found.status == 0
     assert found.err == ""
     assert bayesnu_() == found
-    commands = ("run", "predict", "limit", "priors", "toys", "compare", "report", "response", "models", "data")
+    commands = ("run", "predict", "limit", "priors", "toys", "compare", "report", "export", "response", "models")
     assert all(f"\n  {name} " in found.out for name in commands)
     for name in commands:
         assert f"bayesnu {name} [OPTIONS]" in bayesnu_(name, "--help").out
@@ -187,6 +187,7 @@ def test_options_of_the_issue_exist(bayesnu_: Run_) -> None:
         "priors": "--coupling --cl --kind --format -o",
         "compare": "--allow-unconverged",
         "report": "--allow-unconverged",
+        "export": "--to --coupling --out --force --allow-unconverged",
         "predict": "--set --pull --format -o",
         "limit": "--coupling --method --variance --cl --kind --draws --chains --seed --allow-unconverged --format -o "
         "--toys --pulls --tolerance --never-falling --workers --scheduler --out --force --at --scan",
