@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bayesnu.errors import BayesnuError, RunError, silent
 from bayesnu.experiment.base import Experiment
-from bayesnu.experiment.load import PATH_KEYS, SCHEMAS, LoadedCard
+from bayesnu.experiment.load import SCHEMAS, LoadedCard
 from bayesnu.experiment.setup import assemble
 from bayesnu.resources import write_text
 from bayesnu.results.runs import Run
@@ -17,7 +17,8 @@ from bayesnu.results.runs import Run
 def experiment_of(run: Run, notice: Callable[[str], None] = silent) -> Experiment:
     """Return the experiment that a run was made with, from the card in its record.
 
-    Files that the card names are looked up in the working folder, then in the shipped data.
+    Files that the card names are looked up as they were then: beside the card, whose place relative to the run's folder
+    the record has, and in the shipped data; those of overrides in the working folder first.
 
     Raises
     ------
@@ -26,11 +27,12 @@ def experiment_of(run: Run, notice: Callable[[str], None] = silent) -> Experimen
     """
     record, information = run.folder / "run.json", run.information
     card = SCHEMAS[information["card"]["scattering"]].model_validate_json(json.dumps(information["card"]))
-    loaded = LoadedCard(card, record, tuple(information["overrides"]), dict.fromkeys(PATH_KEYS, (Path.cwd(),)))
+    beside = run.folder / (information["card_folder"] or "")
+    loaded = LoadedCard(card, beside / information["inputs"]["card"]["file"], tuple(information["overrides"]))
     try:
         experiment = assemble(loaded, notice)
     except BayesnuError as error:
-        raise RunError(f"{error}; run this where the card's own files are") from error
+        raise RunError(f"{error}; it was looked for where the card was, relative to the run") from error
     if experiment.digest != information["inputs_digest"]:
         made = information["versions"]["bayesnu"]
         raise RunError(

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from bayesnu.errors import RunError, UsageError, silent
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
-from bayesnu.resources import write_text
+from bayesnu.resources import models_folder, write_text
 from bayesnu.results.comparison import read_published
 from bayesnu.results.diagnostics import worst_verdict
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
@@ -241,7 +242,7 @@ def run_fits(
             return finished
     earlier = read_record(folder) if (folder / "run.json").exists() else {}
     seconds: dict[str, float] = earlier.get("fit_seconds", {})
-    information = describe_run(experiment, arguments, name)
+    information = describe_run(experiment, arguments, name, folder)
     information |= {"starts": [*earlier.get("starts", ()), _now()], "fit_seconds": seconds}
     _write_json(folder / "run.json", information)
     limits = []
@@ -308,8 +309,13 @@ def write_csv(run: Run, *, allow_unconverged: bool = False) -> None:
     write_text(run.folder / "limits.csv", text, RunError)
 
 
-def describe_run(experiment: Experiment, arguments: RunArguments, name: str) -> dict[str, Any]:
-    """Return the provenance of a run: card, overrides, checksums, versions and seed."""
+def describe_run(experiment: Experiment, arguments: RunArguments, name: str, folder: Path) -> dict[str, Any]:
+    """Return the provenance of a run: card, overrides, checksums, versions and seed.
+
+    Where the card was, and files beside it, is kept relative to the run's folder: the two may be moved together.
+    """
+    place = experiment.loaded.path.resolve()
+    shipped = place.is_relative_to(models_folder().resolve())
     checksums = {
         role: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         for role, path in experiment.files.items()
@@ -322,6 +328,7 @@ def describe_run(experiment: Experiment, arguments: RunArguments, name: str) -> 
         "model": experiment.card.name,
         "title": experiment.card.title,
         "card": json.loads(experiment.card.model_dump_json()),
+        "card_folder": None if shipped else os.path.relpath(place.parent, folder.resolve()),
         "overrides": list(experiment.loaded.overrides),
         "arguments": asdict(arguments),
         "inputs": checksums,

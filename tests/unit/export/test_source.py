@@ -3,16 +3,17 @@
 import copy
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bayesnu.errors import RunError
 from bayesnu.experiment.load import SCHEMAS, load_card
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.export.source import experiment_of, write_file, write_folder
-from bayesnu.resources import shipped_models
-from bayesnu.results.runs import Run
+from bayesnu.resources import data_folder, shipped_models
+from bayesnu.results.runs import Run, load_run, make_arguments, run_fits
 
 
 def changed(run: Run, table: str, key: str, value: object) -> Run:
@@ -33,13 +34,29 @@ def test_every_card_is_read_back_from_a_record(model: str) -> None:
     assert SCHEMAS[card.scattering].model_validate_json(json.dumps(json.loads(card.model_dump_json()))) == card
 
 
+def test_own_card_is_found_from_anywhere(
+    edited_card: Callable[..., Path], fake_sampler: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moved together with the run, and started from another folder."""
+    (tmp_path / "flux.csv").write_bytes((data_folder() / "flux" / "dune_nd.csv").read_bytes())
+    experiment = load_experiment(str(edited_card(("flux/dune_nd.csv", "flux.csv"))))
+    arguments = make_arguments(experiment, ["mu_numu"], 100, 2, 5)
+    run_fits(experiment, arguments, tmp_path / "runs" / "run", notice=lambda _: None, progress=lambda _: None)
+    moved = tmp_path.with_name("moved")
+    tmp_path.rename(moved)
+    monkeypatch.chdir(moved.parent)
+    found = experiment_of(load_run(moved / "runs" / "run"))
+    assert found.files["flux.file"].resolve() == (moved / "flux.csv").resolve()
+    moved.rename(tmp_path)
+
+
 def test_other_counts_than_the_run_had_are_refused(finished_run: Run) -> None:
     with pytest.raises(RunError, match=r"run\.json: inputs_digest = 0123.*has changed; run the card again"):
         experiment_of(changed(finished_run, "", "inputs_digest", "0123456789abcdef"))
 
 
 def test_missing_file_is_named(finished_run: Run) -> None:
-    with pytest.raises(RunError, match=r"flux\.file = 'mine\.csv': no such file.*run this where the card's own files"):
+    with pytest.raises(RunError, match=r"flux\.file = 'mine\.csv': no such file.*where the card was, relative"):
         experiment_of(changed(finished_run, "flux", "file", "mine.csv"))
 
 
