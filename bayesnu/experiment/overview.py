@@ -103,7 +103,9 @@ def card_keys(table: BaseModel, prefix: str = "") -> Iterator[Key]:
     for name, info in type(table).model_fields.items():
         if not prefix and name in APART:
             continue
-        yield from _keys(f"{prefix}{name}", getattr(table, name), info.description or "", name in table.model_fields_set)
+        yield from _keys(
+            f"{prefix}{name}", getattr(table, name), info.description or "", name in table.model_fields_set
+        )
 
 
 def _keys(name: str, value: Any, meaning: str, given: bool) -> Iterator[Key]:

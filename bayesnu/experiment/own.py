@@ -117,7 +117,7 @@ def header(folder: Path, like: str, experiment: Experiment) -> str:
         f"#   bayesnu check {card}    what the program understands, with figures of flux and spectrum\n"
         f"#   bayesnu run {card}      posteriors, limits and the report\n"
         f"# All keys with units: bayesnu schema --kind {kind}. Written to schema.json beside this card, an editor\n"
-        "# completes and checks them with the line \"#:schema ./schema.json\" on top. Comments below are the model's.\n"
+        '# completes and checks them with the line "#:schema ./schema.json" on top. Comments below are the model\'s.\n'
         "#\n"
     )
 
