@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -46,6 +47,8 @@ STATUS = {UnconvergedError: 1, InterruptedStudyError: INTERRUPTED}
 
 app = typer.Typer(
     help="Bayesian inference on the electromagnetic properties of neutrinos.",
+    epilog="\b\nExample:\n  bayesnu new my-experiment --like dune-on-axis\n  bayesnu check my-experiment/my-experiment.toml"
+    "\n  bayesnu run my-experiment/my-experiment.toml",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -75,13 +78,13 @@ def options(
 
 def given_value(error: TyperException, arguments: Sequence[str]) -> str:
     """Return " (given: VALUE)" for the option that an error is about, with the nearest choice, or ''."""
-    parameter = getattr(error, "param", None)
+    names = getattr(getattr(error, "param", None), "opts", ())
     for k, argument in enumerate(arguments):
         name, separator, value = argument.partition("=")
-        if name in getattr(parameter, "opts", ()) and (separator or k + 1 < len(arguments)):
+        if name in names and (separator or k + 1 < len(arguments)):
             given = value if separator else arguments[k + 1]
-            choices = getattr(getattr(parameter, "type", None), "choices", ())
-            return f" (given: {given}{nearest(given, map(str, choices))})"
+            choices = re.findall("'([^']+)'", error.format_message().partition(" is not one of ")[2])
+            return f" (given: {given}{nearest(given, choices)})"
     return ""
 
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 
 def models(incomplete: str) -> list[str]:
-    """Return shipped cards, and cards and folders on disk."""
+    """Return the names of shipped cards; where there is none, the shell goes on with the names of files."""
     from bayesnu.resources import shipped_models
 
-    start = Path(incomplete)
-    folder, stem = (start, "") if incomplete.endswith("/") else (start.parent, start.name)
-    here = sorted(folder.glob(f"{stem}*")) if folder.is_dir() else []
-    found = [f"{path}/" for path in here if path.is_dir() and not path.name.startswith(".")]
-    found += [str(path) for path in here if path.suffix == ".toml"]
-    return [name for name in shipped_models() if name.startswith(incomplete)] + found
+    return [name for name in shipped_models() if name.startswith(incomplete)]
 
 
 def couplings(incomplete: str) -> list[str]:
