@@ -47,8 +47,8 @@ STATUS = {UnconvergedError: 1, InterruptedStudyError: INTERRUPTED}
 
 app = typer.Typer(
     help="Bayesian inference on the electromagnetic properties of neutrinos.",
-    epilog="\b\nExample:\n  bayesnu new my-experiment --like dune-on-axis\n  bayesnu check my-experiment/my-experiment.toml"
-    "\n  bayesnu run my-experiment/my-experiment.toml",
+    epilog="\b\nExample:\n  bayesnu new my-experiment --like dune-on-axis\n"
+    "  bayesnu check my-experiment/my-experiment.toml\n  bayesnu run my-experiment/my-experiment.toml",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

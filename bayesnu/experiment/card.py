@@ -23,7 +23,9 @@ Width = Annotated[float, Field(ge=0, le=1)]
 class Table(BaseModel):
     """A TOML table: strict types, finite numbers, and no keys but its own."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod

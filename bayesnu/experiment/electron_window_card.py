@@ -74,7 +74,7 @@ class ElectronWindowCard(AnalysisCard):
     """What the SM counts follow from."""
     pulls: WindowPulls
     """One-sigma widths of the pulls, as fractions."""
-    exposures: Annotated[list[Measurement], Field(max_length=1)] = []
+    exposures: Annotated[list[Measurement], Field(max_length=1, default_factory=list)]
     """The measurement, one table; or counts.file has it."""
     counts: CountsFile | None = None
     """A file of the measurement: counts and errors."""
@@ -82,7 +82,9 @@ class ElectronWindowCard(AnalysisCard):
     @model_validator(mode="after")
     def _lengths(self) -> ElectronWindowCard:
         if bool(self.exposures) == (self.counts is not None):
-            raise PydanticCustomError("one_measurement", "give exactly one of exposures (one table) and counts.file", {})
+            raise PydanticCustomError(
+                "one_measurement", "give exactly one of exposures (one table) and counts.file", {}
+            )
         if not self.exposures:
             return self
         bins = len(self.detector.bin_edges_mev) - 1

@@ -74,7 +74,7 @@ class Block:
         What was exposed: quantity with unit to number.
     edges : ndarray, shape (bins + 1,)
     label : str
-        Of the axis of the edges.
+        Of the axis of the edges, in plain text.
     scale : {"linear", "log"}
     signal, background : dict of ndarray, shape (bins,)
         Expected counts of the Standard Model by channel, and of the rest by name.
@@ -165,13 +165,20 @@ def blocks(experiment: Experiment) -> list[Block]:
         own = exposure == name
         joined = (low[own][1:] == high[own][:-1]).all()
         edges = np.append(low[own], high[own][-1]) if joined else np.arange(own.sum() + 1.0)
-        axis, scale = (label["long_name"], label.get("scale", "linear")) if joined else ("bin", "linear")
+        axis, scale = (plain(label["long_name"]), label.get("scale", "linear")) if joined else ("bin", "linear")
         signal, background = _expected(experiment, k, own)
         errors = None if experiment.errors is None else experiment.errors[own]
         exposed = _exposed(experiment, k)
         data = experiment.data[own]
         found.append(Block(str(name), exposed, edges, axis, scale, signal, background, data, errors))
     return found
+
+
+def plain(label: str) -> str:
+    """Return the label of an axis without TeX."""
+    for written, letters in ((r"\theta", " θ"), ("^2", "²"), ("$", "")):
+        label = label.replace(written, letters)
+    return label
 
 
 def _expected(experiment: Experiment, k: int, own: NDArray[np.bool_]) -> tuple[dict[str, Array], dict[str, Array]]:

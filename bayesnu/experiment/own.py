@@ -187,7 +187,8 @@ def _own_counts(document: TOMLDocument, experiment: Experiment) -> None:
     if isinstance(experiment, ElectronWindowExperiment):
         document.pop("exposures", None)
     elif isinstance(experiment, ElectronExperiment):
-        for exposure in document["exposures"]:  # type: ignore[union-attr]
+        exposures: Any = document["exposures"]
+        for exposure in exposures:
             exposure.pop("observed_counts", None)
     document.pop("observed_counts", None)
     document.pop("counts", None)
@@ -206,7 +207,7 @@ def _own_comparison(document: TOMLDocument) -> None:
     document.pop("comparison", None)
     document.add(tomlkit.nl())
     for line in (
-        "Limits that you have published: a CSV file with the columns of data/published/limits.csv, and your rows in it.",
+        "Limits that you have published: a CSV file with the columns of data/published/limits.csv and your rows.",
         "[comparison]",
         'published = "limits.csv"',
         'scenario = "my-experiment"',

@@ -36,7 +36,7 @@ def test_schema_has_the_keys_of_the_card(kind: str) -> None:
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(UsageError, match="unknown kind 'nuclues'.*did you mean 'nucleus'"):
+    with pytest.raises(UsageError, match=r"unknown kind 'nuclues'.*did you mean 'nucleus'"):
         card_schema("nuclues")
 
 

@@ -1,5 +1,6 @@
 """Counts in a file: every kind of card reads one, and none whose bins are others."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_what_is_no_file_of_these_counts(
 
 def electron_counts(experiment: object, tmp_path: Path) -> Path:
     edges = load_card("dune-on-axis").card.detector.bin_edges_mev  # type: ignore[union-attr]
-    rows = [(m, lo, hi) for m in ("neutrino", "antineutrino") for lo, hi in zip(edges, edges[1:], strict=False)]
+    rows = [(m, lo, hi) for m in ("neutrino", "antineutrino") for lo, hi in itertools.pairwise(edges)]
     lines = [f"{m},0,{lo!r},{hi!r},{100 + k}" for k, (m, lo, hi) in enumerate(rows)]
     return written(tmp_path, "\n".join(["mode,position_m,e_theta2_lo_mev,e_theta2_hi_mev,observed", *lines]))
 

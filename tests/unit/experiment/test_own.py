@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomlkit
 
 from bayesnu.errors import UsageError
-from bayesnu.experiment import electron
+from bayesnu.experiment import electron, own
+from bayesnu.experiment.load import PATH_KEYS
 from bayesnu.experiment.own import new_experiment
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.flux.table import read_flux
@@ -67,7 +69,6 @@ def test_comments_stay(tmp_path: Path, quick_background: None) -> None:
 def test_observed_counts_of_the_known_card_are_not_taken(
     tmp_path: Path, quick_background: None, edited_card: Callable[..., Path]
 ) -> None:
-    """Nor what only its event table and its way of reading the flux need; files beside it come along."""
     counts = f"observed_counts = {[7] * 12}\n"
     known = edited_card(("years = 3.5\n", f"years = 3.5\n{counts}"))
     own = load_experiment(str(new_experiment(tmp_path / "mine", str(known)).card))
@@ -93,6 +94,16 @@ def test_own_card_like_an_own_card(tmp_path: Path) -> None:
     assert load_experiment(str(second.card)).data.tolist() == [180.0]
 
 
+def test_other_files_beside_the_known_card_come_along(tmp_path: Path) -> None:
+    """Those of the shipped data are found from anywhere."""
+    for name in ("mine.csv", "mine.toml"):
+        (tmp_path / name).write_text(name)
+    document, texts = tomlkit.parse('[backgrounds]\nfile = "./mine.csv"\n[flux]\nfile = "flux/dune_nd.csv"\n'), {}
+    own._own_files(document, dict.fromkeys(PATH_KEYS, (tmp_path,)), texts)
+    assert texts == {"mine.csv": "mine.csv", "mine.toml": "mine.toml"}
+    assert document.unwrap() == {"backgrounds": {"file": "mine.csv"}, "flux": {"file": "flux/dune_nd.csv"}}
+
+
 def test_beam_counts_are_copied(tmp_path: Path) -> None:
     own = load_experiment(str(new_experiment(tmp_path / "mine", "coherent-csi-2017").card))
     assert own.files["counts.file"] == tmp_path / "mine" / "observed_counts.csv"
@@ -105,7 +116,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         new_experiment(tmp_path / "mine", "lsnd-nue")
     with pytest.raises(UsageError, match="'two words' names no card"):
         new_experiment(tmp_path / "two words", "lsnd-nue")
-    with pytest.raises(UsageError, match="unknown model 'lsnd'.*did you mean 'lsnd-nue'"):
+    with pytest.raises(UsageError, match=r"unknown model 'lsnd'.*did you mean 'lsnd-nue'"):
         new_experiment(tmp_path / "other", "lsnd")
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
