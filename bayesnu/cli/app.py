@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -12,17 +13,35 @@ from typer.exceptions import TyperException
 from bayesnu import __version__
 from bayesnu.cli.inputs import cite, data, discriminate, models, predict, response
 from bayesnu.cli.limits import limit, priors
+from bayesnu.cli.own import check, new, schema
 from bayesnu.cli.runs import compare, export, report, run
 from bayesnu.cli.studies import calibrate, coverage, region, sensitivity, toys
-from bayesnu.errors import BayesnuError, InterruptedStudyError, UnconvergedError
+from bayesnu.errors import BayesnuError, InterruptedStudyError, UnconvergedError, nearest
 from bayesnu.report.terminal import notice
 
-COMMANDS = (
-    run, predict, limit, priors, sensitivity, toys, region, coverage, calibrate,
-    compare, report, export, cite,
-    response, discriminate, models, data,
-)  # fmt: skip
-"""In the order of ``--help``."""
+COMMANDS: dict[Callable[..., None], str] = {
+    new: "my-experiment --like dune-on-axis",
+    check: "dune-on-axis -o target.mass_tonnes=100",
+    run: "dune-on-axis --coupling mu_numu --draws 2000",
+    predict: "dune-prism --set mu_numu=1e-9 --pull flux_norm=0.1 --format json",
+    limit: "dune-on-axis --coupling q_numu --method laplace",
+    priors: "nucleus-10g --coupling d_nue --at m_N=2",
+    sensitivity: "nucleus-10g --coupling d_nue --out expected",
+    toys: "dune-on-axis --set mu_numu=3e-10 --n 10000 --out toys",
+    region: "dune-on-axis --couplings mu_nue,mu_numu --out region",
+    coverage: "dune-on-axis --coupling mu_nue --n 1000",
+    calibrate: "dune-on-axis --coupling mu_numu --method nuts",
+    compare: "runs/dune-on-axis-1 runs/dune-prism-1",
+    report: "runs/dune-on-axis-1",
+    export: "runs/dune-on-axis-1 --to pyhf --coupling mu_numu",
+    cite: "runs/dune-on-axis-1",
+    response: "dune-on-axis --samples 1000000",
+    discriminate: "nucleus-10g-radiative --m-N 1.0 --events 20",
+    models: "",
+    data: "",
+    schema: "--kind nucleus > schema.json",
+}
+"""In the order of ``--help``, each with the arguments of the example in its own."""
 
 INTERRUPTED = 130
 STATUS = {UnconvergedError: 1, InterruptedStudyError: INTERRUPTED}
@@ -30,12 +49,14 @@ STATUS = {UnconvergedError: 1, InterruptedStudyError: INTERRUPTED}
 
 app = typer.Typer(
     help="Bayesian inference on the electromagnetic properties of neutrinos.",
-    add_completion=False,
+    epilog="\b\nExample:\n  bayesnu new my-experiment --like dune-on-axis\n"
+    "  bayesnu check my-experiment/my-experiment.toml\n  bayesnu run my-experiment/my-experiment.toml",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in COMMANDS:
-    app.command()(command)
+for command, example in COMMANDS.items():
+    # \b keeps the line as it is.
+    app.command(epilog=f"\b\nExample:\n  {f'bayesnu {command.__name__} {example}'.rstrip()}")(command)
 
 
 def show_version(wanted: bool) -> None:
@@ -58,12 +79,14 @@ def options(
 
 
 def given_value(error: TyperException, arguments: Sequence[str]) -> str:
-    """Return " (given: VALUE)" for the option that an error is about, or ''."""
+    """Return " (given: VALUE)" for the option that an error is about, with the nearest choice, or ''."""
     names = getattr(getattr(error, "param", None), "opts", ())
     for k, argument in enumerate(arguments):
         name, separator, value = argument.partition("=")
         if name in names and (separator or k + 1 < len(arguments)):
-            return f" (given: {value if separator else arguments[k + 1]})"
+            given = value if separator else arguments[k + 1]
+            choices = re.findall("'([^']+)'", error.format_message().partition(" is not one of ")[2])
+            return f" (given: {given}{nearest(given, choices)})"
     return ""
 
 

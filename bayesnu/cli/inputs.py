@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bayesnu.cli import complete
 from bayesnu.cli.options import FormatOption, ModelArgument, Override, Seed, load, name_values
 from bayesnu.errors import DataError
 from bayesnu.report.terminal import Format, notice, print_tables, progress_bar, show
@@ -118,8 +119,12 @@ def discriminate(
     model: ModelArgument,
     m_N: Annotated[float, typer.Option("--m-N", help="Mass of N, in MeV.")],
     events: Annotated[int, typer.Option(help="Photons from N of each simulated experiment.")],
-    truth: Annotated[str, typer.Option(help="majorana or dirac.")] = "majorana",
-    counts: Annotated[str, typer.Option(help="fixed, or poisson about --events.")] = "fixed",
+    truth: Annotated[
+        str, typer.Option(help="majorana or dirac.", autocompletion=complete.among("majorana", "dirac"))
+    ] = "majorana",
+    counts: Annotated[
+        str, typer.Option(help="fixed, or poisson about --events.", autocompletion=complete.among("fixed", "poisson"))
+    ] = "fixed",
     experiments: Annotated[int | None, typer.Option(help="Simulated experiments; 10000 by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the simulation.")] = None,
     set_: Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bayesnu.cli import complete
 from bayesnu.cli.options import (
     AllowUnconverged,
     At,
@@ -35,17 +36,39 @@ if TYPE_CHECKING:
 
 def limit(
     model: ModelArgument,
-    coupling: Annotated[str, typer.Option(help="The coupling to bound; the others are 0.")],
-    method: Annotated[str, typer.Option(help="chi2, poisson, laplace, nuts, feldman-cousins or cls.")] = "chi2",
-    variance: Annotated[str | None, typer.Option(help="sm (default) or sm+background, for chi2.")] = None,
+    coupling: Annotated[
+        str, typer.Option(help="The coupling to bound; the others are 0.", autocompletion=complete.couplings)
+    ],
+    method: Annotated[
+        str,
+        typer.Option(
+            help="chi2, poisson, laplace, nuts, feldman-cousins or cls.",
+            autocompletion=complete.among("chi2", "poisson", "laplace", "nuts", "feldman-cousins", "cls"),
+        ),
+    ] = "chi2",
+    variance: Annotated[
+        str | None,
+        typer.Option(
+            help="sm (default) or sm+background, for chi2.", autocompletion=complete.among("sm", "sm+background")
+        ),
+    ] = None,
     cl: Annotated[float, typer.Option(help="Confidence level or credibility.")] = 0.90,
-    kind: Annotated[str | None, typer.Option(help="hdi, eti or upper, for laplace and nuts.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="hdi, eti or upper, for laplace and nuts.", autocompletion=complete.among("hdi", "eti", "upper")
+        ),
+    ] = None,
     draws: Draws = None,
     chains: Chains = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampler, or of the pseudo-experiments.")] = None,
     toys: Annotated[bool, typer.Option("--toys", help="cls by pseudo-experiments; asymptotic without.")] = False,
     pulls: Annotated[
-        str | None, typer.Option(help="Of pseudo-experiments: profiled (default), or averaged over their posterior.")
+        str | None,
+        typer.Option(
+            help="Of pseudo-experiments: profiled (default), or averaged over their posterior.",
+            autocompletion=complete.among("profiled", "averaged"),
+        ),
     ] = None,
     tolerance: Annotated[
         float | None,
@@ -146,9 +169,13 @@ def limit(
 
 def priors(
     model: ModelArgument,
-    coupling: Annotated[str, typer.Option(help="The coupling to bound; the others are 0.")],
+    coupling: Annotated[
+        str, typer.Option(help="The coupling to bound; the others are 0.", autocompletion=complete.couplings)
+    ],
     cl: Annotated[float, typer.Option(help="Credibility.")] = 0.90,
-    kind: Annotated[str | None, typer.Option(help="hdi, eti or upper.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="hdi, eti or upper.", autocompletion=complete.among("hdi", "eti", "upper"))
+    ] = None,
     at: At = None,
     format_: FormatOption = Format.table,
     override: Override = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bayesnu.cli import complete
 from bayesnu.errors import InterruptedStudyError, UsageError
 from bayesnu.report.terminal import Format, notice, rounds_bar
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 MOST_MASSES = 10_000
 PATIENCE_S = 20.0
 """Seconds of work that threads do at once, where most commands end within, before a local cluster is started."""
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name in models/ or the path of a card.")]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A name in models/ or the path of a card.", autocompletion=complete.models),
+]
 Override = Annotated[
     list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Override a card key; repeatable.")
 ]

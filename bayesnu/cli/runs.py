@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bayesnu.cli import complete
 from bayesnu.cli.options import AllowUnconverged, Chains, Draws, ModelArgument, Override, Seed, load
 from bayesnu.errors import InterruptedStudyError, UsageError
 from bayesnu.report.terminal import notice, progress_bar
@@ -28,7 +29,10 @@ ENDINGS = {Target.hepdata: "hepdata", Target.pyhf: "pyhf", Target.csv: "limits.c
 
 def run(
     model: ModelArgument,
-    coupling: Annotated[list[str] | None, typer.Option(help="Fit this coupling; repeatable. All by default.")] = None,
+    coupling: Annotated[
+        list[str] | None,
+        typer.Option(help="Fit this coupling; repeatable. All by default.", autocompletion=complete.couplings),
+    ] = None,
     joint: Annotated[
         list[str] | None, typer.Option(metavar="A,B", help="Fit these together, as in d_nue,m_N; repeatable.")
     ] = None,

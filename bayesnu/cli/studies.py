@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bayesnu.cli import complete
 from bayesnu.cli.options import (
     At,
     Force,
@@ -33,7 +34,10 @@ def toys(
         typer.Option("--set", metavar="NAME=VALUE", help="True value of a coupling, free in the fits; repeatable."),
     ] = None,
     coupling: Annotated[
-        list[str] | None, typer.Option(help="A further free coupling, whose true value is 0; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="A further free coupling, whose true value is 0; repeatable.", autocompletion=complete.couplings
+        ),
     ] = None,
     pulls: Annotated[
         str, typer.Option(help="From their constraint, from the fit to the card's data, or from its posterior.")
@@ -75,7 +79,12 @@ def toys(
 
 def coverage(
     model: ModelArgument,
-    coupling: Annotated[str, typer.Option(help="The coupling whose true value is known; the others are 0.")],
+    coupling: Annotated[
+        str,
+        typer.Option(
+            help="The coupling whose true value is known; the others are 0.", autocompletion=complete.couplings
+        ),
+    ],
     true: Annotated[
         list[float] | None,
         typer.Option(help="A true value, in the coupling's own unit; repeatable. A grid of 9 by default."),
@@ -111,7 +120,9 @@ def coverage(
 
 def sensitivity(
     model: ModelArgument,
-    coupling: Annotated[str, typer.Option(help="The coupling to bound; the others are 0.")],
+    coupling: Annotated[
+        str, typer.Option(help="The coupling to bound; the others are 0.", autocompletion=complete.couplings)
+    ],
     n: Annotated[int, typer.Option("--n", help="Pseudo-experiments without the coupling.")] = 1000,
     cl: Annotated[float, typer.Option(help="Confidence level and credibility.")] = 0.90,
     seed: ToySeed = None,
@@ -144,7 +155,11 @@ def region(
     points: Annotated[int, typer.Option(help="Points of the grid along each.")] = 40,
     cl: Annotated[float, typer.Option(help="Confidence level.")] = 0.90,
     pulls: Annotated[
-        str, typer.Option(help="Of pseudo-experiments: profiled, or averaged over their posterior.")
+        str,
+        typer.Option(
+            help="Of pseudo-experiments: profiled, or averaged over their posterior.",
+            autocompletion=complete.among("profiled", "averaged"),
+        ),
     ] = "profiled",
     tolerance: Annotated[
         float, typer.Option(help="Monte Carlo error of each critical value, as a fraction of it.")
@@ -189,8 +204,13 @@ def region(
 
 def calibrate(
     model: ModelArgument,
-    coupling: Annotated[list[str] | None, typer.Option(help="This coupling; repeatable. All by default.")] = None,
-    method: Annotated[str, typer.Option(help="laplace or nuts.")] = "laplace",
+    coupling: Annotated[
+        list[str] | None,
+        typer.Option(help="This coupling; repeatable. All by default.", autocompletion=complete.couplings),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="laplace or nuts.", autocompletion=complete.among("laplace", "nuts"))
+    ] = "laplace",
     simulations: Annotated[
         int | None,
         typer.Option("--n", "--simulations", help="Simulated fits; 10000 by laplace, 500 by nuts by default."),
@@ -232,4 +252,3 @@ def calibrate(
         {"calibrations": [calibration_json(result) for result in results]},
         lambda: [calibration_table(results)],
     )
-

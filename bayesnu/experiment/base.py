@@ -171,7 +171,8 @@ class Experiment(ABC):
     def digest(self) -> str:
         """SHA-256 of everything a fit depends on: card, templates, backgrounds, data and priors."""
         hasher = hashlib.sha256(self.card.model_dump_json().encode())
-        for array in (self.model.arrays, self.model.widths, self.data):
+        measured = () if self.errors is None else (self.errors,)
+        for array in (self.model.arrays, self.model.widths, self.data, *measured):
             hasher.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return hasher.hexdigest()
 

@@ -24,7 +24,9 @@ Width = Annotated[float, Field(ge=0, le=1)]
 class Table(BaseModel):
     """A TOML table: strict types, finite numbers, and no keys but its own."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -41,21 +43,27 @@ class Source(Table):
     """Where the analysis comes from."""
 
     paper: str
+    """The paper, as in arXiv:2111.14884, or what else the numbers come from."""
     equations: list[str] = []
+    """Equations that the analysis takes from it."""
 
 
 class Physics(Table):
     """Choices of the cross section."""
 
     sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W
+    """sin²θ_W, between 0 and 1."""
     millicharge: MillichargeForm = "derived"
+    """How a millicharge enters: 'derived', a shift of g_V, or 'as-printed', (4.8), (4.9) to the letter."""
 
 
 class Target(Table):
     """The fiducial mass."""
 
     material: str = "argon"
+    """Name of the material, which says how many electrons and nucleons there are in a tonne."""
     mass_tonnes: Positive
+    """Fiducial mass in tonnes."""
 
     @field_validator("material")
     @classmethod
@@ -69,9 +77,13 @@ class Detector(Table):
     """Threshold on the true recoil energy, resolutions, and bins of the reconstructed E_e θ²."""
 
     threshold_mev: Positive
+    """Lowest true kinetic energy of the electron in MeV."""
     angular_resolution_deg: Positive
+    """σ_θ of the electron's direction in degrees."""
     energy_resolution: Positive
+    """σ_E/E of the electron at 1 GeV, which falls as 1/√E; a fraction."""
     bin_edges_mev: Annotated[list[float], Field(min_length=2)]
+    """Edges of the bins of the reconstructed E_e θ² in MeV, increasing."""
 
     @field_validator("bin_edges_mev")
     @classmethod
@@ -88,10 +100,15 @@ class Response(Table):
     """How the response matrix is computed; none of this changes the physics, only its numerical error."""
 
     method: Method = "variance-reduced"
+    """How the matrix is made; 'quadrature' has no Monte Carlo error."""
     samples: Annotated[int, Field(gt=0)] = 20_000_000
+    """Monte Carlo events in total."""
     seed: Annotated[int, Field(ge=0)] = 20211122
+    """Seed of the Monte Carlo."""
     energy_cells: Annotated[int, Field(gt=0)] = 120
+    """Logarithmic cells of the true electron energy."""
     angle_cells: Annotated[int, Field(gt=0)] = 64
+    """Cells of the true E_e θ²."""
     recoil_nodes: Annotated[int, Field(gt=0)] = 3
     """Gauss points in ln E_e per cell when the flux is folded; the neutrino energy is integrated exactly."""
     mc_stat: Literal["none", "covariance", "gamma-poisson"] = "none"
@@ -108,20 +125,30 @@ class Histograms(Table):
     """The name of each channel's histogram in a ROOT file."""
 
     numu: str
+    """Histogram of ν_μ."""
     numubar: str
+    """Histogram of ν̄_μ."""
     nue: str
+    """Histogram of ν_e."""
     nuebar: str
+    """Histogram of ν̄_e."""
 
 
 class FluxSpectrum(Table):
     """The file of the flux in one horn polarity at one position, and the unit that it is in."""
 
     mode: Literal["neutrino", "antineutrino"]
+    """Horn polarity."""
     position_m: NotNegative
+    """Distance off axis in m."""
     file: str
+    """File of the flux of all channels."""
     format: Format
+    """'globes' and 'snowglobes' are text of seven columns, 'root' histograms, 'csv' as flux.file."""
     unit: str
+    """Unit of the values, spelled out as 'per GeV per m^2 per POT'; which are allowed depends on the format."""
     histograms: Histograms | None = None
+    """Name of each channel's histogram, for format 'root'."""
 
     @model_validator(mode="after")
     def _unit_of_the_format(self) -> FluxSpectrum:
@@ -145,10 +172,15 @@ class Flux(Table):
     """The flux, in one file or one for each of its spectra, and how counts are normalised."""
 
     file: str | None = None
+    """CSV file with mode, position_m, e_lo_gev, e_hi_gev and ν per cm² per GeV per POT of each channel."""
     spectra: Annotated[list[FluxSpectrum], Field(min_length=1)] | None = None
+    """A file for each horn polarity and position, in place of flux.file."""
     normalisation: Literal["table", "absolute"]
+    """'absolute' keeps the flux; 'table' scales each channel to its SM events in event_table."""
     event_table: str | None = None
+    """CSV file with SM events per year by mode, position_m and channel; for normalisation 'table'."""
     pot_per_year: Positive
+    """Protons on target per year of running."""
 
     @model_validator(mode="after")
     def _table_named(self) -> Flux:
@@ -185,7 +217,9 @@ class Backgrounds(Table):
     """Either a file of counts or the computed model, not both."""
 
     file: str | None = None
+    """CSV file of counts per year by mode, position, bin; a TOML file beside it says what for."""
     model: Literal["ccqe"] | None = None
+    """'ccqe': CCQE of ν_e without visible hadrons and misidentified π⁰, computed from the flux."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Backgrounds:
@@ -198,10 +232,15 @@ class Pulls(Table):
     """One-sigma widths of the pulls, as fractions (0.1 is 10%); 0 fixes a pull."""
 
     flux_norm: Width
+    """Of all channels together, signal alone."""
     wrong_sign: Width
+    """Of ν̄ in neutrino mode and of ν in antineutrino mode."""
     electron_flavour: Width
+    """Of ν_e and ν̄_e."""
     ccqe: Width
+    """Of the CCQE background."""
     pi0: Width
+    """Of the background of misidentified π⁰."""
     shared: bool = True
     """Whether one set of pulls serves both horn polarities; false gives each its own."""
 
@@ -210,37 +249,49 @@ class UniformPrior(Table):
     """Flat between finite bounds."""
 
     kind: Literal["uniform"]
+    """Flat in the coupling."""
     low: float
+    """Lower bound, in the coupling's own unit."""
     high: float
+    """Upper bound, in the coupling's own unit."""
 
 
 class NormalPrior(Table):
     """Normal about 0; for a magnetic moment truncated at 0."""
 
     kind: Literal["normal"]
+    """Normal about 0."""
     sigma: Positive
+    """Standard deviation, in the coupling's own unit."""
 
 
 class HalfNormalPrior(Table):
     """Normal about 0, restricted to values above 0."""
 
     kind: Literal["half-normal"]
+    """Normal about 0, above 0."""
     sigma: Positive
+    """Standard deviation of the whole normal, in the coupling's own unit."""
 
 
 class UniformSquaredPrior(Table):
     """Flat in the square, up to a value of the coupling; for couplings that enter squared only."""
 
     kind: Literal["uniform-squared"]
+    """Flat in the square."""
     high: Positive
+    """Upper bound of the coupling, in its own unit."""
 
 
 class LogUniformPrior(Table):
     """Flat in the logarithm between positive bounds."""
 
     kind: Literal["log-uniform"]
+    """Flat in the logarithm."""
     low: Positive
+    """Lower bound, above 0, in the coupling's own unit."""
     high: Positive
+    """Upper bound, in the coupling's own unit."""
 
 
 class JeffreysPrior(Table):
@@ -250,8 +301,11 @@ class JeffreysPrior(Table):
     """
 
     kind: Literal["jeffreys"]
+    """√I of the Fisher information."""
     low: float | None = None
+    """Lower bound, in the coupling's own unit; 0 or absent for a moment."""
     high: float | None = None
+    """Upper bound, in the coupling's own unit."""
 
 
 PriorCard = Annotated[
@@ -264,6 +318,7 @@ class CouplingCard(Table):
     """One coupling of the analysis; without a prior, flat over the range that the program finds and reports."""
 
     prior: PriorCard | None = None
+    """Prior density, in the coupling's own unit."""
 
 
 class Sterile(Table):
@@ -286,16 +341,36 @@ class Exposure(Table):
     """Years of running in one horn polarity at one position, and the observed counts if there are any."""
 
     mode: Literal["neutrino", "antineutrino"]
+    """Polarity of the horn."""
     position_m: Annotated[float, Field(ge=0)]
+    """Distance of the detector from the beam's axis in m."""
     years: Positive
+    """Time of running in years of flux.pot_per_year."""
     observed_counts: list[Annotated[float, Field(ge=0, le=1e15)]] | None = None
+    """Counts in the bins of the detector; absent, counts.file has them, or the data are the SM expectation."""
+
+
+class CountsFile(Table):
+    """Observed counts in a file that names the bins they belong to; the card's own, in any format of numbers."""
+
+    file: str
+    """CSV file with a row for each bin, in the card's order; `bayesnu new` writes one with the right columns."""
+
+
+class Counts(CountsFile):
+    """Observed counts in a file, or the SM expectation in their place."""
+
+    asimov: bool = False
+    """Whether to fit the SM expectation instead of the counts; a pulsed beam's background is still from them."""
 
 
 class Comparison(Table):
     """Which rows of the published limits are this analysis's own."""
 
     published: str = "published/limits.csv"
+    """CSV file of published limits."""
     scenario: str
+    """Value of its column scenario in this analysis's own rows."""
 
 
 class AnalysisCard(Table):
@@ -307,11 +382,17 @@ class AnalysisCard(Table):
     known_couplings: ClassVar[tuple[str, ...]] = (*ELECTROMAGNETIC, *TRANSITION)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Short name: letters, digits, dots, dashes and underscores. Run folders begin with it."""
     title: str
+    """Title of tables and of the report."""
     source: Source
+    """Where the analysis comes from."""
     couplings: dict[str, CouplingCard]
+    """The couplings to fit, each a table, which may be empty."""
     sterile: Sterile = Sterile()
+    """The sterile neutrino N of the transition moments."""
     comparison: Comparison | None = None
+    """The analysis's own rows among the published limits; absent, it has none."""
 
     @field_validator("couplings", mode="before")
     @classmethod
@@ -340,14 +421,25 @@ class Card(AnalysisCard):
     """A card of neutrino-electron scattering."""
 
     scattering: Literal["electron"] = "electron"
+    """Kind of card: neutrino-electron scattering."""
     physics: Physics = Physics()
+    """Choices of the cross section."""
     target: Target
+    """The fiducial mass."""
     detector: Detector
+    """Threshold, resolutions and bins."""
     response: Response = Response()
+    """How the response matrix is computed."""
     flux: Flux
+    """The flux file and how counts are normalised."""
     backgrounds: Backgrounds
+    """A file of counts or the computed model."""
     pulls: Pulls
+    """One-sigma widths of the pulls, as fractions."""
     exposures: Annotated[list[Exposure], Field(min_length=1)]
+    """Years of running, one table for each horn polarity and position."""
+    counts: Counts | None = None
+    """A file of observed counts; absent, exposures have them, or the data are the SM expectation."""
 
     @field_validator("exposures")
     @classmethod
@@ -369,6 +461,12 @@ class Card(AnalysisCard):
                 if found != bins:
                     raise below(f"{index}.observed_counts", f"has {found} values, the detector has {bins} bins")
         return exposures
+
+    @model_validator(mode="after")
+    def _counts_once(self) -> Card:
+        if self.counts is not None and self.exposures[0].observed_counts is not None:
+            raise below("counts.file", "exposures.0.observed_counts has counts too; give one of the two")
+        return self
 
 
 def below(key: str, message: str) -> PydanticCustomError:

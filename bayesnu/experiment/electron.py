@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from bayesnu.experiment.card import Card, Flux
 from bayesnu.experiment.expectation import CountModel, build_count_model, deviation_arrays
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.mc_stat import ResponseModes, relative_variance, response_modes, with_modes
+from bayesnu.experiment.observed import Layout, read_observed
 from bayesnu.experiment.templates import (
     Templates,
     build_templates,
@@ -138,6 +140,11 @@ def find_flux(loaded: LoadedCard, files: dict[str, Path], flux: Flux, notice: Ca
             path, named.format, named.unit, named.mode, named.position_m, histograms, notice
         )
     return FluxTable(loaded.path, spectra)
+def electron_layout(card: Card) -> Layout:
+    """Return what a row of a file of counts stands for: an exposure and a bin of E_e θ² in MeV."""
+    bins = list(pairwise(card.detector.bin_edges_mev))
+    rows = [(e.mode, e.position_m, low, high) for e in card.exposures for low, high in bins]
+    return Layout(("mode", "position_m", "e_theta2_lo_mev", "e_theta2_hi_mev"), tuple(rows), ("observed",))
 
 
 def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> ElectronExperiment:
@@ -180,8 +187,13 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
     if empty.size:
         raise CardError(f"detector.bin_edges_mev: bin {empty[0]} expects no counts at all")
     counts = [exposure.observed_counts for exposure in card.exposures]
-    observed = counts[0] is not None
-    data = np.array(counts, dtype=float).ravel() if observed else expected
+    observed, data = counts[0] is not None, expected
+    if observed:
+        data = np.array(counts, dtype=float).ravel()
+    elif card.counts is not None:
+        from_file = read_observed(locate(loaded, files, "counts", "file", card.counts.file), electron_layout(card))
+        observed = not card.counts.asimov
+        data = from_file[:, 0] if observed else expected
     modes, bin_errors = None, None
     if card.response.mc_stat != "none":
         deviations = deviation_arrays(card, templates, backgrounds)

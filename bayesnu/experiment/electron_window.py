@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import CardError
-from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison
+from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.load import LoadedCard
+from bayesnu.experiment.observed import Layout, read_observed
 from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, line_spectrum
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, michel_nue, michel_numubar
 from bayesnu.physics.constants import ELECTRON_MASS_GEV, FERMI_CONSTANT_GEV2, HBARC2_CM2_GEV2
@@ -28,7 +30,15 @@ NODES_PER_BIN = 64
 
 @dataclass(frozen=True)
 class ElectronWindowExperiment(Experiment):
-    """A card of ν-e events in windows of electron energy."""
+    """A card of ν-e events in windows of electron energy.
+
+    Attributes
+    ----------
+    measured_errors : ndarray, shape (obs,)
+        Standard deviations of the data.
+    """
+
+    measured_errors: Array
 
     @property
     def card(self) -> ElectronWindowCard:
@@ -40,7 +50,7 @@ class ElectronWindowExperiment(Experiment):
     @property
     def errors(self) -> Array:
         """The measured errors of the data, shape (obs,)."""
-        return np.array(self.card.exposures[0].observed_errors)
+        return self.measured_errors
 
     @property
     def variances(self) -> tuple[Variance, ...]:
@@ -103,12 +113,37 @@ def folded(spectrum: Spectrum, edges_mev: list[float], sin2_theta_w: float) -> d
     }
 
 
+def window_layout(card: ElectronWindowCard) -> Layout:
+    """Return what a row of a file of counts stands for: a bin of the electron's energy in MeV."""
+    rows = tuple(pairwise(card.detector.bin_edges_mev))
+    return Layout(("energy_lo_mev", "energy_hi_mev"), rows, ("observed", "error"))
+
+
+def read_measurement(loaded: LoadedCard, files: dict[str, Path], card: ElectronWindowCard) -> tuple[Array, Array]:
+    """Return the counts and their errors, of the card or of its file.
+
+    Raises
+    ------
+    CardError
+        If a number of the file is not above 0.
+    """
+    if card.counts is None:
+        measurement = card.exposures[0]
+        return np.array(measurement.observed_counts), np.array(measurement.observed_errors)
+    path = locate(loaded, files, "counts", "file", card.counts.file)
+    values = read_observed(path, window_layout(card))
+    if not (values > 0).all():
+        row = int(np.argmin(values.min(axis=1)))
+        raise CardError(f"counts.file = '{path.name}': bin {row}: counts and errors must be above 0")
+    return values[:, 0], values[:, 1]
+
+
 def assemble(loaded: LoadedCard, card: ElectronWindowCard) -> ElectronWindowExperiment:
     """Return the experiment: N_SM from the measured slope, the magnetic counts from N_SM by the ratio of rates."""
     files: dict[str, Path] = {"card": loaded.path}
     check_comparison(loaded, files, card)
     edges, sin2 = card.detector.bin_edges_mev, card.physics.sin2_theta_w
-    data = np.array(card.exposures[0].observed_counts)
+    data, errors = read_measurement(loaded, files, card)
     rates = {spectrum.channel: folded(spectrum, edges, sin2) for spectrum in decay_at_rest_spectra()}
     total = card.normalisation.events * slope_sm(sin2) / card.normalisation.slope_cm2_per_mev
     reference = rates["nue"]["1"]
@@ -124,4 +159,4 @@ def assemble(loaded: LoadedCard, card: ElectronWindowCard) -> ElectronWindowExpe
     monomials = ((), *(((j, 2),) for j in range(len(couplings))))
     widths = np.array([card.pulls.flux_norm])
     model = CountModel(couplings, monomials, ((0,),), ("nu-e",), ("flux_norm",), widths, arrays)
-    return ElectronWindowExperiment(loaded, model, data, True, files)
+    return ElectronWindowExperiment(loaded, model, data, True, files, errors)

@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from bayesnu.experiment.card import AnalysisCard, NotNegative, Positive, Table, Width, below
+from bayesnu.experiment.card import AnalysisCard, CountsFile, NotNegative, Positive, Table, Width, below
 from bayesnu.physics.constants import SIN2_THETA_W
 
 
@@ -15,12 +16,14 @@ class WindowPhysics(Table):
     """Choices of the cross section."""
 
     sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W
+    """sin²θ_W, between 0 and 1."""
 
 
 class WindowDetector(Table):
     """Bins of the electron's kinetic energy, without resolution or efficiency: these cancel in the ratio to the SM."""
 
     bin_edges_mev: Annotated[list[NotNegative], Field(min_length=2)]
+    """Edges in MeV, increasing."""
 
     @field_validator("bin_edges_mev")
     @classmethod
@@ -44,12 +47,14 @@ class WindowPulls(Table):
     """One-sigma widths of the pulls, as fractions."""
 
     flux_norm: Width
+    """Of all counts together."""
 
 
 class Measurement(Table):
     """Observed ν_e e events above other species and backgrounds, with their measured errors."""
 
     observed_counts: list[Annotated[float, Field(gt=0, le=1e15)]]
+    """Events in the bins of the detector."""
     observed_errors: list[Positive]
     """The data are normal with these errors."""
 
@@ -60,14 +65,28 @@ class ElectronWindowCard(AnalysisCard):
     known_couplings: ClassVar[tuple[str, ...]] = ("mu_nue", "mu_numu")
 
     scattering: Literal["electron-window"]
+    """Kind of card: ν-e events in windows of energy."""
     physics: WindowPhysics = WindowPhysics()
+    """Choices of the cross section."""
     detector: WindowDetector
+    """Bins of the electron's energy."""
     normalisation: Normalisation
+    """What the SM counts follow from."""
     pulls: WindowPulls
-    exposures: Annotated[list[Measurement], Field(min_length=1, max_length=1)]
+    """One-sigma widths of the pulls, as fractions."""
+    exposures: Annotated[list[Measurement], Field(max_length=1, default_factory=list)]
+    """The measurement, one table; or counts.file has it."""
+    counts: CountsFile | None = None
+    """A file of the measurement: counts and errors."""
 
     @model_validator(mode="after")
     def _lengths(self) -> ElectronWindowCard:
+        if bool(self.exposures) == (self.counts is not None):
+            raise PydanticCustomError(
+                "one_measurement", "give exactly one of exposures (one table) and counts.file", {}
+            )
+        if not self.exposures:
+            return self
         bins = len(self.detector.bin_edges_mev) - 1
         for key in ("observed_counts", "observed_errors"):
             found = len(getattr(self.exposures[0], key))

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from bayesnu.errors import CardError, nearest
+from bayesnu.errors import CardError, nearest, unknown_name
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.recoil_card import RecoilCard
@@ -155,6 +155,27 @@ def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
     except ValidationError as error:
         raise CardError(f"{name_card(path, overrides)}: {describe(error)}") from error
     return LoadedCard(card, path, tuple(overrides))
+
+
+def card_schema(kind: str) -> dict[str, Any]:
+    """Return the JSON schema of a kind of card: every key with its type, range, default and meaning.
+
+    Parameters
+    ----------
+    kind : {"electron", "nucleus", "electron-window"}
+        The card's ``scattering``.
+
+    Raises
+    ------
+    UsageError
+        For another kind.
+    """
+    if kind not in SCHEMAS:
+        raise unknown_name("kind", kind, SCHEMAS)
+    schema = SCHEMAS[kind].model_json_schema()
+    known = list(SCHEMAS[kind].known_couplings)
+    schema["properties"]["couplings"] |= {"propertyNames": {"enum": known}, "minProperties": 1}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def describe(error: ValidationError) -> str:

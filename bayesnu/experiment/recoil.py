@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from bayesnu.errors import CardError
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
 from bayesnu.experiment.expectation import CountModel, Monomial
 from bayesnu.experiment.load import LoadedCard
+from bayesnu.experiment.observed import Layout, read_observed
 from bayesnu.experiment.recoil_card import PhononDetector, PhotoelectronDetector, RecoilCard
 from bayesnu.experiment.recoil_templates import (
     RecoilResponse,
@@ -247,7 +249,11 @@ def assemble(loaded: LoadedCard, card: RecoilCard) -> RecoilExperiment:
             raise CardError(f"couplings.{name}: the source has no {COUPLINGS[name].flavour}, only {have}")
     anticoincidence, coincidence = np.empty(0), np.empty(0)
     if card.counts is not None:
-        coincidence, anticoincidence = read_counts(locate(loaded, files, "counts", "file", card.counts.file), card)
+        path = locate(loaded, files, "counts", "file", card.counts.file)
+        if card.stopped_pion is None:
+            coincidence = read_observed(path, recoil_layout(card))[:, 0]
+        else:
+            coincidence, anticoincidence = read_counts(path, card)
     with np.errstate(over="ignore", invalid="ignore"):
         electromagnetic = electromagnetic_templates(card, spectra)
         massive = massive_templates(card, spectra, card.sterile.m_N)
@@ -264,6 +270,13 @@ def assemble(loaded: LoadedCard, card: RecoilCard) -> RecoilExperiment:
     else:
         data = model.expected()
     return RecoilExperiment(loaded, model, data, observed, files, spectra, electromagnetic, massive, anticoincidence)
+
+
+def recoil_layout(card: RecoilCard) -> Layout:
+    """Return what a row of a file of counts stands for: a compound and a bin of the recoil in eV."""
+    edges = bin_edges(card).tolist()
+    rows = [(name, low, high) for name in card.targets for low, high in pairwise(edges)]
+    return Layout(("compound", "recoil_lo_ev", "recoil_hi_ev"), tuple(rows), ("observed",))
 
 
 def read_counts(path: Path, card: RecoilCard) -> tuple[Array, Array]:
@@ -358,7 +371,7 @@ def build_recoil_model(
             members = ("flux_norm", *["quenching"] * power)
             components.append((members, f"CEvNS, quenching^{power}", {m: part[power] for m, part in parts.items()}))
     free: list[str] = []
-    if card.counts is not None:
+    if anticoincidence.size:
         pulls["neutrons"] = card.pulls.neutrons
         width = np.diff(bin_edges(card))
         components.append((("neutrons",), "neutrons", {(): padded(card.backgrounds.neutrons * width / width.sum())}))

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from bayesnu.errors import UsageError, nearest
-from bayesnu.experiment.card import AnalysisCard, NotNegative, Positive, Table, Width, below
+from bayesnu.experiment.card import AnalysisCard, Counts, NotNegative, Positive, Table, Width, below
 from bayesnu.flux.reactor import ENERGY_MAX_MEV, EXTRAPOLATED_MEV, JOIN_MEV, check_fractions
 from bayesnu.flux.stopped_pion import arrived
 from bayesnu.physics.couplings import ELECTROMAGNETIC, PRODUCTS, TRANSITION
@@ -23,31 +23,38 @@ class RecoilPhysics(Table):
     """Choices of the cross section."""
 
     sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W_LOW
+    """sin²θ_W at zero momentum transfer, between 0 and 1."""
 
 
 class Compound(Table):
     """How much there is of a compound."""
 
     mass_kg: Positive
+    """Mass in kg."""
 
 
 class CoreCard(Table):
     """A reactor core."""
 
     power_gw: Positive
+    """Thermal power in GW."""
     distance_m: Positive
+    """Distance of the detector in m."""
 
 
 class Reactor(Table):
     """Power reactors and the time of running."""
 
     cores: Annotated[list[CoreCard], Field(min_length=1)]
+    """One table for each core."""
     fission_fractions: dict[str, float]
+    """Share of the fissions of each isotope; their sum is 1."""
     capture: bool = False
     """Whether to add the ν̄ that follow neutron capture on 238U."""
     energy_max_mev: Annotated[float, Field(gt=JOIN_MEV, le=EXTRAPOLATED_MEV)] = ENERGY_MAX_MEV
     """Highest ν̄ energy; the spectra are valid to 8 MeV and extrapolated above."""
     days: Positive
+    """Time of running in days."""
 
     @field_validator("fission_fractions")
     @classmethod
@@ -63,9 +70,11 @@ class StoppedPion(Table):
     """Pions and muons that decay at rest."""
 
     protons_on_target: Positive
+    """Protons on target over the whole run."""
     neutrinos_per_proton: Positive
     """Of each flavour."""
     distance_m: Positive
+    """Distance of the detector in m."""
     window_us: float | None = None
     """End of the time window in which the counts were taken; absent, all neutrinos count."""
 
@@ -84,10 +93,15 @@ class PhononDetector(Table):
     """A cryogenic detector: reconstructed recoils in logarithmic bins from the threshold up."""
 
     kind: Literal["phonons"]
+    """A cryogenic detector."""
     threshold_ev: Positive
+    """Lowest reconstructed recoil in eV."""
     resolution_ev: Positive
+    """σ of the recoil energy in eV, at all energies."""
     highest_ev: Positive
+    """Highest reconstructed recoil in eV."""
     bins: Annotated[int, Field(gt=0, le=1000)]
+    """Logarithmic bins between them."""
 
     @model_validator(mode="after")
     def _range(self) -> PhononDetector:
@@ -107,13 +121,17 @@ class PhotoelectronDetector(Table):
     """A scintillator whose recoils are counted in photoelectrons."""
 
     kind: Literal["photoelectrons"]
+    """A scintillator."""
     light_yield_pe_per_kev: Positive
+    """Photoelectrons per keV of an electron."""
     quenching: Annotated[float, Field(gt=0, le=1)]
+    """Light of a recoil over that of an electron of the same energy."""
     quenching_error: NotNegative
     """One standard deviation, absolute; it changes the response, as the pull ``quenching``."""
     acceptance: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     """a, k, x₀ of a/(1 + exp(-k (PE - x₀)))."""
     bin_edges_pe: Annotated[list[int], Field(min_length=2)]
+    """Edges of the bins in photoelectrons, increasing."""
 
     @field_validator("bin_edges_pe")
     @classmethod
@@ -156,6 +174,7 @@ class RecoilPulls(Table):
     background: Width = 0.0
     """The flat background, each compound for itself."""
     neutrons: Width = 0.0
+    """Of the beam-related neutrons."""
 
 
 class PhotonDetectorCard(Table):
@@ -164,6 +183,7 @@ class PhotonDetectorCard(Table):
     distance_m: Positive
     """l₀: N must decay within this path."""
     efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Probability that a photon of N is seen."""
 
 
 class Decay(Table):
@@ -179,30 +199,33 @@ class Decay(Table):
     """(|c_R|² - |c_L|²)/(|c_R|² + |c_L|²) of the moment to N′; photons, not rates, depend on it."""
 
 
-class Counts(Table):
-    """Coincidence and anticoincidence counts of a pulsed beam: two measurements that share a free background."""
-
-    file: str
-    asimov: bool = False
-    """Whether to fit the SM expectation, with the anticoincidence counts as background, instead of the counts."""
-
-
 class RecoilCard(AnalysisCard):
     """A card of nuclear recoils."""
 
     known_couplings: ClassVar[tuple[str, ...]] = (*ELECTROMAGNETIC, *TRANSITION, *PRODUCTS)
 
     scattering: Literal["nucleus"]
+    """Kind of card: nuclear recoils."""
     physics: RecoilPhysics = RecoilPhysics()
+    """Choices of the cross section."""
     targets: Annotated[dict[str, Compound], Field(min_length=1)]
+    """How much there is of each compound."""
     reactor: Reactor | None = None
+    """Power reactors; a card has these or stopped_pion."""
     stopped_pion: StoppedPion | None = None
+    """Decays at rest; a card has these or reactor."""
     detector: Annotated[PhononDetector | PhotoelectronDetector, Field(discriminator="kind")]
+    """What is measured of a recoil."""
     backgrounds: RecoilBackgrounds = RecoilBackgrounds()
+    """Backgrounds that do not depend on the neutrinos."""
     pulls: RecoilPulls
+    """One-sigma widths of the pulls, as fractions."""
     photon_detector: PhotonDetectorCard | None = None
+    """A detector of the photons of N → ν γ; absent, recoils alone count."""
     decay: Decay = Decay()
+    """How N decays."""
     counts: Counts | None = None
+    """A file of observed counts; a pulsed beam needs one, of coincidence and anticoincidence."""
     observed_counts: dict[str, list[Annotated[float, Field(ge=0, le=1e15)]]] | None = None
     """Counts in the bins of each compound; absent, the data are the SM expectation."""
 
@@ -219,8 +242,8 @@ class RecoilCard(AnalysisCard):
         if (self.reactor is None) == (self.stopped_pion is None):
             raise PydanticCustomError("one_source", "give exactly one of the tables reactor and stopped_pion", {})
         phonons = isinstance(self.detector, PhononDetector)
-        if phonons and (self.counts is not None or self.reactor is None):
-            raise below("detector.kind", "'phonons' goes with a reactor and without counts.file")
+        if phonons and self.reactor is None:
+            raise below("detector.kind", "'phonons' goes with a reactor")
         if not phonons and (self.counts is None or self.stopped_pion is None or len(self.targets) > 1):
             raise below("detector.kind", "'photoelectrons' goes with stopped_pion, counts.file and one compound")
         if phonons and self.backgrounds.neutrons:
@@ -241,6 +264,8 @@ class RecoilCard(AnalysisCard):
     def _check_observed(self, observed: dict[str, list[float]]) -> None:
         if not isinstance(self.detector, PhononDetector):
             raise below("observed_counts", "the counts of a pulsed beam are in counts.file")
+        if self.counts is not None:
+            raise below("counts.file", "observed_counts has counts too; give one of the two")
         if set(observed) != set(self.targets):
             raise below("observed_counts", f"must name the compounds {', '.join(self.targets)}")
         for name, counts in observed.items():

@@ -37,6 +37,16 @@ class Spectrum:
     integrals: Array
     slopes: Array
 
+    @property
+    def mean_energy_gev(self) -> float:
+        """∫Φ E dE/∫Φ dE, by parts from J_0: the mean of E is E_min + ∫J_0 dE/J_0(E_min)."""
+        if self.energy_gev.size == 1:
+            return self.energy_max_gev
+        step, number, slope = np.diff(self.energy_gev), self.integrals[0], self.slopes[0]
+        # The integral of each cubic of `above`.
+        area = (step * (number[1:] + number[:-1]) / 2 + step**2 * (slope[:-1] - slope[1:]) / 12).sum()
+        return float(self.energy_gev[0] + area / number[0]) if number[0] > 0 else float("nan")
+
     def above(self, energy_gev: ArrayLike) -> Array:
         """Return J_n(x), shape (3, *x.shape): by cubic Hermite interpolation, or a step at a line."""
         x = np.asarray(energy_gev, dtype=float)

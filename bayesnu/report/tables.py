@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
-from bayesnu.experiment.prediction import Prediction
-from bayesnu.experiment.recoil_prediction import RecoilPrediction
 from bayesnu.physics.couplings import COUPLINGS
-from bayesnu.resources import DataFile
 from bayesnu.results.comparison import FOOTNOTE
-from bayesnu.results.discrimination import Discrimination
 from bayesnu.results.intervals import IntervalSet, percent
 from bayesnu.results.verdict import WITHHELD
+
+if TYPE_CHECKING:
+    from bayesnu.experiment.prediction import Prediction
+    from bayesnu.experiment.recoil_prediction import RecoilPrediction
+    from bayesnu.resources import DataFile
+    from bayesnu.results.discrimination import Discrimination
 
 VARIANCE_LABELS = {"sm": "N_SM", "sm+background": "N_SM + B", "measured": "σ² as measured"}
 """How the variance of (3.1) is named."""

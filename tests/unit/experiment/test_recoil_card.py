@@ -99,7 +99,6 @@ BAD = [
     (REACTOR, ["pulls.flux_norm=2"], ("pulls.flux_norm = 2", "less than or equal to 1")),
     (REACTOR, ["pulls.flux=0.05"], ("pulls.flux", "did you mean 'flux_norm'")),
     # counts
-    (REACTOR, ["counts.file=counts/coherent_csi_2017.csv"], ("detector.kind", "without counts.file")),
     (BEAM, ["counts.file=nope.csv"], ("counts.file = 'nope.csv'", "no such file")),
     (BEAM, ["counts.asimov=1"], ("counts.asimov = 1", "boolean")),
     (

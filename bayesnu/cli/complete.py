@@ -1,0 +1,28 @@
+"""What the shell offers on a tab; nothing here is imported or called before a tab is pressed on that option."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def models(incomplete: str) -> list[str]:
+    """Return the names of shipped cards; where there is none, the shell goes on with the names of files."""
+    from bayesnu.resources import shipped_models
+
+    return [name for name in shipped_models() if name.startswith(incomplete)]
+
+
+def couplings(incomplete: str) -> list[str]:
+    """Return the names of couplings."""
+    from bayesnu.physics.couplings import COUPLINGS
+
+    return [name for name in COUPLINGS if name.startswith(incomplete)]
+
+
+def among(*names: str) -> Callable[[str], list[str]]:
+    """Return a completion among some names."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete

@@ -1,0 +1,65 @@
+"""Commands for an experiment of one's own: write its card, check it, export the schema of cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayesnu.cli import complete
+from bayesnu.cli.options import FormatOption, ModelArgument, Override
+from bayesnu.report.terminal import Format, notice, show
+
+SCHEMA_KINDS = ("electron", "nucleus", "electron-window")
+
+
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="NAME", help="Folder to write, whose name is the card's.")],
+    like: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="A name in models/ or the path of a card.", autocompletion=complete.models),
+    ],
+) -> None:
+    """Write a folder with a commented card like a known one, its flux and observed counts, valid as written."""
+    from bayesnu.experiment.own import new_experiment
+
+    written = new_experiment(folder, like)
+    for path in (written.card, *written.files):
+        print(path)
+    notice(f"next: bayesnu check {written.card}")
+
+
+def check(
+    model: ModelArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for flux.png and spectrum.png; check/ beside a card of your own, else check-MODEL."),
+    ] = None,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Validate everything a run would read and print what was understood, with a flux and a spectrum figure."""
+    from bayesnu.report.check import check_tables, figures_folder, write_figures
+    from bayesnu.results.check import check_card, check_json
+
+    found = check_card(model, override or (), notice)
+    show(format_, check_json(found), lambda: check_tables(found))
+    figures = write_figures(found, out or figures_folder(found))
+    notice(f"written: {', '.join(map(str, figures))}")
+
+
+def schema(
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="Of card: electron, nucleus or electron-window.", autocompletion=complete.among(*SCHEMA_KINDS)
+        ),
+    ] = "electron",
+) -> None:
+    """Print the JSON schema of a kind of card, with which editors complete and check its keys."""
+    import json
+
+    from bayesnu.experiment.load import card_schema
+
+    print(json.dumps(card_schema(kind), ensure_ascii=False, indent=2))

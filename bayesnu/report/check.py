@@ -1,0 +1,177 @@
+"""A check of a card as tables and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesnu.errors import UsageError
+from bayesnu.report.tables import text_table
+from bayesnu.resources import models_folder, write_atomically
+from bayesnu.results.check import Check
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+FIGURES = ("flux", "spectrum")
+
+
+def check_tables(check: Check) -> list[Table]:
+    """Return what the program understood of a card as tables."""
+    return [
+        _summary(check),
+        _keys(check),
+        _exposures(check),
+        _fluxes(check),
+        _counts(check),
+        _pulls(check),
+        _couplings(check),
+        _files(check),
+    ]
+
+
+def _summary(check: Check) -> Table:
+    published = f"{check.published} rows of its own" if check.published else "none of its own"
+    rows = [
+        ["title", check.title],
+        ["source", check.paper],
+        ["scattering", check.scattering],
+        ["data", check.data],
+        ["backgrounds", check.background],
+        ["response", check.response],
+        ["published limits", published],
+    ]
+    return text_table(f"{check.model}: valid", ["", "understood as"], rows)
+
+
+def _keys(check: Check) -> Table:
+    rows = [[key.name, _value(key.value) + ("" if key.given else " (default)"), key.meaning] for key in check.keys]
+    return text_table("Keys of the card", ["key", "value", "meaning"], rows)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list) and len(value) > 4 and not isinstance(value[0], str | list):
+        return f"{len(value)} from {value[0]:g} to {value[-1]:g}"
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(own)}" for name, own in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _exposures(check: Check) -> Table:
+    names = list(dict.fromkeys(name for block in check.blocks for name in block.exposure))
+    rows = [[block.name, *(_number(block.exposure.get(name)) for name in names)] for block in check.blocks]
+    return text_table("Exposures", ["exposure", *names], rows)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def _fluxes(check: Check) -> Table:
+    rows = [
+        [flux.where, flux.channel, _number(flux.integral), flux.unit, _number(flux.mean_energy_gev)]
+        for flux in check.fluxes
+    ]
+    return text_table("Flux", ["exposure", "channel", "integral", "unit", "mean energy [GeV]"], rows)
+
+
+def _counts(check: Check) -> Table:
+    signal = list(dict.fromkeys(name for block in check.blocks for name in block.signal))
+    background = list(dict.fromkeys(name for block in check.blocks for name in block.background))
+    rows = []
+    for block in check.blocks:
+        parts = [_sum(block.signal.get(name)) for name in signal] + [
+            _sum(block.background.get(name)) for name in background
+        ]
+        rows.append([block.name, *parts, _number(block.significance), f"{block.data.sum():.6g}"])
+    header = ["exposure", *(f"SM {name}" for name in signal), *background, "S/√B", "data"]
+    return text_table("Counts in all bins", header, rows)
+
+
+def _sum(counts: Any) -> str:
+    return "–" if counts is None else f"{float(counts.sum()):.5g}"
+
+
+def _pulls(check: Check) -> Table:
+    rows: list[list[str]] = []
+    for pull in check.pulls:
+        rows.append([pull.name, "free" if math.isnan(pull.width) else f"{pull.width:.2%}"])
+    return text_table("Pulls", ["pull", "width, one sigma"], rows)
+
+
+def _couplings(check: Check) -> Table:
+    rows = [[coupling.name, coupling.unit, coupling.prior] for coupling in check.couplings]
+    return text_table("Couplings", ["coupling", "unit", "prior"], rows)
+
+
+def _files(check: Check) -> Table:
+    rows = [[file.role, str(file.path), file.sha256[:12]] for file in check.files]
+    return text_table("Files", ["read for", "file", "SHA-256"], rows)
+
+
+def figures_folder(check: Check) -> Path:
+    """Return where the figures go by default: beside a card of one's own, into ``./check-NAME`` for a shipped one."""
+    beside = check.card.resolve().parent
+    return Path(f"check-{check.model}") if beside == models_folder().resolve() else check.card.parent / "check"
+
+
+def write_figures(check: Check, folder: Path) -> list[Path]:
+    """Draw the flux and the spectrum of a check and save them as PNG; return the files.
+
+    Raises
+    ------
+    UsageError
+        If the folder cannot be written.
+    """
+    from bayesnu.plotting.experiment import plot_count_panels, plot_flux_panels
+
+    data = "observed" if check.data.startswith("observed") else "SM expectation (Asimov data)"
+    drawn = (plot_flux_panels(flux_panels(check)), plot_count_panels(count_panels(check), data))
+    return [_save(figure, folder / f"{name}.png") for name, figure in zip(FIGURES, drawn, strict=True)]
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    write_atomically(
+        path, lambda aside: figure.savefig(aside, format="png", dpi=100, pil_kwargs={"compress_level": 1}), UsageError
+    )
+    return path
+
+
+def flux_panels(check: Check) -> Sequence[Any]:
+    """Return the fluxes of each exposure or source as a panel."""
+    from bayesnu.plotting.experiment import FluxCurve, FluxPanel
+
+    panels = []
+    for where in dict.fromkeys(flux.where for flux in check.fluxes):
+        own = [flux for flux in check.fluxes if flux.where == where]
+        curves = tuple(FluxCurve(flux.channel, flux.energy_gev, flux.density) for flux in own)
+        panels.append(FluxPanel(where, own[0].unit, curves))
+    return panels
+
+
+def count_panels(check: Check) -> Sequence[Any]:
+    """Return the counts of each exposure as a panel; errors are measured, or the root of the data."""
+    from bayesnu.plotting.experiment import CountPanel
+
+    return [
+        CountPanel(
+            block.name,
+            block.edges,
+            block.label,
+            block.scale,
+            block.signal,
+            block.background,
+            block.data,
+            np.sqrt(block.data) if block.errors is None else block.errors,
+        )
+        for block in check.blocks
+    ]

@@ -1,0 +1,239 @@
+"""Everything that a run would read and make of a card before it fits: validated, and as numbers to look at."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bayesnu.errors import silent
+from bayesnu.experiment.base import Experiment
+from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.overview import Block, Flux, Key, blocks, card_keys, fluxes
+from bayesnu.experiment.setup import load_experiment
+from bayesnu.inference.priors import mass_prior, one_coupling
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.results.comparison import read_published
+
+
+@dataclass(frozen=True)
+class CheckedPull:
+    """A pull and its one-sigma width as a fraction; NaN where the data alone determine it."""
+
+    name: str
+    width: float
+
+
+@dataclass(frozen=True)
+class CheckedCoupling:
+    """A coupling of the card: unit, and its prior in words; without one where no count depends on it."""
+
+    name: str
+    unit: str
+    prior: str
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """A file that was read: the card's key, where it was found, and its SHA-256."""
+
+    role: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the program understood of a card.
+
+    Attributes
+    ----------
+    model, title, paper, scattering : str
+    card : Path
+    keys : tuple of Key
+        Every key, also by default, with its meaning.
+    background : str
+        Where the backgrounds come from.
+    response : str
+        Which response serves.
+    data : str
+        Observed counts, or the SM expectation.
+    fluxes : tuple of Flux
+    blocks : tuple of Block
+        Counts by exposure.
+    pulls : tuple of CheckedPull
+    couplings : tuple of CheckedCoupling
+    published : int
+        Rows of the card's scenario in its table of published limits.
+    files : tuple of CheckedFile
+    """
+
+    model: str
+    title: str
+    paper: str
+    scattering: str
+    card: Path
+    keys: tuple[Key, ...]
+    background: str
+    response: str
+    data: str
+    fluxes: tuple[Flux, ...]
+    blocks: tuple[Block, ...]
+    pulls: tuple[CheckedPull, ...]
+    couplings: tuple[CheckedCoupling, ...]
+    published: int
+    files: tuple[CheckedFile, ...]
+
+
+def check_card(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = silent) -> Check:
+    """Validate everything that a run of a card would read, and say what was understood.
+
+    Parameters
+    ----------
+    model : str
+        A name in models/ or the path of a card.
+    overrides : sequence of str
+        ``KEY=VALUE`` each.
+    notice : callable, optional
+        Receives one-line notices, such as that a response is built.
+
+    Raises
+    ------
+    BayesnuError
+        If any input is not valid, or a prior cannot be built.
+    """
+    return check_experiment(load_experiment(model, overrides, notice))
+
+
+def check_experiment(experiment: Experiment) -> Check:
+    """Return what the program understood of an assembled card.
+
+    Raises
+    ------
+    BayesnuError
+        If a prior cannot be built, or the table of published limits cannot be read.
+    """
+    card = experiment.card
+    published = 0
+    if card.comparison is not None:
+        rows = read_published(experiment.files["comparison.published"])
+        published = sum(row.scenario == card.comparison.scenario for row in rows)
+    return Check(
+        card.name,
+        card.title,
+        card.source.paper,
+        str(card.model_dump()["scattering"]),
+        experiment.loaded.path,
+        tuple(card_keys(card)),
+        background_source(experiment),
+        response_used(experiment),
+        data_used(experiment),
+        tuple(fluxes(experiment)),
+        tuple(blocks(experiment)),
+        tuple(pull_widths(experiment)),
+        tuple(coupling_priors(experiment)),
+        published,
+        tuple(
+            CheckedFile(role, path, hashlib.sha256(path.read_bytes()).hexdigest())
+            for role, path in experiment.files.items()
+        ),
+    )
+
+
+def background_source(experiment: Experiment) -> str:
+    """Return where the backgrounds come from."""
+    if isinstance(experiment, ElectronExperiment):
+        backgrounds = experiment.card.backgrounds
+        if backgrounds.file is not None:
+            return f"counts of {backgrounds.file}"
+        return f"computed from the flux (model {backgrounds.model})"
+    if "counts.file" in experiment.files and any(name.startswith("steady_state") for name in experiment.model.pulls):
+        return "anticoincidence counts of counts.file, and neutrons of the card"
+    return "of the card" if experiment.background.any() else "none"
+
+
+def response_used(experiment: Experiment) -> str:
+    """Return which response serves."""
+    error = f"; {experiment.response_error}" if experiment.response_error else ""
+    if experiment.response_key is None:
+        return f"computed on loading{error}"
+    return f"matrix {experiment.response_key[:12]}{error}"
+
+
+def data_used(experiment: Experiment) -> str:
+    """Return what would be fitted."""
+    if not experiment.observed:
+        return "Asimov: the SM expectation, not rounded"
+    name = experiment.files["counts.file"].name if "counts.file" in experiment.files else "the card"
+    errors = "" if experiment.errors is None else ", with their measured errors"
+    return f"observed counts of {name}{errors}"
+
+
+def pull_widths(experiment: Experiment) -> list[CheckedPull]:
+    """Return the pulls of the model with their widths."""
+    model = experiment.model
+    return [
+        CheckedPull(name, math.nan if name in model.free else float(width))
+        for name, width in zip(model.pulls, model.widths, strict=True)
+    ]
+
+
+def coupling_priors(experiment: Experiment) -> list[CheckedCoupling]:
+    """Return the couplings with the priors that a run would take."""
+    found = []
+    for name in experiment.card.couplings:
+        prior = "no count depends on it: no limit"
+        if experiment.responds(name):
+            prior = one_coupling(experiment, name)[1].describe()
+        found.append(CheckedCoupling(name, COUPLINGS[name].unit, prior))
+    if experiment.card.sterile.m_N_prior is not None:
+        found.append(CheckedCoupling("m_N", COUPLINGS["m_N"].unit, mass_prior(experiment).describe()))
+    return found
+
+
+def check_json(check: Check) -> dict[str, Any]:
+    """Return a check as JSON-able values, without the points of the figures; what is not a number is null."""
+
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "model": check.model,
+        "title": check.title,
+        "paper": check.paper,
+        "scattering": check.scattering,
+        "card": str(check.card),
+        "keys": {key.name: key.value for key in check.keys},
+        "backgrounds": check.background,
+        "response": check.response,
+        "data": check.data,
+        "fluxes": [
+            {
+                "where": flux.where,
+                "channel": flux.channel,
+                "integral": flux.integral,
+                "unit": flux.unit,
+                "mean_energy_gev": number(flux.mean_energy_gev),
+            }
+            for flux in check.fluxes
+        ],
+        "exposures": [
+            {
+                "name": block.name,
+                "exposure": block.exposure,
+                "bin_edges": block.edges.tolist(),
+                "signal": {name: counts.tolist() for name, counts in block.signal.items()},
+                "background": {name: counts.tolist() for name, counts in block.background.items()},
+                "data": block.data.tolist(),
+                "signal_over_sqrt_background": number(block.significance),
+            }
+            for block in check.blocks
+        ],
+        "pulls": {pull.name: number(pull.width) for pull in check.pulls},
+        "couplings": [asdict(coupling) for coupling in check.couplings],
+        "published_rows": check.published,
+        "files": {file.role: {"path": str(file.path), "sha256": file.sha256} for file in check.files},
+    }

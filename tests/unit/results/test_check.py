@@ -1,0 +1,134 @@
+"""What `check` says of a card is what the fit will use."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bayesnu.errors import CardError, DataError
+from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.prediction import predict
+from bayesnu.experiment.setup import load_experiment
+from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV
+from bayesnu.physics.couplings import CHANNELS
+from bayesnu.report.check import check_tables, count_panels, figures_folder, flux_panels, write_figures
+from bayesnu.report.terminal import print_tables
+from bayesnu.results.check import Check, check_card, check_experiment, check_json
+
+
+@pytest.fixture(scope="module")
+def checked(on_axis: ElectronExperiment) -> Check:
+    return check_experiment(on_axis)
+
+
+def test_counts_are_those_of_the_prediction(checked: Check, on_axis: ElectronExperiment) -> None:
+    predicted = predict(on_axis, {}, {}).exposures
+    for block, own in zip(checked.blocks, predicted, strict=True):
+        for channel in CHANNELS:
+            np.testing.assert_allclose(block.signal[channel], own.signal[channel])
+        assert set(block.background) == {"ccqe", "pi0"}
+        np.testing.assert_allclose(block.background["ccqe"], own.background["ccqe"])
+        signal, background = (
+            own.total.sum() - sum(map(np.sum, own.background.values())),
+            sum(map(np.sum, own.background.values())),
+        )
+        assert block.significance == pytest.approx(signal / math.sqrt(background))
+        assert block.exposure == {"mass [t]": 50.0, "years": 3.5, "mass × time [t yr]": 175.0, "POT": 3.5 * 1.1e21}
+    np.testing.assert_array_equal(np.concatenate([block.data for block in checked.blocks]), on_axis.data)
+
+
+def test_flux_integral_and_mean(checked: Check, on_axis: ElectronExperiment) -> None:
+    spectrum = on_axis.flux.spectrum("antineutrino", 0.0)
+    low, high = spectrum.edges_gev[:-1], spectrum.edges_gev[1:]
+    found = {flux.channel: flux for flux in checked.fluxes if flux.where == "antineutrino 0 m"}
+    for c, channel in enumerate(CHANNELS):
+        number = float(np.sum(spectrum.values[c] * (high - low)))
+        # ∫E dE of a bin is half the difference of the squares.
+        energy = float(np.sum(spectrum.values[c] * (high**2 - low**2) / 2))
+        assert found[channel].integral == pytest.approx(number)
+        assert found[channel].mean_energy_gev == pytest.approx(energy / number)
+
+
+def test_pulls_couplings_and_files(checked: Check) -> None:
+    widths = {pull.name: pull.width for pull in checked.pulls}
+    assert widths == {"flux_norm": 0.1, "wrong_sign": 0.01, "electron_flavour": 0.01, "ccqe": 0.1, "pi0": 0.1}
+    priors = {coupling.name: coupling.prior for coupling in checked.couplings}
+    assert len(priors) == 6
+    assert all("range found" in prior for prior in priors.values())
+    assert checked.published == 6
+    assert {"card", "flux.file", "flux.event_table", "backgrounds.file"} <= {file.role for file in checked.files}
+    assert checked.background == "counts of backgrounds/dune_ccqe_pi0.csv"
+    assert checked.data.startswith("Asimov")
+
+
+def test_other_sources() -> None:
+    """Mean energies of decays at rest: 0.7 and 0.6 of the end point, and a line."""
+    found = check_card("coherent-csi-2017")
+    means = {flux.channel: flux.mean_energy_gev for flux in found.fluxes}
+    assert means["numu"] == pytest.approx(PROMPT_ENERGY_MEV * 1e-3)
+    assert means["numubar"] == pytest.approx(0.7 * END_POINT_MEV * 1e-3, rel=1e-4)
+    assert means["nue"] == pytest.approx(0.6 * END_POINT_MEV * 1e-3, rel=1e-4)
+    assert [block.name for block in found.blocks] == ["coincidence", "anticoincidence"]
+    assert set(found.blocks[0].background) == {"neutrons", "steady state"}
+    assert not any(counts.any() for counts in found.blocks[1].signal.values())
+    experiment = load_experiment("coherent-csi-2017")
+    signal = np.concatenate([sum(block.signal.values()) for block in found.blocks])
+    np.testing.assert_allclose(signal, experiment.signal_sm)
+    background = np.concatenate([sum(block.background.values()) for block in found.blocks])
+    np.testing.assert_allclose(signal + background, experiment.model.expected())
+    assert math.isnan(next(pull.width for pull in found.pulls if pull.name == "steady_state[0]"))
+
+
+@pytest.mark.parametrize("model", ["lsnd-nue", "nucleus-10g"])
+def test_json_and_tables(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = check_card(model, ["sterile.m_N_prior={kind='uniform', low=0.1, high=7.0}"])
+    text = json.dumps(check_json(found), allow_nan=False)
+    assert json.loads(text)["couplings"][-1]["name"] == "m_N"
+    print_tables(*check_tables(found))
+    printed = capsys.readouterr().out
+    for title in (
+        "valid",
+        "Keys of the card",
+        "Exposures",
+        "Flux",
+        "Counts in all bins",
+        "Pulls",
+        "Couplings",
+        "Files",
+    ):
+        assert title in printed
+    for key in found.keys:
+        assert key.name in printed
+
+
+def test_prior_and_published_limits_are_validated(tmp_path: Path, edited_card: Callable[..., Path]) -> None:
+    """What load_experiment does not look at."""
+    prior = 'couplings.mu_nue.prior={kind="normal", sigma=1e-9}'
+    found = check_card("lsnd-nue", [prior])
+    assert found.couplings[0].prior == "half-normal, sigma 1e-09 mu_B"
+    (tmp_path / "limits.csv").write_text(
+        "source,scenario,coupling,lower,upper,unit,cl\nme,LSND,mu_nue,0,1,1e-9 apples,0.9\n"
+    )
+    card = edited_card(("published/limits.csv", "limits.csv"), model="lsnd-nue")
+    with pytest.raises(DataError, match=r"limits\.csv"):
+        check_card(str(card))
+    with pytest.raises(CardError, match=r"comparison\.scenario"):
+        check_card("lsnd-nue", ["comparison.scenario=LSDN"])
+
+
+def test_figures(checked: Check, tmp_path: Path) -> None:
+    assert [panel.title for panel in flux_panels(checked)] == ["neutrino 0 m", "antineutrino 0 m"]
+    assert [panel.title for panel in count_panels(checked)] == ["neutrino 0 m", "antineutrino 0 m"]
+    assert figures_folder(checked) == Path("check-dune-on-axis")
+    files = write_figures(check_card("lsnd-nue"), tmp_path / "figures")
+    assert [path.name for path in files] == ["flux.png", "spectrum.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
+
+
+def test_figures_of_an_own_card_are_beside_it(edited_card: Callable[..., Path], monkeypatch: Any) -> None:
+    card = edited_card(model="lsnd-nue")
+    assert figures_folder(check_card(str(card))) == card.parent / "check"
