@@ -17,11 +17,23 @@ from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.resources import find_card
 
-# Setting one of a pair by an override replaces the other.
-ALTERNATIVES = {("backgrounds", "file"): "model", ("backgrounds", "model"): "file"}
+# Setting a key by an override replaces those that it stands in the place of.
+ALTERNATIVES = {
+    ("backgrounds", "file"): ("model",),
+    ("backgrounds", "model"): ("file",),
+    ("detector", "efficiency"): ("efficiency_file",),
+    ("detector", "efficiency_file"): ("efficiency",),
+    ("detector", "bin_edges_mev"): ("energy_bin_edges_gev", "angle_bin_edges_deg"),
+    ("detector", "energy_bin_edges_gev"): ("bin_edges_mev",),
+    ("detector", "angle_bin_edges_deg"): ("bin_edges_mev",),
+    ("detector", "bin_edges_ev"): ("bins", "highest_ev"),
+    ("detector", "bins"): ("bin_edges_ev",),
+    ("detector", "highest_ev"): ("bin_edges_ev",),
+}
 PATH_KEYS = (
     ("flux", "file"),
     ("flux", "event_table"),
+    ("detector", "efficiency_file"),
     ("backgrounds", "file"),
     ("counts", "file"),
     ("comparison", "published"),
@@ -108,8 +120,7 @@ def apply_override(content: dict[str, Any], parts: list[str], value: Any, text: 
             place[index] = value
         else:
             place = place[index] if isinstance(place, list) else place.setdefault(index, {})
-    other = ALTERNATIVES.get((parts[0], parts[-1])) if len(parts) == 2 else None
-    if other is not None:
+    for other in ALTERNATIVES.get((parts[0], parts[-1]), ()) if len(parts) == 2 else ():
         content[parts[0]].pop(other, None)
 
 

@@ -388,7 +388,7 @@ def test_a_massless_n_is_the_magnetic_moment(either: RecoilExperiment) -> None:
 
 def test_millicharge_lowers_the_nuclear_rate(either: RecoilExperiment) -> None:
     """q > 0 shifts the charge of protons by +, of electrons by -: nuclei lose rate, as Q_W → Q_W - 2Z δg."""
-    calcium = nucleus.ELEMENTS["Ca"]
+    calcium = ELEMENTS["Ca"]
     assert float(nucleus.millicharge_shift(1e-7, calcium)) > 0 > float(electron.millicharge_shift(1e-3))
     assert nucleus.charge_radius_shift() < 0 < electron.charge_radius_shift(SIN2)
     none = either.signal_sm

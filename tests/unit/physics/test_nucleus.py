@@ -8,15 +8,13 @@ from scipy.integrate import quad
 
 from bayesnu.errors import UsageError
 from bayesnu.physics import constants
+from bayesnu.physics.materials import ELEMENTS, Element, nuclei_per_kg
 from bayesnu.physics.nucleus import (
-    ELEMENTS,
-    Element,
     charge_radius_shift,
     cross_section_terms,
     differential_cross_section,
     helm_form_factor,
     millicharge_shift,
-    nuclei_per_kg,
     recoil_max,
     weak_charge,
 )
