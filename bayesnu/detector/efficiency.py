@@ -23,4 +23,4 @@ def efficiency_at(curve: Sequence[Sequence[float]] | None, energy: Array) -> Arr
     if not curve:
         return np.ones_like(energy)
     points = np.array(curve)
-    return np.interp(energy, points[:, 0], points[:, 1], left=0.0, right=0.0)
+    return np.asarray(np.interp(energy, points[:, 0], points[:, 1], left=0.0, right=0.0))

@@ -39,7 +39,7 @@ class Phonons:
     def width_ev(self, energy_ev: Array) -> Array:
         """Return σ at true recoils."""
         noise = np.hypot(self.resolution_ev, self.stochastic * np.sqrt(1e3 * energy_ev))
-        return np.hypot(noise, self.constant * energy_ev)
+        return np.asarray(np.hypot(noise, self.constant * energy_ev))
 
     def probabilities(self, recoil_ev: Array) -> Array:
         """Return ε(T) [erf((x_{i+1} - T)/√2σ) - erf((x_i - T)/√2σ)]/2, shape (bins, recoils).
@@ -53,7 +53,7 @@ class Phonons:
 
         edges = np.array(self.bin_edges_ev)[:, None]
         found = np.diff(ndtr((edges - recoil_ev) / self.width_ev(np.asarray(recoil_ev))), axis=0)
-        return found * efficiency_at(self.efficiency, recoil_ev) if self.efficiency else found
+        return np.asarray(found * efficiency_at(self.efficiency, np.asarray(recoil_ev)))
 
     @property
     def breakpoints_ev(self) -> Array:

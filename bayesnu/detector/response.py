@@ -167,8 +167,10 @@ def load_response(path: Path) -> ResponseMatrix:
     if version != FORMAT_VERSION:
         raise ResponseError(f"{path}: format version {version}; this bayesnu reads {FORMAT_VERSION}")
     try:
-        fields = json.loads(text)
-        settings = ResponseSettings(**{n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()
+        }
+        settings = ResponseSettings(**fields)
     except (TypeError, AttributeError, ValueError) as problem:
         raise ResponseError(f"{path}: settings cannot be read ({problem})") from problem
     if settings.key != key:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Folded = tuple[Array, Array, Array, Array]
-"""Binned counts and their errors, shape (exposures, channels, terms, bins), counts before efficiency and binning, and the deviations
-of the response's sub-samples from the binned counts, (…, bins, sub-samples)."""
+"""Binned counts and their errors, shape (exposures, channels, terms, bins), counts before efficiency and binning, and
+the deviations of the response's sub-samples from the binned counts, (…, bins, sub-samples)."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from bayesnu.experiment.setup import load_experiment, with_parameters
 from bayesnu.flux.reactor import Core, reactor_flux
 from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
 from bayesnu.physics import electron, nucleus
+from bayesnu.physics.materials import ELEMENTS
 
 # Written out here, so that the expected values share no code with the package: physics page, sections 2, 5, 9 and 12.
 FERMI, ALPHA, ELECTRON = 1.1663787e-5, 1 / 137.035999, 0.51099895e-3

@@ -68,8 +68,6 @@ def test_nuclei_of_compounds() -> None:
         ("CsI", 259.81, "I", 1),
     ):
         assert nuclei_per_kg(compound)[element] == pytest.approx(6.02214076e26 * atoms / molar, rel=2e-5)
-    with pytest.raises(UsageError, match=r"unknown compound 'CaWO'.*did you mean 'CaWO4'"):
-        nuclei_per_kg("CaWO")
 
 
 @pytest.mark.parametrize("symbol", list(ELEMENTS))
