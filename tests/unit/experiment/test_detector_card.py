@@ -229,7 +229,7 @@ def test_only_the_variance_with_background_is_offered(plain: ElectronExperiment,
 
 
 def test_a_bin_without_counts_is_named() -> None:
-    with pytest.raises(CardError, match=r"detector\.energy_bin_edges_gev and angle_bin_edges_deg: bin 2 expects no coun"):
+    with pytest.raises(CardError, match=r"detector\.energy_bin_edges_gev and angle_bin_edges_deg: bin 2 expects no"):
         load("detector.energy_bin_edges_gev=[0, 1, 1e4, 2e4]", "detector.angle_bin_edges_deg=[0, 2]")
 
 
