@@ -70,6 +70,7 @@ def test_each_new_term_matters(terms: ResponseSettings) -> None:
         assert np.abs(build_response(replace(terms, **{name: 0.0})).values[0, 0] - full).max() > 5e-3
 
 
+@pytest.mark.slow
 def test_quadrature_in_two_dimensions(terms: ResponseSettings) -> None:
     """Sharp edges in θ: no better than the spacing of its nodes."""
     exact = build_response(replace(terms, method="quadrature", samples=600, energy_cells=4, angle_cells=4))
