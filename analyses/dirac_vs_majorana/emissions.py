@@ -22,7 +22,8 @@ from bayesnu.experiment.recoil_templates import reactor_density
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.flux.reactor import ENERGY_MAX_MEV
 from bayesnu.physics.dipole import Emission, emission, primakoff_cross_section, recoil_window
-from bayesnu.physics.nucleus import ELEMENTS, helm_form_factor, nuclei_per_kg
+from bayesnu.physics.materials import ELEMENTS, nuclei_per_kg
+from bayesnu.physics.nucleus import helm_form_factor
 from bayesnu.physics.sterile_decay import decay_probability, photon_distribution, photon_energy_fractions
 
 Array = NDArray[np.float64]

@@ -15,7 +15,7 @@ from bayesnu.errors import UsageError
 from bayesnu.experiment.backgrounds import background_table, computed_backgrounds
 from bayesnu.experiment.card import Card
 from bayesnu.experiment.load import load_card
-from bayesnu.experiment.templates import response_settings
+from bayesnu.experiment.response import response_settings
 from bayesnu.flux.table import FluxTable, read_flux
 from bayesnu.resources import MANIFEST, data_folder, manifest_lines, write_text
 

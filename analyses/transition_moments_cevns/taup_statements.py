@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from reach_study import FEW, MASSES, PATH_M, STERILE_MOMENT, TARGETS, Reach, massless_published, radiative, span
 
 from bayesnu.experiment.recoil_photons import experiment_photons
-from bayesnu.physics.nucleus import ELEMENTS, recoil_max
+from bayesnu.physics.materials import ELEMENTS
+from bayesnu.physics.nucleus import recoil_max
 from bayesnu.report.study import Tables
 
 Array = NDArray[np.float64]

@@ -60,8 +60,8 @@ def response(
 ) -> None:
     """Build or find the response matrix of a card and say where it is and how precise."""
     from bayesnu.detector.store import locate_response
+    from bayesnu.experiment.response import response_settings
     from bayesnu.experiment.setup import load_electron_experiment
-    from bayesnu.experiment.templates import response_settings
 
     settings_overrides = [
         *(override or ()),

@@ -11,26 +11,38 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.detector.efficiency import efficiency_at
+
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Phonons:
-    """A cryogenic detector: reconstructed energy normal about T, every recoil above the threshold seen.
+    """A cryogenic detector: reconstructed energy normal about T, recoils seen with an efficiency, 1 if there is none.
 
     Attributes
     ----------
     bin_edges_ev : tuple of float
-        Of the reconstructed recoil; the first is the threshold.
-    resolution_ev : float
-        σ, the same at all energies.
+        Of the reconstructed recoil.
+    resolution_ev, stochastic, constant : float
+        σ² = ``resolution_ev``² + ``stochastic``² T keV + ``constant``² T².
+    efficiency : tuple of (float, float)
+        True recoil in eV and efficiency, with straight lines between the points and none outside.
     """
 
     bin_edges_ev: tuple[float, ...]
     resolution_ev: float
+    stochastic: float = 0.0
+    constant: float = 0.0
+    efficiency: tuple[tuple[float, float], ...] = ()
+
+    def width_ev(self, energy_ev: Array) -> Array:
+        """Return σ at true recoils."""
+        noise = np.hypot(self.resolution_ev, self.stochastic * np.sqrt(1e3 * energy_ev))
+        return np.asarray(np.hypot(noise, self.constant * energy_ev))
 
     def probabilities(self, recoil_ev: Array) -> Array:
-        """Return [erf((x_{i+1} - T)/√2σ) - erf((x_i - T)/√2σ)]/2, shape (bins, recoils).
+        """Return ε(T) [erf((x_{i+1} - T)/√2σ) - erf((x_i - T)/√2σ)]/2, shape (bins, recoils).
 
         Parameters
         ----------
@@ -40,13 +52,15 @@ class Phonons:
         from scipy.special import ndtr
 
         edges = np.array(self.bin_edges_ev)[:, None]
-        return np.diff(ndtr((edges - recoil_ev) / self.resolution_ev), axis=0)
+        found = np.diff(ndtr((edges - recoil_ev) / self.width_ev(np.asarray(recoil_ev))), axis=0)
+        return np.asarray(found * efficiency_at(self.efficiency, np.asarray(recoil_ev)))
 
     @property
     def breakpoints_ev(self) -> Array:
-        """Recoils between which R is smooth on the scale of the spacing: the edges and ±2, ±4, ±8 σ about them."""
-        shifts = self.resolution_ev * np.array([-8, -4, -2, 0, 2, 4, 8])
-        return np.unique((np.array(self.bin_edges_ev)[:, None] + shifts).ravel())
+        """Recoils between which R is smooth: the edges, ±2, ±4, ±8 σ about them, and the points of the efficiency."""
+        edges = np.array(self.bin_edges_ev)[:, None]
+        around = edges + self.width_ev(edges) * np.array([-8, -4, -2, 0, 2, 4, 8])
+        return np.unique(np.concatenate([around.ravel(), [recoil for recoil, _ in self.efficiency]]))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ class ResponseMatrix:
 
     def __post_init__(self) -> None:
         s = self.settings
-        shape = (s.energy_cells, s.angle_cells, len(s.bin_edges_mev) - 1)
+        shape = (s.energy_cells, s.angle_cells, s.bins)
         for name, array in (("values", self.values), ("error", self.error)):
             if array.shape != shape:
                 raise ResponseError(f"response {name} have shape {array.shape}, the edges need {shape}")
@@ -95,12 +95,26 @@ class ResponseMatrix:
         import xarray as xr
 
         s = self.settings
-        energy, angle, bins = s.energy_edges_gev, s.angle_edges_gev * 1e3, np.array(s.bin_edges_mev)
-        coords = {}
-        for name, edges, unit in zip(DIMENSIONS, (energy, angle, bins), ("GeV", "MeV", "MeV"), strict=True):
-            coords[name] = (name, (edges[1:] + edges[:-1]) / 2, {"units": unit})
-            coords[f"{name}_lo"] = (name, edges[:-1], {"units": unit})
-            coords[f"{name}_hi"] = (name, edges[1:], {"units": unit})
+        coords: dict[str, Any] = {}
+
+        def label(name: str, dimension: str, low: Array, high: Array, unit: str) -> None:
+            coords[name] = (dimension, (low + high) / 2, {"units": unit})
+            coords[f"{name}_lo"] = (dimension, low, {"units": unit})
+            coords[f"{name}_hi"] = (dimension, high, {"units": unit})
+
+        for name, edges, unit in zip(
+            DIMENSIONS[:2], (s.energy_edges_gev, s.angle_edges_gev * 1e3), ("GeV", "MeV"), strict=True
+        ):
+            label(name, name, edges[:-1], edges[1:], unit)
+        if s.bin_edges_mev:
+            bins = np.array(s.bin_edges_mev)
+            label("bin", "bin", bins[:-1], bins[1:], "MeV")
+        else:
+            energy, angle = np.array(s.energy_bin_edges_gev), np.array(s.angle_bin_edges_deg)
+            rows, columns = (index.ravel() for index in np.indices((energy.size - 1, angle.size - 1)))
+            coords["bin"] = ("bin", np.arange(s.bins), {"long_name": "bins of E_e by θ, θ the fast index"})
+            label("energy", "bin", energy[rows], energy[rows + 1], "GeV")
+            label("angle", "bin", angle[columns], angle[columns + 1], "deg")
         variables: dict[str, Any] = {
             "response": (DIMENSIONS, self.values, {"units": "1", "long_name": "P(reconstructed bin | true cell)"}),
             "error": (DIMENSIONS, self.error, {"units": "1", "long_name": "statistical standard error"}),
@@ -112,7 +126,7 @@ class ResponseMatrix:
             variables,
             coords=coords,
             attrs={
-                "settings": json.dumps(asdict(s), sort_keys=True),
+                "settings": json.dumps(s.content, sort_keys=True),
                 "key": s.key,
                 "format_version": FORMAT_VERSION,
                 "source": "arXiv:2111.14884, appendix A",
@@ -153,9 +167,11 @@ def load_response(path: Path) -> ResponseMatrix:
     if version != FORMAT_VERSION:
         raise ResponseError(f"{path}: format version {version}; this bayesnu reads {FORMAT_VERSION}")
     try:
-        fields = json.loads(text)
-        settings = ResponseSettings(**{**fields, "bin_edges_mev": tuple(fields["bin_edges_mev"])})
-    except (TypeError, KeyError, ValueError) as problem:
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()
+        }
+        settings = ResponseSettings(**fields)
+    except (TypeError, AttributeError, ValueError) as problem:
         raise ResponseError(f"{path}: settings cannot be read ({problem})") from problem
     if settings.key != key:
         raise ResponseError(f"{path}: key {key} does not belong to its settings ({settings.key})")
@@ -182,19 +198,19 @@ def build_response(settings: ResponseSettings) -> ResponseMatrix:
 
     cells = settings.energy_cells * settings.angle_cells
     grid = (settings.energy_edges_gev, settings.angle_edges_gev)
-    detector = (settings.angular_resolution_rad, settings.energy_resolution, settings.bin_edges_gev)
+    detector = settings.smearing
     rng = np.random.default_rng(settings.seed)
     if settings.method == "quadrature":
-        values = smearing.quadrature(*grid, *detector, settings.samples, max(1, settings.samples // 3))
+        values = smearing.quadrature(*grid, detector, settings.samples, max(1, settings.samples // 3))
         return ResponseMatrix(settings, values, np.zeros_like(values))
     if settings.method == "sample-and-histogram":
         seeds = rng.integers(2**31, size=settings.energy_cells)
         return ResponseMatrix(
-            settings, *smearing.sample_and_histogram(*grid, *detector, settings.samples // cells, seeds)
+            settings, *smearing.sample_and_histogram(*grid, detector, settings.samples // cells, seeds)
         )
     shifts = rng.random((settings.energy_cells, settings.angle_cells, REPLICATES, 4))
     points = settings.samples // (cells * REPLICATES)
-    sums, weights = smearing.variance_reduced(*grid, *detector, points, shifts)
+    sums, weights = smearing.variance_reduced(*grid, detector, points, shifts)
     # The spread of the replicates, each with its weights normalised, gives the error.
     replicates = np.moveaxis(sums / weights[:, :, None, :], -1, 0)
     values = sum(replicates / REPLICATES)
@@ -226,17 +242,17 @@ def build_subsampled(settings: ResponseSettings) -> ResponseMatrix:
         )
     cells = (settings.energy_cells, settings.angle_cells)
     grid = (settings.energy_edges_gev, settings.angle_edges_gev)
-    detector = (settings.angular_resolution_rad, settings.energy_resolution, settings.bin_edges_gev)
+    detector = settings.smearing
     points = settings.samples // settings.least_subsampled
     rng = np.random.default_rng([settings.seed, SUBSAMPLES])
     if settings.method == "sample-and-histogram":
         # No seed twice: the same events twice would not be independent.
         seeds = rng.choice(2**31, size=(SUBSAMPLES, cells[0]), replace=False)
-        made = [smearing.sample_and_histogram(*grid, *detector, points, own)[0] for own in seeds]
+        made = [smearing.sample_and_histogram(*grid, detector, points, own)[0] for own in seeds]
         sums, weights = np.stack(made, axis=-1), np.ones((*cells, SUBSAMPLES))
     else:
         shifts = rng.random((*cells, SUBSAMPLES, 4))
-        sums, weights = smearing.variance_reduced(*grid, *detector, points, shifts)
+        sums, weights = smearing.variance_reduced(*grid, detector, points, shifts)
     total = weights.sum(axis=-1)[..., None]
     values = sums.sum(axis=-1) / total
     deviations = SUBSAMPLES * (sums - values[..., None] * weights[:, :, None, :]) / total[..., None]

@@ -5,8 +5,10 @@ A true direction θ_t is tilted by θ_1 ~ N(0, σ_θ) about a random azimuth
 
     cos θ = cos θ_t cos θ_1 - sin θ_t sin θ_1 cos φ_2
 
-and the measured energy is E_e ~ N(E_e^t, Σ), Σ = k √(E_e^t GeV), (A.3). An event
-with E_e < 0, or with E_e θ² outside the bins, is lost. All energies in GeV.
+and the measured energy is E_e ~ N(E_e^t, Σ), Σ = k √(E_e^t GeV), (A.3), with two
+more terms (`energy_resolution`) and a σ_θ that may fall with energy
+(`angular_resolution`). An event with E_e < 0, or outside the bins in E_e θ² or
+in E_e and θ, is lost. All energies in GeV.
 """
 
 from __future__ import annotations
@@ -17,12 +19,35 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from bayesnu.detector.settings import Smearing
+
 Array = NDArray[np.float64]
 
 _SQRT_HALF = math.sqrt(0.5)
 # Kronecker sequence of the generalised golden ratio in four dimensions: 1/g, …, 1/g⁴ with g⁵ = g + 1.
 _GOLDEN = 1.1673039782614187
 STEPS = (1 / _GOLDEN, 1 / _GOLDEN**2, 1 / _GOLDEN**3, 1 / _GOLDEN**4)
+
+
+def energy_resolution(energy: Array, detector: Smearing) -> Array:
+    """Return Σ = √(stochastic² E_e GeV + noise² + constant² E_e²) in GeV."""
+    return np.hypot(np.hypot(detector.stochastic * np.sqrt(energy), detector.noise), detector.constant * energy)
+
+
+def angular_resolution(energy: Array, detector: Smearing) -> Array:
+    """Return σ_θ = √(tilt² + tilt_falling² GeV/E_e) in rad."""
+    return np.hypot(detector.tilt, detector.tilt_falling / np.sqrt(energy))
+
+
+# The same for single numbers, inside the kernels.
+_energy_resolution = njit(cache=True)(energy_resolution)
+_angular_resolution = njit(cache=True)(angular_resolution)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def number_of_bins(detector: Smearing) -> int:
+    """Return the number of bins, both dimensions together."""
+    return (detector.edges.size - 1) * max(1, detector.angle2_edges.size - 1)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -33,29 +58,42 @@ def measured_angle2(angle_true: float, tilt: float, azimuth: float) -> float:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def add_bin_probabilities(
-    energy_true: float, resolution: float, angle2: float, weight: float, edges: Array, out: Array
-) -> None:
-    """Add ``weight`` × P(bin | E_e^t, θ) to ``out``: differences of normal CDFs in E_e, E_e < 0 left out."""
-    width = resolution * math.sqrt(energy_true)
+def find_bin(value: float, edges: Array) -> int:
+    """Return the bin of ``value``, or -1 outside; bins are half open."""
+    if value < edges[0] or value >= edges[-1]:
+        return -1
+    return int(np.searchsorted(edges, value, side="right")) - 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def add_bin_probabilities(energy_true: float, detector: Smearing, angle2: float, weight: float, out: Array) -> None:
+    """Add ``weight`` × P(bin | E_e^t, θ) to ``out``: differences of normal CDFs in E_e, E_e < 0 left out.
+
+    A bin in E_e θ² is one in E_e, θ being known; of bins in E_e and θ only those at this θ get anything.
+    """
+    edges, width = detector.edges, _energy_resolution(energy_true, detector)
+    columns = max(1, detector.angle2_edges.size - 1)
+    column, scale = 0, angle2
+    if detector.angle2_edges.size > 0:
+        column, scale = find_bin(angle2, detector.angle2_edges), 1.0
+        if column < 0:
+            return
     below = 0.0
     for k in range(edges.size):
-        if angle2 > 0.0:
-            z = (edges[k] / angle2 - energy_true) / width
+        if scale > 0.0:
+            z = (edges[k] / scale - energy_true) / width
         elif edges[k] > 0.0:
             z = 40.0
         else:
             z = -energy_true / width
         cdf = 0.5 * math.erfc(-z * _SQRT_HALF) if z < 8.0 else 1.0
         if k > 0:
-            out[k - 1] += weight * (cdf - below)
+            out[(k - 1) * columns + column] += weight * (cdf - below)
         below = cdf
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def add_points(
-    energies: Array, angles: Array, sigma: float, resolution: float, edges: Array, points: int, shift: Array, out: Array
-) -> float:
+def add_points(energies: Array, angles: Array, detector: Smearing, points: int, shift: Array, out: Array) -> float:
     """Add the weighted bin probabilities of one shifted sequence in the cell with these edges; return their weight."""
     total = 0.0
     for n in range(points):
@@ -69,14 +107,14 @@ def add_points(
         tilt = math.sqrt(-2.0 * math.log1p(-u2 * u2)) + 1e-300
         weight = 2.0 * u2 / tilt
         total += weight
-        angle2 = measured_angle2(angle, sigma * tilt, math.pi * u3)
-        add_bin_probabilities(energy, resolution, angle2, weight, edges, out)
+        angle2 = measured_angle2(angle, _angular_resolution(energy, detector) * tilt, math.pi * u3)
+        add_bin_probabilities(energy, detector, angle2, weight, out)
     return total
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
 def variance_reduced(
-    energy_edges: Array, angle_edges: Array, sigma: float, resolution: float, edges: Array, points: int, shifts: Array
+    energy_edges: Array, angle_edges: Array, detector: Smearing, points: int, shifts: Array
 ) -> tuple[Array, Array]:
     """Integrate every true cell with quasi-random points and exact energy smearing.
 
@@ -86,10 +124,9 @@ def variance_reduced(
 
     Parameters
     ----------
-    energy_edges, angle_edges, edges : ndarray
-        True E_e, true E_e θ² and reconstructed edges in GeV.
-    sigma, resolution : float
-        σ_θ in rad and σ_E/E at 1 GeV.
+    energy_edges, angle_edges : ndarray
+        Of the true E_e and E_e θ² in GeV.
+    detector : Smearing
     points : int
         Points per cell and replicate.
     shifts : ndarray, shape (cells_e, cells_x, replicates, 4)
@@ -101,7 +138,7 @@ def variance_reduced(
     weights : ndarray, shape (cells_e, cells_x, replicates)
     """
     n_energy, n_angle, replicates = shifts.shape[:3]
-    n_bins = edges.size - 1
+    n_bins = number_of_bins(detector)
     sums = np.zeros((n_energy, n_angle, n_bins, replicates))
     weights = np.zeros((n_energy, n_angle, replicates))
     for cell in prange(n_energy * n_angle):
@@ -109,35 +146,31 @@ def variance_reduced(
         for r in range(replicates):
             own = np.zeros(n_bins)
             cell_edges = energy_edges[i : i + 2], angle_edges[j : j + 2]
-            weights[i, j, r] = add_points(*cell_edges, sigma, resolution, edges, points, shifts[i, j, r], own)
+            weights[i, j, r] = add_points(*cell_edges, detector, points, shifts[i, j, r], own)
             for b in range(n_bins):
                 sums[i, j, b, r] = own[b]
     return sums, weights
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def find_bin(value: float, edges: Array) -> int:
-    """Return the bin of ``value``, or -1 outside; bins are half open."""
-    if value < edges[0] or value >= edges[-1]:
-        return -1
-    return int(np.searchsorted(edges, value, side="right")) - 1
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def smear_event(energy: float, angle: float, sigma: float, resolution: float, edges: Array) -> int:
+def smear_event(energy: float, angle: float, detector: Smearing) -> int:
     """Smear one event with plain random numbers as in (A.1)-(A.4); return its reconstructed bin or -1."""
-    tilt = sigma * np.random.normal()
+    tilt = _angular_resolution(energy, detector) * np.random.normal()
     azimuth = 2.0 * math.pi * np.random.random()
-    energy_reco = energy + resolution * math.sqrt(energy) * np.random.normal()
+    energy_reco = energy + _energy_resolution(energy, detector) * np.random.normal()
     if energy_reco < 0.0:
         return -1
-    found: int = find_bin(energy_reco * measured_angle2(angle, tilt, azimuth), edges)
-    return found
+    angle2 = measured_angle2(angle, tilt, azimuth)
+    if detector.angle2_edges.size == 0:
+        found: int = find_bin(energy_reco * angle2, detector.edges)
+        return found
+    row, column = find_bin(energy_reco, detector.edges), find_bin(angle2, detector.angle2_edges)
+    return row * (detector.angle2_edges.size - 1) + column if row >= 0 and column >= 0 else -1
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
 def sample_and_histogram(
-    energy_edges: Array, angle_edges: Array, sigma: float, resolution: float, edges: Array, events: int, seeds: Array
+    energy_edges: Array, angle_edges: Array, detector: Smearing, events: int, seeds: Array
 ) -> tuple[Array, Array]:
     """Fill every true cell with ``events`` random events, smear each and histogram it; error is binomial.
 
@@ -148,7 +181,7 @@ def sample_and_histogram(
     -------
     matrix, error : ndarray, shape (cells_e, cells_x, bins)
     """
-    n_energy, n_angle, n_bins = energy_edges.size - 1, angle_edges.size - 1, edges.size - 1
+    n_energy, n_angle, n_bins = energy_edges.size - 1, angle_edges.size - 1, number_of_bins(detector)
     matrix = np.zeros((n_energy, n_angle, n_bins))
     error = np.zeros((n_energy, n_angle, n_bins))
     for i in prange(n_energy):
@@ -157,7 +190,7 @@ def sample_and_histogram(
             for _ in range(events):
                 energy = energy_edges[i] * (energy_edges[i + 1] / energy_edges[i]) ** np.random.random()
                 x = angle_edges[j] + np.random.random() * (angle_edges[j + 1] - angle_edges[j])
-                b = smear_event(energy, math.sqrt(x / energy), sigma, resolution, edges)
+                b = smear_event(energy, math.sqrt(x / energy), detector)
                 if b >= 0:
                     matrix[i, j, b] += 1.0
             for b in range(n_bins):
@@ -168,33 +201,30 @@ def sample_and_histogram(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def histogram_events(
-    energies: Array, angles: Array, sigma: float, resolution: float, edges: Array, seeds: Array
-) -> Array:
+def histogram_events(energies: Array, angles: Array, detector: Smearing, seeds: Array) -> Array:
     """Smear a list of true events and histogram them: the recipe of Appendix A; counts by bin, the lost ones last.
 
     ``seeds`` holds one seed per block of events; blocks are equal shares of the list.
     """
-    n_bins, blocks, n = edges.size - 1, seeds.size, energies.size
+    n_bins, blocks, n = number_of_bins(detector), seeds.size, energies.size
     counts = np.zeros(n_bins + 1)
     for block in range(blocks):
         np.random.seed(seeds[block])
         for k in range(n * block // blocks, n * (block + 1) // blocks):
-            b = smear_event(energies[k], angles[k], sigma, resolution, edges)
+            b = smear_event(energies[k], angles[k], detector)
             counts[b if b >= 0 else n_bins] += 1.0
     return counts
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def quadrature(
-    energy_edges: Array, angle_edges: Array, sigma: float, resolution: float, edges: Array, tilts: int, azimuths: int
-) -> Array:
+def quadrature(energy_edges: Array, angle_edges: Array, detector: Smearing, tilts: int, azimuths: int) -> Array:
     """Integrate every true cell deterministically: 2 × 2 Gauss points in (ln E_e, E_e θ²), midpoints in |θ_1| and φ_2.
 
     |θ_1| runs to 5.5 σ with normalised weights exp(-θ_1²/2σ²), φ_2 from 0 to π.
-    (Gauss-Hermite nodes in θ_1 fail: the edge of a bin is sharp in angle.)
+    (Gauss-Hermite nodes in θ_1 fail: the edge of a bin is sharp in angle. For bins in θ itself even midpoints
+    converge no faster than their spacing.)
     """
-    n_energy, n_angle, n_bins = energy_edges.size - 1, angle_edges.size - 1, edges.size - 1
+    n_energy, n_angle, n_bins = energy_edges.size - 1, angle_edges.size - 1, number_of_bins(detector)
     matrix = np.zeros((n_energy, n_angle, n_bins))
     gauss = (0.5 - 0.5 / math.sqrt(3.0), 0.5 + 0.5 / math.sqrt(3.0))
     nodes, weights, total = np.zeros(tilts), np.zeros(tilts), 0.0
@@ -210,21 +240,21 @@ def quadrature(
             for c in range(2):
                 energy = energy_edges[i] * (energy_edges[i + 1] / energy_edges[i]) ** gauss[a]
                 x = angle_edges[j] + gauss[c] * (angle_edges[j + 1] - angle_edges[j])
-                angle = math.sqrt(x / energy)
+                angle, sigma = math.sqrt(x / energy), _angular_resolution(energy, detector)
                 for t in range(tilts):
                     for p in range(azimuths):
                         angle2 = measured_angle2(angle, sigma * nodes[t], math.pi * (p + 0.5) / azimuths)
                         weight = 0.25 * weights[t] / azimuths
-                        add_bin_probabilities(energy, resolution, angle2, weight, edges, matrix[i, j])
+                        add_bin_probabilities(energy, detector, angle2, weight, matrix[i, j])
     return matrix
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def fold_measured(energies: Array, angles2: Array, weights: Array, resolution: float, edges: Array) -> Array:
+def fold_measured(energies: Array, angles2: Array, weights: Array, detector: Smearing) -> Array:
     """Fold weighted points of true energy and measured θ² to bins; arrays (groups, points) → (groups, bins)."""
     groups, n = energies.shape
-    out = np.zeros((groups, edges.size - 1))
+    out = np.zeros((groups, number_of_bins(detector)))
     for g in prange(groups):
         for k in range(n):
-            add_bin_probabilities(energies[g, k], resolution, angles2[g, k], weights[g, k], edges, out[g])
+            add_bin_probabilities(energies[g, k], detector, angles2[g, k], weights[g, k], out[g])
     return out

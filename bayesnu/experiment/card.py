@@ -4,21 +4,63 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from bayesnu.detector.settings import Method
-from bayesnu.errors import nearest
+from bayesnu.errors import UsageError, nearest
 from bayesnu.flux.formats import UNITS, Format
-from bayesnu.physics.constants import MATERIALS, SIN2_THETA_W
+from bayesnu.physics.constants import SIN2_THETA_W
 from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC, TRANSITION
 from bayesnu.physics.electron import MillichargeForm
+from bayesnu.physics.materials import material
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Width = Annotated[float, Field(ge=0, le=1)]
+
+
+def check_edges(edges: list[float]) -> list[float]:
+    """Return edges of bins, or raise ValueError where they do not increase from 0 or more."""
+    if edges[0] < 0:
+        raise ValueError("the first edge must be at least 0")
+    for low, high in pairwise(edges):
+        if high <= low:
+            raise ValueError(f"edges must increase; {high:g} follows {low:g}")
+    return edges
+
+
+def check_curve(points: list[list[float]]) -> list[list[float]]:
+    """Return pairs of energy and efficiency, or raise ValueError where they are no curve."""
+    if len(points) < 2:
+        raise ValueError("an efficiency curve needs at least 2 points")
+    for (low, _), (high, _) in pairwise(points):
+        if high <= low:
+            raise ValueError(f"energies must increase; {high:g} follows {low:g}")
+    for energy, efficiency in points:
+        if not 0 <= efficiency <= 1:
+            raise ValueError(f"an efficiency is between 0 and 1, not {efficiency:g}, as at {energy:g}")
+    return points
+
+
+def check_material(name: str) -> str:
+    """Return the name or formula of a material, or raise ValueError where it is none."""
+    try:
+        material(name)
+    except UsageError as error:
+        raise ValueError(str(error).removeprefix(f"'{name}': ").removeprefix(f"'{name}' ")) from error
+    return name
+
+
+Edges = Annotated[list[float], Field(min_length=2), AfterValidator(check_edges)]
+Curve = Annotated[list[Annotated[list[NotNegative], Field(min_length=2, max_length=2)]], AfterValidator(check_curve)]
+"""Pairs of true energy and efficiency, with straight lines between them."""
+MaterialName = Annotated[str, AfterValidator(check_material)]
+"""A chemical formula, or a name of `bayesnu.physics.materials.NAMES`."""
 
 
 class Table(BaseModel):
@@ -60,40 +102,126 @@ class Physics(Table):
 class Target(Table):
     """The fiducial mass."""
 
-    material: str = "argon"
-    """Name of the material, which says how many electrons and nucleons there are in a tonne."""
+    material: MaterialName = "argon"
+    """Name of the material or a chemical formula (H2O, CH2), which says how many electrons and nucleons there are."""
     mass_tonnes: Positive
     """Fiducial mass in tonnes."""
 
-    @field_validator("material")
-    @classmethod
-    def _known_material(cls, value: str) -> str:
-        if value not in MATERIALS:
-            raise ValueError(f"allowed are {', '.join(MATERIALS)}{nearest(value, MATERIALS)}")
-        return value
+
+class BinAxis(NamedTuple):
+    """A reconstructed variable, and where each of the flat bins lies in it.
+
+    Attributes
+    ----------
+    name : {"e_theta2", "energy", "angle"}
+    units : {"MeV", "GeV", "deg"}
+    label : str
+        Of the axis of a figure, with the unit.
+    key : str
+        The card's key of the edges.
+    edges : ndarray
+    low, high : ndarray, shape (bins,)
+    """
+
+    name: str
+    units: str
+    label: str
+    key: str
+    edges: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """Names of the lower and the upper edge in tables, as ``e_theta2_lo_mev``."""
+        return f"{self.name}_lo_{self.units.lower()}", f"{self.name}_hi_{self.units.lower()}"
 
 
 class Detector(Table):
-    """Threshold on the true recoil energy, resolutions, and bins of the reconstructed E_e θ²."""
+    """Threshold on the true recoil energy, efficiency, resolutions, and bins of what is reconstructed.
+
+    Bins are in E_e θ² (``bin_edges_mev``), or in E_e by θ, θ the fast index.
+    """
 
     threshold_mev: Positive
     """Lowest true kinetic energy of the electron in MeV."""
-    angular_resolution_deg: Positive
-    """σ_θ of the electron's direction in degrees."""
-    energy_resolution: Positive
+    efficiency: Curve | None = None
+    """Pairs of true kinetic energy in MeV and efficiency, linear between them."""
+    efficiency_file: str | None = None
+    """CSV file with the columns kinetic_energy_mev and efficiency."""
+    angular_resolution_falling_deg: NotNegative = 0.0
+    """Part of σ_θ that falls with energy, in degrees at 1 GeV:
+    σ_θ² = angular_resolution_deg² + angular_resolution_falling_deg² GeV/E_e."""
+    angular_resolution_deg: float
+    """σ_θ of the electron's direction in degrees, at all energies."""
+    energy_resolution_noise_gev: NotNegative = 0.0
+    """σ_E of noise in GeV:
+    σ_E² = energy_resolution² E_e GeV + energy_resolution_noise_gev² + energy_resolution_constant² E_e²."""
+    energy_resolution_constant: NotNegative = 0.0
+    """σ_E/E of the electron that stays at high energy; a fraction."""
+    energy_resolution: float
     """σ_E/E of the electron at 1 GeV, which falls as 1/√E; a fraction."""
-    bin_edges_mev: Annotated[list[float], Field(min_length=2)]
+    bin_edges_mev: Edges | None = None
     """Edges of the bins of the reconstructed E_e θ² in MeV, increasing."""
+    energy_bin_edges_gev: Edges | None = None
+    """Edges of the bins of the reconstructed E_e in GeV, with angle_bin_edges_deg in the place of bin_edges_mev."""
+    angle_bin_edges_deg: Edges | None = None
+    """Edges of the bins of the reconstructed θ in degrees, with energy_bin_edges_gev."""
 
-    @field_validator("bin_edges_mev")
+    @field_validator("angular_resolution_deg", "energy_resolution")
     @classmethod
-    def _increasing(cls, edges: list[float]) -> list[float]:
-        if edges[0] < 0:
-            raise ValueError("the first edge must be at least 0")
-        for low, high in pairwise(edges):
-            if high <= low:
-                raise ValueError(f"edges must increase; {high:g} follows {low:g}")
+    def _resolves(cls, value: float, info: ValidationInfo) -> float:
+        others = {
+            "angular_resolution_deg": ("angular_resolution_falling_deg",),
+            "energy_resolution": ("energy_resolution_noise_gev", "energy_resolution_constant"),
+        }[info.field_name or ""]
+        if value < 0 or (value == 0 and not any(info.data.get(name) for name in others)):
+            raise ValueError(f"must be greater than 0, or 0 beside {' or '.join(others)}")
+        return value
+
+    @field_validator("angle_bin_edges_deg")
+    @classmethod
+    def _angles(cls, edges: list[float] | None) -> list[float] | None:
+        if edges is not None and edges[-1] > 180:
+            raise ValueError(f"the last edge must be at most 180, not {edges[-1]:g}")
         return edges
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Detector:
+        if self.efficiency is not None and self.efficiency_file is not None:
+            raise below("efficiency", "give it or efficiency_file, not both")
+        both = "energy_bin_edges_gev and angle_bin_edges_deg"
+        given = [edges is not None for edges in (self.energy_bin_edges_gev, self.angle_bin_edges_deg)]
+        if self.bin_edges_mev is None and not any(given):
+            raise below("bin_edges_mev", f"field required, or {both} in its place")
+        if self.bin_edges_mev is not None and any(given):
+            raise below("bin_edges_mev", f"give it or {both}, not all")
+        if any(given) and not all(given):
+            key = both.split(" and ")[given.index(False)]
+            raise below(key, f"missing; bins in two dimensions need {both}")
+        return self
+
+    @property
+    def axes(self) -> tuple[BinAxis, ...]:
+        """The reconstructed variables, the slow one first."""
+        if self.bin_edges_mev is not None:
+            given = [("e_theta2", "MeV", r"reconstructed $E_e\theta^2$ [MeV]", "bin_edges_mev")]
+        else:
+            given = [
+                ("energy", "GeV", "reconstructed $E_e$ [GeV]", "energy_bin_edges_gev"),
+                ("angle", "deg", r"reconstructed $\theta$ [deg]", "angle_bin_edges_deg"),
+            ]
+        edges = [np.array(getattr(self, key)) for *_, key in given]
+        places = np.indices([own.size - 1 for own in edges])
+        return tuple(
+            BinAxis(*named, own, own[place.ravel()], own[place.ravel() + 1])
+            for named, own, place in zip(given, edges, places, strict=True)
+        )
+
+    @property
+    def bins(self) -> int:
+        """Number of bins, both dimensions together."""
+        return int(self.axes[0].low.size)
 
 
 class Response(Table):
@@ -455,7 +583,7 @@ class Card(AnalysisCard):
         if any(given) and not all(given):
             raise below(f"{given.index(False)}.observed_counts", "missing; give counts for all exposures or for none")
         if any(given) and detector is not None:
-            bins = len(detector.bin_edges_mev) - 1
+            bins = detector.bins
             for index, exposure in enumerate(exposures):
                 found = len(exposure.observed_counts or [])
                 if found != bins:

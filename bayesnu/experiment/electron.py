@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,17 @@ from bayesnu.errors import CardError
 from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
 from bayesnu.experiment.card import Card, Flux
+from bayesnu.experiment.efficiency import check_covers, with_efficiency
 from bayesnu.experiment.expectation import CountModel, build_count_model, deviation_arrays
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.mc_stat import ResponseModes, relative_variance, response_modes, with_modes
 from bayesnu.experiment.observed import Layout, read_observed
+from bayesnu.experiment.response import response_settings
 from bayesnu.experiment.templates import (
     Templates,
     build_templates,
     read_event_table,
     refold_dipole,
-    response_settings,
 )
 from bayesnu.flux.formats import read_spectrum
 from bayesnu.flux.table import FluxTable, Spectrum, read_flux
@@ -72,8 +72,8 @@ class ElectronExperiment(Experiment):
 
     @property
     def variances(self) -> tuple[Variance, ...]:
-        """N_SM, as the paper has it, or N_SM + B."""
-        return ("sm", "sm+background")
+        """N_SM, as the paper has it, or N_SM + B; in bins of E_e by θ, some of which have no signal, only this."""
+        return ("sm", "sm+background") if self.card.detector.bin_edges_mev is not None else ("sm+background",)
 
     @property
     def relative_variance(self) -> Array | None:
@@ -101,18 +101,23 @@ class ElectronExperiment(Experiment):
         return response_settings(self.card, self.flux).key
 
     def observation_coordinates(self) -> Coordinates:
-        """Return exposure, mode, position, bin and bin edges as coordinates on the flat dimension ``obs``."""
-        edges = self.card.detector.bin_edges_mev
-        rows = [(e, b) for e in self.card.exposures for b in range(len(edges) - 1)]
-        label = {"units": "MeV", "long_name": r"reconstructed $E_e\theta^2$ [MeV]"}
-        return {
+        """Return exposure, mode, position, bin and bin edges as coordinates on the flat dimension ``obs``.
+
+        In bins of E_e by θ, ``bin_lo`` and ``bin_hi`` are those in θ, and ``slice_lo`` and ``slice_hi`` those in E_e.
+        """
+        detector = self.card.detector
+        rows = [(e, b) for e in self.card.exposures for b in range(detector.bins)]
+        coordinates: Coordinates = {
             "exposure": ("obs", [f"{e.mode} {e.position_m:g} m" for e, _ in rows]),
             "mode": ("obs", [e.mode for e, _ in rows]),
             "position_m": ("obs", [e.position_m for e, _ in rows]),
             "bin": ("obs", [b for _, b in rows]),
-            "bin_lo": ("obs", [edges[b] for _, b in rows], label),
-            "bin_hi": ("obs", [edges[b + 1] for _, b in rows], label),
         }
+        for name, axis in zip(("bin", "slice"), reversed(detector.axes), strict=False):
+            label = {"units": axis.units, "long_name": axis.label}
+            coordinates[f"{name}_lo"] = ("obs", [float(axis.low[b]) for _, b in rows], label)
+            coordinates[f"{name}_hi"] = ("obs", [float(axis.high[b]) for _, b in rows], label)
+        return coordinates
 
     def at(self, m_N: float) -> ElectronExperiment:
         """Return the experiment with N of another mass (MeV); only what depends on it is folded again."""
@@ -141,10 +146,12 @@ def find_flux(loaded: LoadedCard, files: dict[str, Path], flux: Flux, notice: Ca
         )
     return FluxTable(loaded.path, spectra)
 def electron_layout(card: Card) -> Layout:
-    """Return what a row of a file of counts stands for: an exposure and a bin of E_e θ² in MeV."""
-    bins = list(pairwise(card.detector.bin_edges_mev))
-    rows = [(e.mode, e.position_m, low, high) for e in card.exposures for low, high in bins]
-    return Layout(("mode", "position_m", "e_theta2_lo_mev", "e_theta2_hi_mev"), tuple(rows), ("observed",))
+    """Return what a row of a file of counts stands for: an exposure and a bin."""
+    axes = card.detector.axes
+    bins = np.stack([end for axis in axes for end in (axis.low, axis.high)], axis=1).tolist()
+    rows = [(e.mode, e.position_m, *edges) for e in card.exposures for edges in bins]
+    columns = ("mode", "position_m", *(name for axis in axes for name in axis.columns))
+    return Layout(columns, tuple(rows), ("observed",))
 
 
 def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> ElectronExperiment:
@@ -152,6 +159,9 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
     files: dict[str, Path] = {"card": loaded.path}
     flux = find_flux(loaded, files, card.flux, notice)
     check_comparison(loaded, files, card)
+    detector = with_efficiency(loaded, files, card.detector, "kinetic_energy_mev")
+    card = card.model_copy(update={"detector": detector})
+    loaded = replace(loaded, card=card)
     for k, exposure in enumerate(card.exposures):
         if (exposure.mode, exposure.position_m) not in flux.spectra:
             have = ", ".join(f"{m} {p:g}" for m, p in flux.spectra)
@@ -164,6 +174,7 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
             f"detector.threshold_mev = {card.detector.threshold_mev:g}: no neutrino of {flux.path.name} "
             f"has more than {flux.energy_max_gev * 1e3:g} MeV"
         )
+    check_covers(detector.efficiency, detector.threshold_mev, flux.energy_max_gev * 1e3, "MeV")
     events = None
     if card.flux.normalisation == "table" and card.flux.event_table is not None:
         table = locate(loaded, files, "flux", "event_table", card.flux.event_table)
@@ -185,7 +196,8 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
         )
     empty = np.flatnonzero(~(expected > 0))
     if empty.size:
-        raise CardError(f"detector.bin_edges_mev: bin {empty[0]} expects no counts at all")
+        keys = " and ".join(axis.key for axis in detector.axes)
+        raise CardError(f"detector.{keys}: bin {empty[0] % detector.bins} expects no counts at all")
     counts = [exposure.observed_counts for exposure in card.exposures]
     observed, data = counts[0] is not None, expected
     if observed:

@@ -17,12 +17,20 @@ from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.resources import find_card
 
-# Setting one of a pair by an override replaces the other.
+# Setting a key by an override replaces those that it stands in the place of.
 ALTERNATIVES = {
-    ("backgrounds", "file"): "model",
-    ("backgrounds", "model"): "file",
-    ("flux", "file"): "spectra",
-    ("flux", "spectra"): "file",
+    ("backgrounds", "file"): ("model",),
+    ("backgrounds", "model"): ("file",),
+    ("flux", "file"): ("spectra",),
+    ("flux", "spectra"): ("file",),
+    ("detector", "efficiency"): ("efficiency_file",),
+    ("detector", "efficiency_file"): ("efficiency",),
+    ("detector", "bin_edges_mev"): ("energy_bin_edges_gev", "angle_bin_edges_deg"),
+    ("detector", "energy_bin_edges_gev"): ("bin_edges_mev",),
+    ("detector", "angle_bin_edges_deg"): ("bin_edges_mev",),
+    ("detector", "bin_edges_ev"): ("bins", "highest_ev"),
+    ("detector", "bins"): ("bin_edges_ev",),
+    ("detector", "highest_ev"): ("bin_edges_ev",),
 }
 AnyCard = Card | RecoilCard | ElectronWindowCard
 SCHEMAS: dict[str, type[AnyCard]] = {
@@ -115,8 +123,7 @@ def apply_override(content: dict[str, Any], parts: list[str], value: Any, text: 
             place[index] = value
         else:
             place = place[index] if isinstance(place, list) else place.setdefault(index, {})
-    other = ALTERNATIVES.get((parts[0], parts[-1])) if len(parts) == 2 else None
-    if other is not None:
+    for other in ALTERNATIVES.get((parts[0], parts[-1]), ()) if len(parts) == 2 else ():
         content[parts[0]].pop(other, None)
 
 

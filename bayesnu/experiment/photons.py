@@ -24,7 +24,8 @@ from bayesnu.physics.dipole import (
     recoil_window,
     threshold_energy,
 )
-from bayesnu.physics.nucleus import ELEMENTS, Element, helm_form_factor
+from bayesnu.physics.materials import ELEMENTS, Element
+from bayesnu.physics.nucleus import helm_form_factor
 from bayesnu.physics.sterile_decay import check_photon, photon_distribution
 
 Array = NDArray[np.float64]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import UsageError
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.base import finite
+from bayesnu.experiment.card import BinAxis
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.expectation import channel_pulls, check_pulls, pull_names
 from bayesnu.experiment.mc_stat import PULL
@@ -29,11 +30,12 @@ class ExposurePrediction:
     ----------
     mode : str
     position_m, years : float
-    bin_edges_mev : ndarray, shape (bins + 1,)
+    axes : tuple of BinAxis
+        What the bins are of.
     signal : dict of ndarray, shape (bins,)
         By channel, counts in the exposure's years.
     signal_total_per_year : dict of float
-        By channel, above threshold, before binning.
+        By channel, above threshold, before efficiency and binning.
     background : dict of ndarray, shape (bins,)
         By name, counts in the exposure's years.
     """
@@ -41,7 +43,7 @@ class ExposurePrediction:
     mode: str
     position_m: float
     years: float
-    bin_edges_mev: Array
+    axes: tuple[BinAxis, ...]
     signal: dict[str, Array]
     signal_total_per_year: dict[str, float]
     background: dict[str, Array]
@@ -118,9 +120,9 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
                 )
                 for b, name in enumerate(BACKGROUNDS)
             }
-            edges = np.array(experiment.card.detector.bin_edges_mev)
+            axes = experiment.card.detector.axes
             predicted = ExposurePrediction(
-                exposure.mode, exposure.position_m, exposure.years, edges, signal, totals, background
+                exposure.mode, exposure.position_m, exposure.years, axes, signal, totals, background
             )
             finite(predicted.total, theta, given)
             exposures.append(predicted)
@@ -129,7 +131,7 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
 
 
 def prediction_json(prediction: Prediction) -> dict[str, object]:
-    """Return a prediction as JSON-able values."""
+    """Return a prediction as JSON-able values; counts in bins of E_e by θ are flat, with θ the fast index."""
     return {
         "model": prediction.model,
         "couplings": prediction.couplings,
@@ -138,7 +140,7 @@ def prediction_json(prediction: Prediction) -> dict[str, object]:
                 "mode": e.mode,
                 "position_m": e.position_m,
                 "years": e.years,
-                "bin_edges_mev": e.bin_edges_mev.tolist(),
+                **{axis.key: axis.edges.tolist() for axis in e.axes},
                 "signal": {channel: counts.tolist() for channel, counts in e.signal.items()},
                 "signal_total_per_year": e.signal_total_per_year,
                 "background": {name: counts.tolist() for name, counts in e.background.items()},

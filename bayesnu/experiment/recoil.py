@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from bayesnu.detector.recoil import Phonons, Photoelectrons
 from bayesnu.errors import CardError
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
+from bayesnu.experiment.efficiency import check_covers, with_efficiency
 from bayesnu.experiment.expectation import CountModel, Monomial
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.observed import Layout, read_observed
-from bayesnu.experiment.recoil_card import PhononDetector, PhotoelectronDetector, RecoilCard
+from bayesnu.experiment.recoil_card import LOWEST_RECOIL_EV, PhononDetector, PhotoelectronDetector, RecoilCard
 from bayesnu.experiment.recoil_templates import (
     RecoilResponse,
     card_spectra,
@@ -26,6 +27,7 @@ from bayesnu.experiment.recoil_templates import (
     fold_dipole,
     fold_electromagnetic,
     fold_radiative,
+    highest_recoil_ev,
     morph,
     morph_shifts,
 )
@@ -184,7 +186,7 @@ def bin_edges(card: RecoilCard) -> Array:
     """Return the edges of a card's reconstructed bins, in eV or photoelectrons."""
     detector = card.detector
     if isinstance(detector, PhononDetector):
-        return np.geomspace(detector.threshold_ev, detector.highest_ev, detector.bins + 1)
+        return np.array(detector.edges_ev)
     return np.array(detector.bin_edges_pe, dtype=float)
 
 
@@ -192,7 +194,9 @@ def responses(card: RecoilCard) -> list[RecoilResponse]:
     """Return the nominal response, or those at `morph_shifts` of the quenching."""
     detector = card.detector
     if isinstance(detector, PhononDetector):
-        return [Phonons(tuple(bin_edges(card).tolist()), detector.resolution_ev)]
+        terms = (detector.resolution_ev, detector.resolution_stochastic, detector.resolution_constant)
+        curve = tuple((recoil, seen) for recoil, seen in detector.efficiency or ())
+        return [Phonons(tuple(detector.edges_ev), *terms, curve)]
     shifts = morph_shifts(quenching_width(card)) if detector.quenching_error > 0 else np.zeros(1)
     a, k, middle = detector.acceptance
     return [
@@ -242,6 +246,11 @@ def assemble(loaded: LoadedCard, card: RecoilCard) -> RecoilExperiment:
     files: dict[str, Path] = {"card": loaded.path}
     check_comparison(loaded, files, card)
     spectra = card_spectra(card)
+    if isinstance(card.detector, PhononDetector):
+        detector = with_efficiency(loaded, files, card.detector, "recoil_ev")
+        card = card.model_copy(update={"detector": detector})
+        loaded = replace(loaded, card=card)
+        check_covers(detector.efficiency, LOWEST_RECOIL_EV, highest_recoil_ev(card, spectra), "eV")
     flavours = channel_flavours(spectra)
     for name in card.couplings:
         if COUPLINGS[name].flavour not in flavours:

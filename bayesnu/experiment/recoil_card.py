@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from bayesnu.errors import UsageError, nearest
-from bayesnu.experiment.card import AnalysisCard, Counts, NotNegative, Positive, Table, Width, below
+from bayesnu.errors import UsageError
+from bayesnu.experiment.card import (
+    AnalysisCard,
+    Counts,
+    Curve,
+    Edges,
+    NotNegative,
+    Positive,
+    Table,
+    Width,
+    below,
+    check_material,
+)
 from bayesnu.flux.reactor import ENERGY_MAX_MEV, EXTRAPOLATED_MEV, JOIN_MEV, check_fractions
 from bayesnu.flux.stopped_pion import arrived
 from bayesnu.physics.couplings import ELECTROMAGNETIC, PRODUCTS, TRANSITION
-from bayesnu.physics.nucleus import COMPOUNDS, SIN2_THETA_W_LOW
+from bayesnu.physics.nucleus import SIN2_THETA_W_LOW
 
 LOWEST_RECOIL_EV = 0.3
 """True recoils below are left out: far below any threshold, where 1/T terms are not to be trusted."""
@@ -90,31 +103,66 @@ class StoppedPion(Table):
 
 
 class PhononDetector(Table):
-    """A cryogenic detector: reconstructed recoils in logarithmic bins from the threshold up."""
+    """A cryogenic detector: reconstructed recoils in logarithmic bins from the threshold up, or in bins of its own."""
 
     kind: Literal["phonons"]
     """A cryogenic detector."""
     threshold_ev: Positive
     """Lowest reconstructed recoil in eV."""
     resolution_ev: Positive
-    """σ of the recoil energy in eV, at all energies."""
-    highest_ev: Positive
+    """σ of the recoil energy in eV, noise at all energies:
+    σ² = resolution_ev² + resolution_stochastic² T keV + resolution_constant² T²."""
+    resolution_stochastic: NotNegative = 0.0
+    """σ/T at 1 keV, which falls as 1/√T; a fraction."""
+    resolution_constant: NotNegative = 0.0
+    """σ/T that stays at high energy; a fraction."""
+    efficiency: Curve | None = None
+    """Pairs of true recoil in eV and efficiency, linear between them."""
+    efficiency_file: str | None = None
+    """CSV file with the columns recoil_ev and efficiency."""
+    highest_ev: Positive | None = None
     """Highest reconstructed recoil in eV."""
-    bins: Annotated[int, Field(gt=0, le=1000)]
-    """Logarithmic bins between them."""
+    bins: Annotated[int, Field(gt=0, le=1000)] | None = None
+    """Logarithmic bins from threshold_ev to highest_ev."""
+    bin_edges_ev: Edges | None = None
+    """Edges of the bins of the reconstructed recoil in eV, in the place of highest_ev and bins."""
 
     @model_validator(mode="after")
     def _range(self) -> PhononDetector:
-        least = LOWEST_RECOIL_EV + 4 * self.resolution_ev
+        if self.efficiency is not None and self.efficiency_file is not None:
+            raise below("efficiency", "give it or efficiency_file, not both")
+        stochastic = self.resolution_stochastic * math.sqrt(1e3 * LOWEST_RECOIL_EV)
+        width = math.hypot(self.resolution_ev, stochastic, self.resolution_constant * LOWEST_RECOIL_EV)
+        least = LOWEST_RECOIL_EV + 4 * width
         if self.threshold_ev < least:
             raise below(
                 "threshold_ev",
                 f"{self.threshold_ev:g} must be at least {least:g}: {LOWEST_RECOIL_EV:g} eV, below which recoils are "
                 "not in the model, and 4 resolutions",
             )
-        if self.highest_ev <= self.threshold_ev:
+        if self.bin_edges_ev is not None:
+            if self.bins is not None or self.highest_ev is not None:
+                raise below("bin_edges_ev", "give it or bins and highest_ev, not all")
+            if self.bin_edges_ev[0] < self.threshold_ev:
+                raise below(
+                    "bin_edges_ev",
+                    f"the first edge, {self.bin_edges_ev[0]:g}, must be at least threshold_ev = {self.threshold_ev:g}",
+                )
+            return self
+        for key in ("bins", "highest_ev"):
+            if getattr(self, key) is None:
+                raise below(key, "field required, or bin_edges_ev in place of bins and highest_ev")
+        if self.highest_ev is not None and self.highest_ev <= self.threshold_ev:
             raise below("highest_ev", f"{self.highest_ev:g} must be above threshold_ev = {self.threshold_ev:g}")
         return self
+
+    @property
+    def edges_ev(self) -> list[float]:
+        """Edges of the reconstructed recoil."""
+        if self.bin_edges_ev is not None or self.highest_ev is None or self.bins is None:
+            return self.bin_edges_ev or []
+        edges: list[float] = np.geomspace(self.threshold_ev, self.highest_ev, self.bins + 1).tolist()
+        return edges
 
 
 class PhotoelectronDetector(Table):
@@ -233,8 +281,10 @@ class RecoilCard(AnalysisCard):
     @classmethod
     def _known_compounds(cls, targets: dict[str, Compound]) -> dict[str, Compound]:
         for name in targets:
-            if name not in COMPOUNDS:
-                raise below(name, f"unknown compound; allowed are {', '.join(COMPOUNDS)}{nearest(name, COMPOUNDS)}")
+            try:
+                check_material(name)
+            except ValueError as error:
+                raise below(name, str(error)) from error
         return targets
 
     @model_validator(mode="after")
@@ -269,7 +319,6 @@ class RecoilCard(AnalysisCard):
         if set(observed) != set(self.targets):
             raise below("observed_counts", f"must name the compounds {', '.join(self.targets)}")
         for name, counts in observed.items():
-            if len(counts) != self.detector.bins:
-                raise below(
-                    f"observed_counts.{name}", f"has {len(counts)} values, the detector has {self.detector.bins} bins"
-                )
+            bins = len(self.detector.edges_ev) - 1
+            if len(counts) != bins:
+                raise below(f"observed_counts.{name}", f"has {len(counts)} values, the detector has {bins} bins")

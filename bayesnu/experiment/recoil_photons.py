@@ -22,7 +22,7 @@ from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.experiment.recoil_card import PhononDetector, RecoilCard
 from bayesnu.experiment.recoil_templates import reactor_density
 from bayesnu.physics.constants import HBARC_GEV_M
-from bayesnu.physics.nucleus import nuclei_per_kg
+from bayesnu.physics.materials import nuclei_per_kg
 from bayesnu.physics.sterile_decay import decay_width
 
 
@@ -61,6 +61,10 @@ def experiment_photons(
     card = experiment.card if isinstance(experiment, RecoilExperiment) else None
     if card is None or card.reactor is None or not isinstance(card.detector, PhononDetector):
         raise UsageError(f"{experiment.card.name}: photons from N need a card of nuclear recoils at a reactor")
+    if card.detector.efficiency is not None:
+        raise UsageError(
+            f"{card.name}: photons from N take detector.threshold_ev for a step; remove detector.efficiency"
+        )
     highest = card.reactor.energy_max_mev
     if not 0 < m_N < highest:
         raise UsageError(

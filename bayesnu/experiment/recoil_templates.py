@@ -17,13 +17,14 @@ from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, line_spectrum
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, arrived, fluence, michel_nue, michel_numubar
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.physics.dipole import energy_min, primakoff_coefficients, primakoff_cross_section, recoil_window
-from bayesnu.physics.nucleus import ELEMENTS, Element, cross_section_terms, helm_form_factor, nuclei_per_kg, recoil_max
+from bayesnu.physics.materials import ELEMENTS, Element, nuclei_per_kg
+from bayesnu.physics.nucleus import cross_section_terms, helm_form_factor, recoil_max
 from bayesnu.physics.sterile_decay import decay_length, decay_probability, decay_width
 
 Array = NDArray[np.float64]
 SECONDS_PER_DAY = 86400.0
 LOWEST_ENERGY_MEV = 0.02
-"""Neutrinos below cannot give `LOWEST_RECOIL_EV` to any element of the table."""
+"""Neutrinos below cannot give `LOWEST_RECOIL_EV` to any element of the table but hydrogen, and 0.9 eV to that."""
 MORPH_DEGREE = 8
 """Of the polynomial that follows a response: COHERENT's to 2e-4 of all counts within three standard deviations."""
 MORPH_REACH = 4.0
@@ -100,6 +101,12 @@ def card_spectra(card: RecoilCard) -> tuple[Spectrum, ...]:
     if card.stopped_pion is not None:
         return stopped_pion_spectra(card.stopped_pion)
     raise CardError("give exactly one of the tables reactor and stopped_pion")
+
+
+def highest_recoil_ev(card: RecoilCard, spectra: Sequence[Spectrum]) -> float:
+    """Return the highest recoil that the source gives to an element of the targets."""
+    top = max(spectrum.energy_max_gev for spectrum in spectra)
+    return max(float(recoil_max(top, element.mass_gev)) * 1e9 for _, element, _ in _elements(card))
 
 
 def fold_electromagnetic(

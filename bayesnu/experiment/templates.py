@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.detector.efficiency import efficiency_at
 from bayesnu.detector.response import ResponseMatrix
 from bayesnu.detector.settings import ResponseSettings
 from bayesnu.detector.store import find_response
 from bayesnu.errors import CardError
 from bayesnu.experiment.backgrounds import check_made_for, read_made_for
 from bayesnu.experiment.card import Card
+from bayesnu.experiment.response import response_settings
 from bayesnu.flux.table import FluxTable
-from bayesnu.physics.constants import ELECTRON_MASS_GEV, MATERIALS
+from bayesnu.physics.constants import ELECTRON_MASS_GEV
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.physics.dipole import energy_from_recoil_angle, energy_min, mass_reach, primakoff_coefficients
 from bayesnu.physics.electron import FOLDED, cross_section_terms
 from bayesnu.physics.kinematics import neutrino_energy_from_angle, neutrino_energy_min
+from bayesnu.physics.materials import material
 from bayesnu.resources import number, read_table
 
 if TYPE_CHECKING:
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Folded = tuple[Array, Array, Array, Array]
-"""Binned counts and their errors, shape (exposures, channels, terms, bins), counts before binning, and the deviations
-of the response's sub-samples from the binned counts, (…, bins, sub-samples)."""
+"""Binned counts and their errors, shape (exposures, channels, terms, bins), counts before efficiency and binning, and
+the deviations of the response's sub-samples from the binned counts, (…, bins, sub-samples)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Templates:
     values : ndarray, shape (exposures, channels, terms, bins)
         Counts in the exposure's years per unit of the term's monomial.
     per_year : ndarray, shape (exposures, channels, terms)
-        Counts per year above threshold, before binning.
+        Counts per year above threshold, before efficiency and binning.
     error : ndarray, shape of values
         Standard error of values from the response's Monte Carlo.
     response : ResponseMatrix
@@ -71,8 +74,7 @@ class Templates:
         """Return the templates as a DataArray (exposure, channel, term, bin) with edges, units and source."""
         import xarray as xr
 
-        edges = np.array(self.card.detector.bin_edges_mev)
-        exposures = self.card.exposures
+        exposures, axes = self.card.exposures, self.card.detector.axes
         return xr.DataArray(
             self.values,
             dims=("exposure", "channel", "term", "bin"),
@@ -80,12 +82,12 @@ class Templates:
                 "exposure": [f"{e.mode} {e.position_m:g} m" for e in exposures],
                 "channel": list(CHANNELS),
                 "term": list(FOLDED),
-                "bin": np.arange(edges.size - 1),
+                "bin": np.arange(self.card.detector.bins),
                 "mode": ("exposure", [e.mode for e in exposures]),
                 "position_m": ("exposure", [e.position_m for e in exposures], {"units": "m"}),
                 "years": ("exposure", [e.years for e in exposures], {"units": "year"}),
-                "e_theta2_lo": ("bin", edges[:-1], {"units": "MeV"}),
-                "e_theta2_hi": ("bin", edges[1:], {"units": "MeV"}),
+                **{f"{axis.name}_lo": ("bin", axis.low, {"units": axis.units}) for axis in axes},
+                **{f"{axis.name}_hi": ("bin", axis.high, {"units": axis.units}) for axis in axes},
             },
             attrs={
                 "units": "counts per unit of the term (mu and d in mu_B, q in e, r2 in cm^2)",
@@ -95,23 +97,6 @@ class Templates:
             },
             name="templates",
         )
-
-
-def response_settings(card: Card, flux: FluxTable) -> ResponseSettings:
-    """Return what the response of a card depends on; the flux enters through its highest energy alone."""
-    detector, response = card.detector, card.response
-    return ResponseSettings(
-        angular_resolution_deg=detector.angular_resolution_deg,
-        energy_resolution=detector.energy_resolution,
-        bin_edges_mev=tuple(detector.bin_edges_mev),
-        electron_energy_min_gev=detector.threshold_mev * 1e-3 + ELECTRON_MASS_GEV,
-        electron_energy_max_gev=flux.energy_max_gev + ELECTRON_MASS_GEV,
-        energy_cells=response.energy_cells,
-        angle_cells=response.angle_cells,
-        method=response.method,
-        samples=response.samples,
-        seed=response.seed,
-    )
 
 
 def true_kernel(
@@ -163,10 +148,10 @@ def true_kernel(
 def build_templates(card: Card, flux: FluxTable, events: Array | None, notice: Callable[[str], None]) -> Templates:
     """Fold the card's flux and cross sections with its response.
 
-    N_bin = N_e · POT · ∫dT ∫dE Φ(E) Σ_n c_n(T) E⁻ⁿ R(bin | E_e, E_e θ²), (A.5),
+    N_bin = N_e · POT · ∫dT ε(T) ∫dE Φ(E) Σ_n c_n(T) E⁻ⁿ R(bin | E_e, E_e θ²), (A.5) with an efficiency,
     for every term of `cross_section_terms`, and for d² of ν e → N e. N is taken to leave the
     detector: no photon of its decay is looked for. With ``flux.normalisation = "table"`` all
-    terms of a channel are scaled so that its SM total equals the table's, as in (A.6).
+    terms of a channel are scaled so that its SM total before efficiency equals the table's, as in (A.6).
 
     Parameters
     ----------
@@ -240,7 +225,7 @@ def fold_dipole(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded
     mass = card.sterile.m_N * 1e-3
     if mass >= mass_reach(flux.energy_max_gev, ELECTRON_MASS_GEV):
         shape = (len(card.exposures), len(CHANNELS), 1)
-        none = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
+        none = np.zeros((*shape, card.detector.bins))
         return none, none, np.zeros(shape), np.zeros((*none.shape, response.subsamples))
     recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
     coefficients = primakoff_coefficients(recoil, mass, ELECTRON_MASS_GEV)[None]
@@ -252,10 +237,12 @@ def _fold(
 ) -> Folded:
     """Fold c_n(T), shape (channels, terms, powers, recoils), of N of a mass, or of elastic scattering."""
     recoil, weight, cell = recoil_nodes(response.settings, card.response.recoil_nodes)
-    targets = MATERIALS[card.target.material].electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
+    targets = material(card.target.material).electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
+    seen = efficiency_at(card.detector.efficiency, recoil * 1e3)
+    first = np.flatnonzero(np.diff(cell, prepend=-1))
     kernels: dict[bytes, Array] = {}
     shape = (len(card.exposures), len(CHANNELS), coefficients.shape[1])
-    values = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
+    values = np.zeros((*shape, card.detector.bins))
     error, per_year = np.zeros_like(values), np.zeros(shape)
     deviations = np.zeros((*values.shape, response.subsamples))
     for k, exposure in enumerate(card.exposures):
@@ -265,13 +252,13 @@ def _fold(
             kernels[key] = true_kernel(spectrum.edges_gev, recoil, response.settings.angle_edges_gev, mass_gev)
         for c in range(len(CHANNELS)):
             per_recoil = np.einsum("ptxe,e->ptx", kernels[key], spectrum.values[c])
-            # Sum the powers of 1/E, then the Gauss points of each energy cell.
+            # Sum the powers of 1/E, then the Gauss points of each energy cell; the efficiency is that of the point.
             dense = np.einsum("kpt,ptx->ktx", coefficients[c] * weight, per_recoil) * targets
             if mass_gev is not None:
                 # A cross section is not negative; where its powers of 1/E cancel, rounding may leave -1e-16 of them.
                 dense = np.maximum(dense, 0.0)
-            cells = np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1)
-            per_year[k, c] = cells.sum(axis=(1, 2))
+            per_year[k, c] = np.add.reduceat(dense, first, axis=1).sum(axis=(1, 2))
+            cells = np.add.reduceat(dense * seen[:, None], first, axis=1)
             values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
             deviations[k, c] = response.fold_deviations(cells)
     return values, error, per_year, deviations
@@ -293,13 +280,20 @@ def recoil_nodes(settings: ResponseSettings, nodes: int) -> tuple[Array, Array, 
 def read_event_table(path: Path, card: Card, flux: FluxTable) -> Array:
     """Return the table's SM events per year of every exposure and channel, scaled to the card's mass and POT.
 
+    They are those above threshold before any efficiency.
+
     Raises
     ------
     CardError
         If the table was made for another flux, threshold or material, or lacks a position.
     """
     remedy = "set flux.normalisation = 'absolute', or give a flux.event_table of your own"
-    factor = check_made_for(path, read_made_for(path), card, flux, remedy)
+    made = read_made_for(path)
+    if made.efficiency:
+        raise CardError(
+            f"flux.event_table = '{path.name}': its events include an efficiency; those of a table do not; {remedy}"
+        )
+    factor = check_made_for(path, made, card, flux, remedy)
     events = {
         (row["mode"], number(path, row, "position_m", minimum=0)): [
             number(path, row, channel, minimum=0) for channel in CHANNELS

@@ -19,8 +19,9 @@ from bayesnu.detector.response import ResponseMatrix
 from bayesnu.detector.store import find_response
 from bayesnu.errors import RunError, silent
 from bayesnu.experiment.base import Experiment
+from bayesnu.experiment.card import BinAxis
 from bayesnu.experiment.electron import ElectronExperiment
-from bayesnu.experiment.templates import response_settings
+from bayesnu.experiment.response import response_settings
 from bayesnu.export.source import write_folder
 from bayesnu.inference.laplace import Cells
 from bayesnu.inference.profile import delta_chi2_level
@@ -39,6 +40,8 @@ MOST_BYTES = 10_485_760
 """Of one file: HEPData takes no larger one."""
 MOST_NUMBERS = 120_000
 """Of one table of the response, which is divided by reconstructed bins."""
+SYMBOLS = {"e_theta2": r"$E_e\theta^2$", "energy": "$E_e$", "angle": r"$\theta$"}
+"""How tables write the reconstructed variables."""
 DENSITY_ROWS = 400
 """Of a table of a density, about: every so many points of a finer grid."""
 MARGINALISED, PROFILED = "marginalised", "profiled"
@@ -262,7 +265,8 @@ def spectrum_tables(experiment: Experiment) -> Iterator[Table]:
     """Return data, SM signal and background in the bins of each exposure, pulls at 0."""
     coordinates = experiment.observation_coordinates()
     exposures = np.asarray(coordinates["exposure"][1])
-    low, high, attributes = coordinates["bin_lo"][1], coordinates["bin_hi"][1], coordinates["bin_lo"][2]
+    # Bins of two dimensions are slices of one variable, binned in the other.
+    variables = [name for name in ("slice", "bin") if f"{name}_lo" in coordinates]
     columns = {
         "Observed" if experiment.observed else "Asimov data": experiment.data,
         "Standard Model signal": experiment.signal_sm,
@@ -277,34 +281,45 @@ def spectrum_tables(experiment: Experiment) -> Iterator[Table]:
             if counts is experiment.data and experiment.errors is not None:
                 values = [(v, e, "measured") for v, e in zip(values, experiment.errors[inside].tolist(), strict=True)]
             dependent.append(Column(title, "counts", values, (("EXPOSURE", str(name), ""), ("PULLS", "at 0", ""))))
-        bins = [(float(low[k]), float(high[k])) for k in inside]
+        bins = []
+        for variable in variables:
+            (_, low, attributes), high = coordinates[f"{variable}_lo"], coordinates[f"{variable}_hi"][1]
+            edges = [(float(low[k]), float(high[k])) for k in inside]
+            bins.append(Column(plain(attributes["long_name"]), attributes["units"], edges))
         yield Table(
             f"Spectrum, {name}"[:64],
             f"Counts of {name}: data, Standard Model signal and background, couplings and pulls at 0."
             + ("" if experiment.observed else " Asimov data are the Standard Model expectation, not rounded."),
             ("N",),
-            (Column(plain(attributes["long_name"]), attributes["units"], bins),),
+            tuple(bins),
             tuple(dependent),
         )
 
 
-def response_tables(response: ResponseMatrix) -> Iterator[Table]:
+def _bin_of(axes: Sequence[BinAxis], k: int) -> Iterator[tuple[str, str, str]]:
+    """Return the qualifiers that name a reconstructed bin."""
+    for axis in axes:
+        yield f"RECONSTRUCTED {SYMBOLS[axis.name]}", f"{axis.low[k]:.6g} - {axis.high[k]:.6g}", axis.units
+
+
+def response_tables(response: ResponseMatrix, axes: Sequence[BinAxis]) -> Iterator[Table]:
     """Return the response matrix: a row for each true cell from which something is reconstructed in a bin."""
     settings = response.settings
-    energy, angle, bins = settings.energy_edges_gev, settings.angle_edges_gev * 1e3, settings.bin_edges_mev
+    energy, angle = settings.energy_edges_gev, settings.angle_edges_gev * 1e3
+    variables = " and ".join(SYMBOLS[axis.name] for axis in axes)
     first, second = np.nonzero(response.values.any(axis=2))
     cells = (
         Column("True electron energy", "GeV", [(_number(energy[k]), _number(energy[k + 1])) for k in first]),
         Column(r"True $E_e\theta^2$", "MeV", [(_number(angle[k]), _number(angle[k + 1])) for k in second]),
     )
-    number = len(bins) - 1
+    number = response.values.shape[2]
     step = max(1, MOST_NUMBERS // max(1, first.size))
     for start in range(0, number, step):
         own = range(start, min(start + step, number))
         part = "" if step >= number else f", bins {own[0] + 1} to {own[-1] + 1}"
         yield Table(
             f"Response matrix{part}",
-            r"Probability that an electron of a true cell is reconstructed in each bin of $E_e\theta^2$. True cells of "
+            f"Probability that an electron of a true cell is reconstructed in each bin of {variables}. True cells of "
             "which no electron is are left out.",
             ("RESPONSE",),
             cells,
@@ -314,7 +329,7 @@ def response_tables(response: ResponseMatrix) -> Iterator[Table]:
                     "",
                     [float(f"{v:.5g}") for v in response.values[first, second, k].tolist()],
                     (
-                        (r"RECONSTRUCTED $E_e\theta^2$", f"{bins[k]:.6g} - {bins[k + 1]:.6g}", "MeV"),
+                        *_bin_of(axes, k),
                         ("METHOD", settings.method, ""),
                         ("SAMPLES", settings.samples, ""),
                         ("LARGEST STATISTICAL ERROR", _number(float(response.error[:, :, k].max())), ""),
@@ -449,7 +464,7 @@ def tables_of(
     if isinstance(experiment, ElectronExperiment):
         card = experiment.card
         settings = response_settings(card, experiment.flux)
-        found += response_tables(find_response(settings, notice, card.response.mc_stat != "none"))
+        found += response_tables(find_response(settings, notice, card.response.mc_stat != "none"), card.detector.axes)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from types import MappingProxyType
-from typing import NamedTuple
 
 FERMI_CONSTANT_GEV2 = 1.1663787e-5
 """G_F in GeV⁻² (CODATA 2018)."""
@@ -47,20 +46,3 @@ CHARGED_LEPTON_MASS_GEV = MappingProxyType({"e": ELECTRON_MASS_GEV, "mu": 0.1056
 
 GAUSSIAN_CHARGE = math.sqrt(FINE_STRUCTURE)
 """e in Gaussian natural units, √α: the reading of "e" with which (4.9) of arXiv:2111.14884 holds as printed."""
-
-
-class Material(NamedTuple):
-    """A target material: electrons, protons and neutrons per formula unit of molar mass in g/mol."""
-
-    electrons: float
-    protons: float
-    neutrons: float
-    molar_mass_g: float
-
-    def electrons_in(self, mass_tonnes: float) -> float:
-        """Return the number of electrons in ``mass_tonnes`` (50 t of argon: 1.357e31)."""
-        return mass_tonnes * 1e6 / self.molar_mass_g * AVOGADRO * self.electrons
-
-
-MATERIALS = MappingProxyType({"argon": Material(18, 18, 22, 39.948)})
-"""Target materials by name; molar masses of IUPAC 2021."""

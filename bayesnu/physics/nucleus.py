@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesnu.errors import unknown_name
 from bayesnu.physics import constants
 from bayesnu.physics.couplings import check_values
 from bayesnu.physics.electron import TERMS
+from bayesnu.physics.materials import Element
 
 Array = NDArray[np.float64]
 
@@ -28,71 +26,6 @@ HELM_SKIN_FM = 0.9
 """s of the Helm form factor (Lewin and Smith, Astropart. Phys. 6 (1996) 87)."""
 HELM_DIFFUSENESS_FM = 0.52
 """a of the Helm form factor (Lewin and Smith)."""
-
-
-class Element(NamedTuple):
-    """An element with its natural isotopes averaged: charge Z and atomic weight in g/mol."""
-
-    symbol: str
-    protons: int
-    atomic_weight: float
-
-    @property
-    def mass_gev(self) -> float:
-        """Mass of the average atom, A × 0.9315 GeV."""
-        return self.atomic_weight * constants.ATOMIC_MASS_GEV
-
-    @property
-    def neutrons(self) -> float:
-        """Average number of neutrons."""
-        return self.atomic_weight - self.protons
-
-
-ELEMENTS = MappingProxyType(
-    {
-        element.symbol: element
-        for element in (
-            Element("O", 8, 15.999),
-            Element("Al", 13, 26.982),
-            Element("Ar", 18, 39.948),
-            Element("Ca", 20, 40.078),
-            Element("I", 53, 126.904),
-            Element("Cs", 55, 132.905),
-            Element("W", 74, 183.84),
-        )
-    }
-)
-"""Elements by symbol; atomic weights of IUPAC 2021."""
-
-COMPOUNDS = MappingProxyType(
-    {
-        "CaWO4": MappingProxyType({"Ca": 1, "W": 1, "O": 4}),
-        "Al2O3": MappingProxyType({"Al": 2, "O": 3}),
-        "CsI": MappingProxyType({"Cs": 1, "I": 1}),
-        "Ar": MappingProxyType({"Ar": 1}),
-    }
-)
-"""Atoms per formula unit."""
-
-
-def nuclei_per_kg(compound: str) -> dict[str, float]:
-    """Return the number of nuclei of each element in a kilogram of a compound: 1000 N_A n/M_mol.
-
-    Parameters
-    ----------
-    compound : str
-        A name of `COMPOUNDS`.
-
-    Raises
-    ------
-    UsageError
-        For an unknown compound.
-    """
-    if compound not in COMPOUNDS:
-        raise unknown_name("compound", compound, COMPOUNDS)
-    atoms = COMPOUNDS[compound]
-    molar = sum(n * ELEMENTS[symbol].atomic_weight for symbol, n in atoms.items())
-    return {symbol: 1000 * constants.AVOGADRO * n / molar for symbol, n in atoms.items()}
 
 
 def recoil_max(energy_gev: ArrayLike, target_gev: float) -> Array:

@@ -53,10 +53,11 @@ class Panel:
 
 
 def plot_spectra(
-    edges_mev: Array,
+    edges: Array,
     panels: Sequence[Sequence[Panel]],
     *,
     scale: Literal["linear", "log", "symlog"] = "log",
+    x_label: str = r"$E_e\theta^2$ [MeV]",
     y_label: str = "events per bin and year",
     ratio_label: str = "ratio to SM",
     note: str = "",
@@ -65,13 +66,13 @@ def plot_spectra(
 
     Parameters
     ----------
-    edges_mev : ndarray, shape (bins + 1,)
-        Edges in E_e θ².
+    edges : ndarray, shape (bins + 1,)
+        In the variable of ``x_label``.
     panels : sequence of rows of Panel
         Rows of equal length; a row shares its vertical axis only in label.
     scale : {"linear", "log", "symlog"}
         Vertical axis; "symlog" where counts may be negative.
-    y_label, ratio_label : str
+    x_label, y_label, ratio_label : str
     note : str
         One line above the legend.
 
@@ -90,17 +91,17 @@ def plot_spectra(
         for c, panel in enumerate(row):
             axes = figure.add_subplot(grid[(2 * r if with_ratio else r), c])
             for curve in panel.curves:
-                handles.setdefault(curve.label, _draw(axes, edges_mev, curve))
-            _finish(axes, edges_mev, panel, scale)
+                handles.setdefault(curve.label, _draw(axes, edges, curve))
+            _finish(axes, edges, panel, scale)
             axes.set_title(panel.title, fontsize=11)
             axes.set_ylabel(y_label if c == 0 else "")
             if not with_ratio:
-                axes.set_xlabel(r"$E_e\theta^2$ [MeV]")
+                axes.set_xlabel(x_label)
                 continue
             axes.tick_params(labelbottom=False)
             below = figure.add_subplot(grid[2 * r + 1, c], sharex=axes)
-            _draw_ratios(below, edges_mev, panel)
-            below.set_xlabel(r"$E_e\theta^2$ [MeV]")
+            _draw_ratios(below, edges, panel)
+            below.set_xlabel(x_label)
             below.set_ylabel(ratio_label if c == 0 else "")
     columns_of_legend = min(4, -(-len(handles) // 2))
     figure.legend(

@@ -143,18 +143,22 @@ def region_figure(tree: xr.DataTree, couplings: Sequence[str]) -> Figure:
 
 
 def predictive_panels(tree: xr.DataTree) -> list[PredictivePanel]:
-    """Return one panel per exposure from the stored predictive counts and data."""
+    """Return one panel per exposure, and per slice of bins in two dimensions, from the stored counts and data."""
     counts = tree["posterior_predictive"]["n"]
     data, constant = tree["observed_data"]["n"], tree["constant_data"]
     quantiles = np.quantile(counts.values.reshape(-1, counts.sizes["obs"]), [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
-    exposure = np.asarray(data["exposure"].values)
+    titles = [str(name) for name in data["exposure"].values]
+    if "slice_lo" in data.coords:
+        ends = zip(data["slice_lo"].values, data["slice_hi"].values, strict=True)
+        unit = data["slice_lo"].attrs["units"]
+        titles = [f"{name}, {low:g} to {high:g} {unit}" for name, (low, high) in zip(titles, ends, strict=True)]
     panels = []
-    for name in dict.fromkeys(exposure.tolist()):
-        own = exposure == name
+    for name in dict.fromkeys(titles):
+        own = np.array(titles) == name
         edges = np.append(data["bin_lo"].values[own], data["bin_hi"].values[own][-1])
         panels.append(
             PredictivePanel(
-                str(name),
+                name,
                 edges,
                 data.values[own],
                 constant["background"].values[own],

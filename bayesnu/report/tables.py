@@ -245,14 +245,15 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
     for e in prediction.exposures:
         columns = {**e.signal, **e.background, "total": e.total}
         rows = [
-            [f"{e.bin_edges_mev[b]:.3f}–{e.bin_edges_mev[b + 1]:.3f}", *(f"{c[b]:.2f}" for c in columns.values())]
+            [*(f"{a.low[b]:.3f}–{a.high[b]:.3f}" for a in e.axes), *(f"{c[b]:.2f}" for c in columns.values())]
             for b in range(e.total.size)
         ]
-        rows.append(["sum", *(f"{c.sum():.1f}" for c in columns.values())])
+        rows.append(["sum", *[""] * (len(e.axes) - 1), *(f"{c.sum():.1f}" for c in columns.values())])
         totals = ", ".join(f"{channel} {value:.1f}" for channel, value in e.signal_total_per_year.items())
         title = f"{prediction.model}: {e.mode} mode, {e.position_m:g} m, {e.years:g} years"
-        caption = f"Signal per year above threshold, before binning: {totals}"
-        tables.append(text_table(title, ["E_e θ² [MeV]", *columns], rows, caption))
+        caption = f"Signal per year above threshold, before efficiency and binning: {totals}"
+        names = {"e_theta2": "E_e θ² [MeV]", "energy": "E_e [GeV]", "angle": "θ [deg]"}
+        tables.append(text_table(title, [*(names[a.name] for a in e.axes), *columns], rows, caption))
     return tables
 
 

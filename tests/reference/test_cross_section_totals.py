@@ -8,10 +8,10 @@ from scipy import integrate
 
 from bayesnu.experiment.setup import Experiment
 from bayesnu.physics import constants
-from bayesnu.physics.constants import MATERIALS
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.physics.electron import differential_cross_section, standard_model_charge_radius
 from bayesnu.physics.kinematics import recoil_max
+from bayesnu.physics.materials import material
 
 G_F, M, SIN2, HBARC2 = 1.1663787e-5, 0.51099895e-3, 0.2385, 0.3893793721e-27
 AXES = {"numu": (-0.5, 1), "numubar": (-0.5, -1), "nue": (0.5, 1), "nuebar": (0.5, -1)}  # g_A, s
@@ -75,8 +75,8 @@ def test_events_per_year_before_binning(absolute_prism: Experiment, channel: str
 
 
 def test_fifty_tonnes_of_argon() -> None:
-    assert MATERIALS["argon"].electrons_in(50) == pytest.approx(1.357e31, rel=5e-4)
-    assert (MATERIALS["argon"].protons, MATERIALS["argon"].neutrons) == (18, 22)
+    assert material("argon").electrons_in(50) == pytest.approx(1.357e31, rel=5e-4)
+    assert (material("argon").protons, material("argon").neutrons) == (18, 22)
 
 
 @pytest.mark.parametrize(("lepton", "radius"), [("e", 4.1e-33), ("mu", 2.4e-33), ("tau", 1.5e-33)])

@@ -5,7 +5,8 @@ import pytest
 
 from bayesnu.flux.reactor import Core, reactor_flux
 from bayesnu.physics.dipole import Emission, emission, primakoff_cross_section, recoil_window
-from bayesnu.physics.nucleus import ELEMENTS, helm_form_factor, nuclei_per_kg
+from bayesnu.physics.materials import ELEMENTS, nuclei_per_kg
+from bayesnu.physics.nucleus import helm_form_factor
 from bayesnu.physics.sterile_decay import photon_energy_fractions
 
 CORES = (Core(4.25, 72.0), Core(4.25, 102.0))

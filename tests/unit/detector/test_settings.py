@@ -1,10 +1,12 @@
+import hashlib
+import json
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from bayesnu.detector import settings as settings_module
-from bayesnu.detector.settings import ResponseSettings
+from bayesnu.detector.settings import FORMAT_VERSION, LEFT_OUT, ResponseSettings
 from bayesnu.physics.kinematics import e_theta2_max
 
 CHANGES = {
@@ -18,6 +20,11 @@ CHANGES = {
     "method": "quadrature",
     "samples": 10**5,
     "seed": 8,
+    "energy_resolution_noise_gev": 0.01,
+    "energy_resolution_constant": 0.02,
+    "angular_resolution_falling_deg": 0.5,
+    "energy_bin_edges_gev": (0.0, 1.0),
+    "angle_bin_edges_deg": (0.0, 1.0),
 }
 
 
@@ -39,5 +46,23 @@ def test_edges(small: ResponseSettings) -> None:
     np.testing.assert_allclose(np.diff(np.log(energy)), np.log(3) / 8)
     np.testing.assert_allclose(np.diff(angle), angle[-1] / 16)
     assert angle[-1] == e_theta2_max(0.8 - 0.51099895e-3)
-    np.testing.assert_allclose(small.bin_edges_gev * 1e3, small.bin_edges_mev)
-    assert small.angular_resolution_rad == pytest.approx(np.pi / 180)
+    np.testing.assert_allclose(small.smearing.edges * 1e3, small.bin_edges_mev)
+    assert small.smearing.tilt == pytest.approx(np.pi / 180)
+    assert (small.bins, small.smearing.angle2_edges.size) == (12, 0)
+
+
+def test_later_settings_at_their_default_leave_the_key_of_older_files(small: ResponseSettings) -> None:
+    """The shipped files are named by hashes of the settings that there were when they were made."""
+    older = {name: getattr(small, name) for name in list(CHANGES)[:10]}
+    text = json.dumps({"version": FORMAT_VERSION, **older}, sort_keys=True)
+    assert small.key == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert set(CHANGES) - set(older) == set(LEFT_OUT)
+
+
+def test_bins_in_two_dimensions(small: ResponseSettings) -> None:
+    settings = replace(
+        small, bin_edges_mev=(), energy_bin_edges_gev=(0.0, 1.0, 3.0, 9.0), angle_bin_edges_deg=(0.0, 1.0, 90.0)
+    )
+    assert settings.bins == 6
+    np.testing.assert_allclose(settings.smearing.edges, [0, 1, 3, 9])
+    np.testing.assert_allclose(np.sqrt(settings.smearing.angle2_edges), [0, np.pi / 180, np.pi / 2])

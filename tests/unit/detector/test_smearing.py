@@ -8,7 +8,7 @@ from scipy import stats
 
 from bayesnu.detector import smearing
 from bayesnu.detector.response import ResponseMatrix, build_response
-from bayesnu.detector.settings import ResponseSettings
+from bayesnu.detector.settings import ResponseSettings, Smearing
 
 
 def rotation(axis: str, angle: float) -> np.ndarray:
@@ -33,17 +33,16 @@ def test_measured_angle_is_the_rotation_of_a4(true: float, tilt: float, azimuth:
 @pytest.mark.parametrize("angle", [0.004, 0.03])
 def test_bin_probabilities_are_differences_of_normal_cdfs(energy: float, angle: float, small: ResponseSettings) -> None:
     """Energies below 0 are lost; so is all above the last edge."""
-    edges = small.bin_edges_gev
     out = np.zeros(12)
-    smearing.add_bin_probabilities(energy, 0.1, angle**2, 0.5, edges, out)
-    cdf = stats.norm(energy, 0.1 * np.sqrt(energy)).cdf(edges / angle**2)
+    smearing.add_bin_probabilities(energy, small.smearing, angle**2, 0.5, out)
+    cdf = stats.norm(energy, 0.1 * np.sqrt(energy)).cdf(small.smearing.edges / angle**2)
     np.testing.assert_allclose(out, 0.5 * np.diff(cdf), rtol=1e-9, atol=1e-15)
 
 
 def test_an_electron_along_the_beam_is_in_the_first_bin(small: ResponseSettings) -> None:
     """θ = 0: every energy ≥ 0 gives E_e θ² = 0."""
     out = np.zeros(12)
-    smearing.add_bin_probabilities(0.05, 0.1, 0.0, 1.0, small.bin_edges_gev, out)
+    smearing.add_bin_probabilities(0.05, small.smearing, 0.0, 1.0, out)
     np.testing.assert_allclose(out, [stats.norm.cdf(np.sqrt(0.05) / 0.1), *[0] * 11], atol=1e-12)
 
 
@@ -93,13 +92,10 @@ def test_plain_errors_are_binomial(small: ResponseSettings) -> None:
 @pytest.mark.slow
 def test_five_million_events_give_a_one_percent_bin_to_0_45_percent(small: ResponseSettings) -> None:
     """The paper's recipe: the spread over seeds is binomial in every bin, 0.45% where 1% of the events fall."""
-    n, edges = 5_000_000, small.bin_edges_gev
+    n = 5_000_000
     energies, angles = np.full(n, 2.0), np.full(n, 0.01)
     counts = np.array(
-        [
-            smearing.histogram_events(energies, angles, np.deg2rad(1), 0.1, edges, np.arange(16) + 16 * run)
-            for run in range(3)
-        ]
+        [smearing.histogram_events(energies, angles, small.smearing, np.arange(16) + 16 * run) for run in range(3)]
     )
     assert (counts.sum(axis=1) == n).all()
     p = counts.mean(axis=0) / n
@@ -118,7 +114,8 @@ def test_events_are_one_dimensional_normal_in_the_tilt() -> None:
     """At θ_t = 0 the measured angle is |θ_1|: half-normal (KS test on its histogram), not Rayleigh."""
     n, sigma = 200_000, np.deg2rad(1)
     angles = sigma * np.linspace(0, 4, 41)
-    counts = smearing.histogram_events(np.full(n, 1.0), np.zeros(n), sigma, 1e-12, angles**2, np.arange(4))
+    detector = Smearing(1e-12, 0.0, 0.0, sigma, 0.0, angles**2, np.empty(0))
+    counts = smearing.histogram_events(np.full(n, 1.0), np.zeros(n), detector, np.arange(4))
     cumulative = np.cumsum(counts[:-1]) / n
     expected = stats.halfnorm.cdf(angles[1:] / sigma)
     assert np.abs(cumulative - expected).max() < stats.kstwobign.ppf(0.999) / np.sqrt(n)
@@ -145,7 +142,7 @@ def test_perfect_resolution_keeps_every_cell_in_its_bin(small: ResponseSettings,
     samples = 30 if method == "quadrature" else small.samples
     sharp = replace(small, method=method, angular_resolution_deg=1e-7, energy_resolution=1e-7, samples=samples)
     values = build_response(sharp).values
-    edges, low, high = sharp.bin_edges_gev, sharp.angle_edges_gev[:-1], sharp.angle_edges_gev[1:]
+    edges, low, high = sharp.smearing.edges, sharp.angle_edges_gev[:-1], sharp.angle_edges_gev[1:]
     inside = (np.searchsorted(edges, low, "right") == np.searchsorted(edges, high, "left")) & (low > 0)
     assert inside.sum() >= 8
     bins = np.searchsorted(edges, (low + high) / 2, "right") - 1
@@ -156,9 +153,10 @@ def test_perfect_resolution_keeps_every_cell_in_its_bin(small: ResponseSettings,
 def test_perfect_resolution_histograms_true_events(small: ResponseSettings) -> None:
     rng = np.random.default_rng(1)
     energy, x = rng.uniform(0.5, 5, 5000), rng.uniform(0, 4e-3, 5000)
-    counts = smearing.histogram_events(energy, np.sqrt(x / energy), 1e-12, 1e-12, small.bin_edges_gev, np.arange(3))
-    np.testing.assert_array_equal(counts[:-1], np.histogram(x, small.bin_edges_gev)[0])
-    assert counts[-1] == (x > small.bin_edges_gev[-1]).sum() > 0
+    sharp = replace(small, angular_resolution_deg=1e-10, energy_resolution=1e-12).smearing
+    counts = smearing.histogram_events(energy, np.sqrt(x / energy), sharp, np.arange(3))
+    np.testing.assert_array_equal(counts[:-1], np.histogram(x, sharp.edges)[0])
+    assert counts[-1] == (x > sharp.edges[-1]).sum() > 0
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from bayesnu.experiment.backgrounds import (
     read_backgrounds,
     read_made_for,
 )
+from bayesnu.experiment.response import response_settings
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.flux.table import FluxTable, Spectrum
 from bayesnu.physics.quasielastic import ccqe_cross_section, proton_visible
@@ -92,7 +93,8 @@ def test_kernel_agrees_with_simulated_events(on_axis: Experiment, energy_resolut
     card = on_axis.card.model_copy(update={"detector": detector})
     edges = np.array(detector.bin_edges_mev)
     low, high = 0.5, 1.0
-    neutron, proton = backgrounds.ccqe_kernel(Spectrum(np.array([low, high]), np.ones((4, 1))), card, edges)
+    smearing = response_settings(card, on_axis.flux).smearing
+    neutron, proton = backgrounds.ccqe_kernel(Spectrum(np.array([low, high]), np.ones((4, 1))), card, smearing)
 
     rng, n = np.random.default_rng(3), 4_000_000
     energy = low + (high - low) * rng.random(n)

@@ -15,11 +15,12 @@ from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.prediction import predict, prediction_json
 from bayesnu.experiment.setup import load_electron_experiment, with_parameters
 from bayesnu.experiment.templates import refold_dipole, true_kernel
-from bayesnu.physics.constants import FINE_STRUCTURE, HBARC2_CM2_GEV2, MATERIALS
+from bayesnu.physics.constants import FINE_STRUCTURE, HBARC2_CM2_GEV2
 from bayesnu.physics.couplings import ELECTROMAGNETIC, TRANSITION
 from bayesnu.physics.dipole import energy_min, mass_reach
 from bayesnu.physics.electron import FOLDED, TERMS
 from bayesnu.physics.kinematics import neutrino_energy_from_angle
+from bayesnu.physics.materials import material
 from bayesnu.resources import cache_folder
 
 M_E = 0.51099895e-3
@@ -107,7 +108,7 @@ def test_totals_before_binning(by_mass: dict[float, ElectronExperiment], mass: f
     for low, high, value in zip(spectrum.edges_gev[:-1], spectrum.edges_gev[1:], spectrum.values[0], strict=True):
         if high > opens:
             found += value * quad(total, max(low, opens), high, epsrel=1e-7, epsabs=0)[0]
-    targets = MATERIALS["argon"].electrons_in(50.0) * 1.1e21
+    targets = material("argon").electrons_in(50.0) * 1.1e21
     assert experiment.templates.per_year[0, 0, D2] == pytest.approx(found * targets, rel=1e-4)
 
 
@@ -140,7 +141,7 @@ def test_bins_of_a_perfect_detector(sharp: ElectronExperiment, mass: float) -> N
     e_theta2 = (recoil + M_E) * np.arccos(np.minimum(cosine, 1)) ** 2
     edges = made.response.settings.angle_edges_gev
     found = np.histogram(e_theta2, edges[::8], weights=weight)[0]
-    found *= MATERIALS["argon"].electrons_in(50.0) * 1.1e21
+    found *= material("argon").electrons_in(50.0) * 1.1e21
     computed = made.values[0, 0, D2] / 3.5
     np.testing.assert_allclose(computed[:8], found, rtol=3e-3, atol=3e-4 * found.sum())
     assert (computed[8:] == 0).all()

@@ -26,7 +26,8 @@ from bayesnu.experiment.recoil_photons import decay_modes, experiment_photons, p
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.flux.reactor import Core, reactor_flux
 from bayesnu.physics.dipole import Emission, recoil_window, threshold_energy
-from bayesnu.physics.nucleus import ELEMENTS, helm_form_factor
+from bayesnu.physics.materials import ELEMENTS
+from bayesnu.physics.nucleus import helm_form_factor
 from bayesnu.physics.sterile_decay import photon_distribution
 
 NUCLEI = {"O": 4.0, "W": 1.0}

@@ -14,7 +14,8 @@ from bayesnu.inference.likelihood import make_problem
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.physics import constants
 from bayesnu.physics.dipole import BOHR_MAGNETON_GEV1, energy_min, primakoff_cross_section, recoil_window
-from bayesnu.physics.nucleus import ELEMENTS, helm_form_factor, nuclei_per_kg
+from bayesnu.physics.materials import ELEMENTS, nuclei_per_kg
+from bayesnu.physics.nucleus import helm_form_factor
 from bayesnu.results.limits import limit
 
 

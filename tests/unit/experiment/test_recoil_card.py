@@ -26,8 +26,8 @@ TWO_BINS = "detector.bins=2"
 # card, overrides, then fragments that the message must contain
 BAD = [
     # targets
-    (REACTOR, ["targets.CaWO={mass_kg=1.0}"], ("targets.CaWO: unknown compound", "did you mean 'CaWO4'")),
-    (REACTOR, ["targets.Al2O={mass_kg=1.0}"], ("targets.Al2O: unknown compound", "did you mean 'Al2O3'")),
+    (REACTOR, ["targets.CaW04={mass_kg=1.0}"], ("targets.CaW04: is no chemical formula", "did you mean 'CaWO4'")),
+    (REACTOR, ["targets.Al2Q3={mass_kg=1.0}"], ("targets.Al2Q3: unknown element 'Q'", "did you mean 'Al2O3'")),
     (REACTOR, ["targets={}"], ("targets", "at least 1")),
     (REACTOR, ["targets=3"], ("targets = 3: must be a table",)),
     (REACTOR, ["targets.CaWO4.mass_kg=0"], ("targets.CaWO4.mass_kg = 0", "greater than 0")),

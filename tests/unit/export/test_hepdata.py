@@ -15,7 +15,8 @@ import yaml
 from bayesnu.detector.response import ResponseMatrix
 from bayesnu.detector.settings import ResponseSettings
 from bayesnu.errors import RunError
-from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.experiment.card import BinAxis
+from bayesnu.experiment.setup import Experiment, load_electron_experiment, load_experiment
 from bayesnu.export import hepdata
 from bayesnu.export.hepdata import (
     Column,
@@ -202,6 +203,18 @@ def test_spectra_are_the_counts(on_axis: Experiment) -> None:
     assert first.independent[0].units == "MeV"
 
 
+def test_bins_in_two_dimensions() -> None:
+    tiny = ["response.energy_cells=4", "response.angle_cells=2", "response.samples=640", "flux.normalisation=absolute"]
+    bins = ["detector.energy_bin_edges_gev=[0.0, 1.0, 20.0]", "detector.angle_bin_edges_deg=[0.0, 2.0]"]
+    experiment = load_electron_experiment("dune-on-axis", [*tiny, *bins, "backgrounds.model=ccqe"])
+    spectrum = next(spectrum_tables(experiment))
+    assert [column.values for column in spectrum.independent] == [[(0.0, 1.0), (1.0, 20.0)], [(0.0, 2.0)] * 2]
+    assert [column.units for column in spectrum.independent] == ["GeV", "deg"]
+    response = next(response_tables(experiment.templates.response, experiment.card.detector.axes))
+    given = qualifiers(response.dependent[1])
+    assert (given["RECONSTRUCTED $E_e$"], given[r"RECONSTRUCTED $\theta$"]) == ("1 - 20", "0 - 2")
+
+
 def test_measured_errors_are_those_of_the_data() -> None:
     lsnd = load_experiment("lsnd-nue")
     (table,) = spectrum_tables(lsnd)
@@ -211,14 +224,16 @@ def test_measured_errors_are_those_of_the_data() -> None:
 
 def test_response_is_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     response = small_matrix()
-    (table,) = response_tables(response)
+    edges = np.array(SMALL.bin_edges_mev)
+    axis = BinAxis("e_theta2", "MeV", "", "bin_edges_mev", edges, edges[:-1], edges[1:])
+    (table,) = response_tables(response, [axis])
     kept = response.values.any(axis=2)
     assert [len(column.values) for column in table.independent] == [kept.sum()] * 2
     found = np.array([column.values for column in table.dependent]).T
     np.testing.assert_allclose(found, response.values[kept], rtol=1e-4)
     assert qualifiers(table.dependent[1])[r"RECONSTRUCTED $E_e\theta^2$"] == "1 - 2"
     monkeypatch.setattr(hepdata, "MOST_NUMBERS", 5)
-    parts = list(response_tables(response))
+    parts = list(response_tables(response, [axis]))
     assert [part.name for part in parts] == ["Response matrix, bins 1 to 1", "Response matrix, bins 2 to 2"]
     assert parts[1].dependent == table.dependent[1:]
 

@@ -20,7 +20,7 @@ from bayesnu.physics.dipole import (
     recoil_window,
     threshold_energy,
 )
-from bayesnu.physics.nucleus import ELEMENTS
+from bayesnu.physics.materials import ELEMENTS
 from bayesnu.physics.sterile_decay import (
     decay_length,
     decay_probability,

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.figure import Figure
 
 from bayesnu.experiment.setup import Experiment
@@ -16,6 +17,7 @@ from bayesnu.plotting.limits import DensityPanel, ForestRow, axis_label, exponen
 from bayesnu.plotting.predictive import PredictivePanel, plot_predictive
 from bayesnu.plotting.regions import Box, Mark, Region, RegionPanel, SecondAxis, plot_regions
 from bayesnu.plotting.spectra import Curve, Panel, plot_cross_section_ratios, plot_spectra
+from bayesnu.report.figures import predictive_panels
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.runs import Run
 
@@ -223,3 +225,35 @@ def test_figures_are_saved_as_png_and_pdf(tmp_path: Path) -> None:
     save_figure(plot_posteriors([density_panel("q_numu")]), tmp_path, "x")
     assert {path.name for path in tmp_path.iterdir()} == {"x.png", "x.pdf"}
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bins_in_two_dimensions_are_panels_of_slices() -> None:
+    """Two exposures, two slices of energy, three bins of angle."""
+    places = list(np.ndindex(2, 2, 3))
+    angles, energies = np.array([0.0, 1.0, 2.0, 5.0]), np.array([0.0, 0.5, 20.0])
+    label = {"units": "deg", "long_name": r"reconstructed $\theta$ [deg]"}
+    coordinates = {
+        "exposure": ("obs", [f"exposure {k}" for k, _, _ in places]),
+        "bin_lo": ("obs", [angles[a] for _, _, a in places], label),
+        "bin_hi": ("obs", [angles[a + 1] for _, _, a in places], label),
+        "slice_lo": ("obs", [energies[e] for _, e, _ in places], {"units": "GeV"}),
+        "slice_hi": ("obs", [energies[e + 1] for _, e, _ in places], {"units": "GeV"}),
+    }
+    data = np.arange(12.0)
+    counts = ("obs", data)
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior_predictive": xr.Dataset({"n": (("chain", "draw", "obs"), np.ones((1, 4, 12)))}),
+            "observed_data": xr.Dataset({"n": counts}, coords=coordinates),
+            "constant_data": xr.Dataset({"background": counts, "signal_sm": counts}),
+        }
+    )
+    panels = predictive_panels(tree)
+    assert [panel.title for panel in panels] == [
+        f"exposure {k}, {ends} GeV" for k in range(2) for ends in ("0 to 0.5", "0.5 to 20")
+    ]
+    for panel, own in zip(panels, data.reshape(4, 3), strict=True):
+        np.testing.assert_array_equal(panel.edges, angles)
+        np.testing.assert_array_equal(panel.data, own)
+        assert panel.axis_label == label["long_name"]
+    drawn(plot_predictive(panels, "counts"))
