@@ -15,6 +15,7 @@ from typing import Any
 
 from bayesnu.errors import RunError
 from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.report.explorer import explorer
 from bayesnu.report.figures import (
     KINDS,
     figure_names,
@@ -151,14 +152,24 @@ def render(run: Run, unconverged: str) -> str:
     """Return the HTML of a run whose figures exist, its limits as `withhold` leaves them; ``unconverged`` stands first.
     """
     import jinja2
+    from markupsafe import Markup
 
-    text = (resources.files("bayesnu.report") / "template.html").read_text(encoding="utf-8")
+    def part(name: str) -> str:
+        return (resources.files("bayesnu.report") / name).read_text(encoding="utf-8")
+
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     header, rows = limits_rows(run.limits)
     information = run.information
     entries = [entry_page(run.folder, entry, run.limits["m_N"]) for entry in run.limits["limits"]]
     joint = [joint_page(run.folder, entry) for entry in run.limits["joint"]]
-    return environment.from_string(text).render(
+    forest = image(run.folder, "limits") if any(e["credible"]["intervals"] for e in run.limits["limits"]) else ""
+    live = explorer(run)
+    return environment.from_string(part("template.html")).render(
+        styles=Markup(part("page.css")),
+        page_script=Markup(part("page.js")),
+        explorer_script=Markup(part("explorer.js")),
+        explorer={**live, "content": Markup(live["content"])},
+        contents=contents(bool(forest), entries, joint),
         title=run.limits["title"],
         mass=mass_note(run.limits["m_N"]),
         without_limit=run.limits["without_limit"],
@@ -171,7 +182,7 @@ def render(run: Run, unconverged: str) -> str:
         header=header,
         rows=rows,
         footnote=FOOTNOTE if any(c["converted"] for e in run.limits["limits"] for c in e["comparisons"]) else "",
-        forest=image(run.folder, "limits") if any(e["credible"]["intervals"] for e in run.limits["limits"]) else "",
+        forest=forest,
         posteriors=image(run.folder, "posteriors"),
         entries=entries,
         joint=joint,
@@ -179,6 +190,24 @@ def render(run: Run, unconverged: str) -> str:
         paper=information["card"]["source"]["paper"],
         card=json.dumps(information["card"], indent=1, ensure_ascii=False),
     )
+
+
+def contents(forest: bool, entries: Sequence[dict[str, Any]], joint: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the sections of the page, each with its figures."""
+
+    def section(name: str, title: str, figures: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+        return {"id": name, "title": title, "figures": figures}
+
+    limits = {"id": "figure-limits", "name": "forest plot", "caption": "Intervals beside published ones"}
+    posteriors = {"id": "figure-posteriors", "name": "densities", "caption": "Posterior densities over priors"}
+    return [
+        section("limits", "Limits", [limits] if forest else []),
+        section("explore", "Explorer"),
+        section("posteriors", "Posteriors", [posteriors]),
+        *(section(entry["name"], entry["name"], entry["figures"]) for entry in entries),
+        *(section(fit["name"], f"{fit['title']}, free together", fit["figures"]) for fit in joint),
+        section("provenance", "Provenance"),
+    ]
 
 
 def entry_page(folder: Path, entry: dict[str, Any], m_N: float | None) -> dict[str, Any]:
@@ -271,10 +300,18 @@ def joint_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def fit_images(folder: Path, fit: str, without: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Return captions and data URIs of the figures of a fit, its region first."""
+def fit_images(folder: Path, fit: str, without: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return id, name, caption and data URI of the figures of a fit, its region first."""
     names = sorted((kind for kind in figure_names(fit) if kind not in without), key=lambda kind: kind != "region")
-    return [(CAPTIONS[kind], image(folder, f"{fit}-{kind}")) for kind in names]
+    return [
+        {
+            "id": f"figure-{fit}-{kind}",
+            "name": kind,
+            "caption": CAPTIONS[kind],
+            "source": image(folder, f"{fit}-{kind}"),
+        }
+        for kind in names
+    ]
 
 
 def exponential(intervals: list[list[float | None]]) -> str:
