@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bayesnu.errors import RunError
 from bayesnu.physics.couplings import COUPLINGS
@@ -40,6 +40,9 @@ from bayesnu.results.intervals import percent
 from bayesnu.results.runs import Run
 from bayesnu.results.verdict import WITHHELD, warning, withhold
 from bayesnu.workers.processes import prepare_worker, start_method
+
+if TYPE_CHECKING:
+    import jinja2
 
 CAPTIONS = {
     "predictive": "Data over the posterior predictive counts of each exposure",
@@ -149,47 +152,57 @@ def write_report(run: Run, background: Drawing | None = None, *, allow_unconverg
 
 
 def render(run: Run, unconverged: str) -> str:
-    """Return the HTML of a run whose figures exist, its limits as `withhold` leaves them; ``unconverged`` stands first.
+    """Return the HTML of a run whose figures exist, its limits as `withhold` leaves them.
+
+    ``unconverged`` stands first.
     """
-    import jinja2
-    from markupsafe import Markup
-
-    def part(name: str) -> str:
-        return (resources.files("bayesnu.report") / name).read_text(encoding="utf-8")
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     header, rows = limits_rows(run.limits)
     information = run.information
     entries = [entry_page(run.folder, entry, run.limits["m_N"]) for entry in run.limits["limits"]]
     joint = [joint_page(run.folder, entry) for entry in run.limits["joint"]]
     forest = image(run.folder, "limits") if any(e["credible"]["intervals"] for e in run.limits["limits"]) else ""
-    live = explorer(run)
-    return environment.from_string(part("template.html")).render(
-        styles=Markup(part("page.css")),
-        page_script=Markup(part("page.js")),
-        explorer_script=Markup(part("explorer.js")),
-        explorer={**live, "content": Markup(live["content"])},
-        contents=contents(bool(forest), entries, joint),
-        title=run.limits["title"],
-        mass=mass_note(run.limits["m_N"]),
-        without_limit=run.limits["without_limit"],
-        model=run.limits["model"],
-        verdict=run.limits["verdict"],
-        unconverged=unconverged,
-        withheld=run.limits["withheld"],
-        chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
-        data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
-        header=header,
-        rows=rows,
-        footnote=FOOTNOTE if any(c["converted"] for e in run.limits["limits"] for c in e["comparisons"]) else "",
-        forest=forest,
-        posteriors=image(run.folder, "posteriors"),
-        entries=entries,
-        joint=joint,
-        information=information,
-        paper=information["card"]["source"]["paper"],
-        card=json.dumps(information["card"], indent=1, ensure_ascii=False),
+    return (
+        templates()
+        .get_template("template.html")
+        .render(
+            explorer=explorer(run),
+            contents=contents(bool(forest), entries, joint),
+            title=run.limits["title"],
+            mass=mass_note(run.limits["m_N"]),
+            without_limit=run.limits["without_limit"],
+            model=run.limits["model"],
+            verdict=run.limits["verdict"],
+            unconverged=unconverged,
+            withheld=run.limits["withheld"],
+            chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
+            data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
+            header=header,
+            rows=rows,
+            footnote=FOOTNOTE if any(c["converted"] for e in run.limits["limits"] for c in e["comparisons"]) else "",
+            forest=forest,
+            posteriors=image(run.folder, "posteriors"),
+            entries=entries,
+            joint=joint,
+            information=information,
+            paper=information["card"]["source"]["paper"],
+            card=json.dumps(information["card"], indent=1, ensure_ascii=False),
+        )
     )
+
+
+def templates() -> jinja2.Environment:
+    """Return the HTML files of this room; ``file`` puts a style sheet or a script into a page as it is."""
+    import jinja2
+    from markupsafe import Markup
+
+    def read(name: str) -> str:
+        return (resources.files("bayesnu.report") / name).read_text(encoding="utf-8")
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(read), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.globals["file"] = lambda name: Markup(read(name))
+    return environment
 
 
 def contents(forest: bool, entries: Sequence[dict[str, Any]], joint: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -46,6 +46,8 @@
 
   function slopes(n, mean, variance) {
     if (model.statistic === "chi2") return [2 * (mean - n) / variance, 2 / variance, 2 / variance];
+    // Nothing expected and nothing seen: no pull changes that.
+    if (mean === 0 && n === 0) return [2, 0, 0];
     const v = model.statistic === "gamma-poisson" ? variance : 0;
     return [
       2 * (mean - n) / (mean * (1 + v * mean)),
@@ -219,7 +221,7 @@
         + `<text x="${x(value)}" y="${height - bottom + 14}" text-anchor="middle">${short(value)}</text>`),
       ...(logarithmicY ? decades(low, high) : ticks(low, high, 6)).map(value =>
         `<path class="tick" d="M${left} ${y(value)}h4"/><text x="${left - 5}" y="${y(value) + 4}" text-anchor="end">${short(value)}</text>`),
-      ...ticks(1 - half, 1 + half, 3).map(value =>
+      ...ticks(1 - half, 1 + half, 4).map(value =>
         `<path class="tick" d="M${left} ${r(value)}h4"/><text x="${left - 5}" y="${r(value) + 4}" text-anchor="end">${short(value)}</text>`),
     ].join("");
     const words = `${exposure.name}: ${short(sum(now))} counts expected, ${short(sum(sm))} in the Standard Model, ${short(sum(data))} in the data`;
@@ -255,7 +257,7 @@
       + `<input id="${id}" type="range" step="1" min="${item.low}" max="${steps}">`
       + (item.bounds?.length ? `<div class="bounds">${item.bounds.map((bound, k) =>
         `<button type="button" data-bound="${k}" title="${escape(item.name)} at this bound, the other couplings 0">`
-        + `${escape(item.probability)} point: ${short(bound)}</button>`).join("")}</div>` : "");
+        + `${escape(item.probability)} point: ${Number(bound.toPrecision(3))}</button>`).join("")}</div>` : "");
     const [slider, field] = [box.querySelector("[type=range]"), box.querySelector("[type=number]")];
     const values = kind === "coupling" ? state.couplings : state.pulls;
     const set = value => {
@@ -271,7 +273,7 @@
     });
     box.querySelectorAll("button").forEach(button => button.addEventListener("click", () => {
       state.couplings.fill(0);
-      set(item.bounds[Number(button.dataset.bound)]);
+      set(Number(item.bounds[Number(button.dataset.bound)].toPrecision(6)));
     }));
     const show = () => {
       const value = values[index];

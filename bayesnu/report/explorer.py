@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ PLAIN_WORDS = {r"$E_e\theta^2$": "Eₑθ²"}
 """How an axis is named where no TeX is set."""
 
 
-def explorer(run: Run) -> dict[str, Any]:
-    """Return what the template shows of the explorer: ``content``, JSON for the page, or why it is ``left_out``.
+def explorer(run: Run) -> dict[str, str]:
+    """Return what `explorer.html` shows of a run: ``content``, JSON for the page, or why it is ``left_out``.
 
     Parameters
     ----------
@@ -32,25 +34,39 @@ def explorer(run: Run) -> dict[str, Any]:
         If counts.json or a posterior cannot be read.
     """
     counts = read_counts(run.folder, run.information["hash"])
-    if counts["left_out"]:
-        return {"left_out": counts["left_out"], "content": ""}
-    for tex, words in PLAIN_WORDS.items():
-        counts["axis"]["label"] = counts["axis"]["label"].replace(tex, words)
     entries = {entry["coupling"]: entry for entry in run.limits["limits"]}
-    counts["couplings"] = [_slider(run.folder, entries[name]) for name in counts["couplings"]]
-    overrides = [f"-o {override}" for override in run.information["overrides"]]
-    counts["command"] = " ".join(["bayesnu predict", run.limits["model"], *overrides])
+    sliders = [slider(run.folder, entries[name]) for name in counts.get("couplings", ())]
+    command = ["bayesnu", "predict", run.limits["model"]]
+    command += [part for override in run.information["overrides"] for part in ("-o", override)]
+    return explorer_content(counts, sliders, shlex.join(command), run.limits["m_N"])
+
+
+def explorer_content(
+    counts: dict[str, Any], sliders: Sequence[dict[str, Any]], command: str, m_N: float | None
+) -> dict[str, str]:
+    """Return what `explorer.html` shows of counts (`bayesnu.results.counts.counts_json`) with a slider per coupling.
+
+    ``command`` predicts the Standard Model's counts on the command line.
+    """
+    from markupsafe import Markup
+
+    if counts["left_out"]:
+        return {"left_out": counts["left_out"]}
+    label = counts["axis"]["label"]
+    for tex, words in PLAIN_WORDS.items():
+        label = label.replace(tex, words)
+    shown = counts | {"axis": counts["axis"] | {"label": label}, "couplings": list(sliders), "command": command}
     # No "<" may end the element that holds the text.
-    content = json.dumps(counts, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    return {"left_out": "", "content": content, "mass": mass_note(run.limits["m_N"])}
+    text = json.dumps(shown, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    return {"left_out": "", "content": Markup(text), "mass": mass_note(m_N)}
 
 
-def _slider(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
-    """Return a coupling with its bounds and its range: where Δχ² is below 10 and all bounds are inside."""
+def slider(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a coupling with its bounds and its range: where Δχ² is below 10, and all bounds."""
     name, credible = entry["coupling"], entry["credible"]
     curve = load_posterior(posterior_path(folder, name), ("profile_curve",))["profile_curve"][name].values
     upper = credible["kind"] == "upper"
-    bounds = [high for _, high in credible["intervals"]] if upper else flat(credible["intervals"])
+    bounds = flat([[None, high] if upper else [low, high] for low, high in credible["intervals"]])
     return {
         "name": name,
         "unit": entry["unit"],

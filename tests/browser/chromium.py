@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 CHROMIUM = Path("/usr/bin/chromium")
-MISSING = f"{CHROMIUM} is missing: install Debian's chromium (apt-get install chromium)"
+MISSING = "{} is missing: install Debian's chromium (apt-get install chromium)"
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -35,14 +35,14 @@ SECONDS = 60.0
 class Chromium:
     """A browser process; it reads commands from its file descriptor 3 and answers on 4, each ended by a zero byte."""
 
-    def __init__(self, folder: Path) -> None:
-        if not CHROMIUM.exists():
-            raise FileNotFoundError(MISSING)
+    def __init__(self, folder: Path, program: Path = CHROMIUM) -> None:
+        if not program.exists():
+            raise FileNotFoundError(MISSING.format(program))
         commands, self._write = os.pipe()
         self._read, answers = os.pipe()
         # A shell gives the two ends their numbers.
         shell = f'exec "$@" 3<&{commands} 4>&{answers}'
-        arguments = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder}", "about:blank"]
+        arguments = [str(program), *FLAGS, f"--user-data-dir={folder}", "about:blank"]
         with (folder / "chromium.log").open("wb") as log:
             self._process = subprocess.Popen(
                 ["/bin/bash", "-c", shell, "chromium", *arguments],
@@ -59,7 +59,9 @@ class Chromium:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             os.write(self._write, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
             self._process.wait(20)
@@ -111,7 +113,9 @@ class Chromium:
 class Page:
     """A tab with the network off that has loaded one address."""
 
-    def __init__(self, browser: Chromium, address: str, width: int = 1280, height: int = 900, phone: bool = False) -> None:
+    def __init__(
+        self, browser: Chromium, address: str, width: int = 1280, height: int = 900, phone: bool = False
+    ) -> None:
         self._browser = browser
         self._target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = browser.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
@@ -121,9 +125,7 @@ class Page:
         self.call(
             "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1
         )
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self.call("Page.navigate", url=address)
         browser.wait_for("Page.loadEventFired")
 
