@@ -161,32 +161,29 @@ def render(run: Run, unconverged: str) -> str:
     entries = [entry_page(run.folder, entry, run.limits["m_N"]) for entry in run.limits["limits"]]
     joint = [joint_page(run.folder, entry) for entry in run.limits["joint"]]
     forest = image(run.folder, "limits") if any(e["credible"]["intervals"] for e in run.limits["limits"]) else ""
-    return (
-        templates()
-        .get_template("template.html")
-        .render(
-            explorer=explorer(run),
-            contents=contents(bool(forest), entries, joint),
-            title=run.limits["title"],
-            mass=mass_note(run.limits["m_N"]),
-            without_limit=run.limits["without_limit"],
-            model=run.limits["model"],
-            verdict=run.limits["verdict"],
-            unconverged=unconverged,
-            withheld=run.limits["withheld"],
-            chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
-            data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
-            header=header,
-            rows=rows,
-            footnote=FOOTNOTE if any(c["converted"] for e in run.limits["limits"] for c in e["comparisons"]) else "",
-            forest=forest,
-            posteriors=image(run.folder, "posteriors"),
-            entries=entries,
-            joint=joint,
-            information=information,
-            paper=information["card"]["source"]["paper"],
-            card=json.dumps(information["card"], indent=1, ensure_ascii=False),
-        )
+    page = templates().get_template("template.html")
+    return page.render(
+        explorer=explorer(run),
+        contents=contents(bool(forest), entries, joint),
+        title=run.limits["title"],
+        mass=mass_note(run.limits["m_N"]),
+        without_limit=run.limits["without_limit"],
+        model=run.limits["model"],
+        verdict=run.limits["verdict"],
+        unconverged=unconverged,
+        withheld=run.limits["withheld"],
+        chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
+        data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
+        header=header,
+        rows=rows,
+        footnote=FOOTNOTE if any(c["converted"] for e in run.limits["limits"] for c in e["comparisons"]) else "",
+        forest=forest,
+        posteriors=image(run.folder, "posteriors"),
+        entries=entries,
+        joint=joint,
+        information=information,
+        paper=information["card"]["source"]["paper"],
+        card=json.dumps(information["card"], indent=1, ensure_ascii=False),
     )
 
 

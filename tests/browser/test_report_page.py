@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ COLOURS = """(async () => {
 SHOWN = """(() => {
   const value = name => Number(document.querySelector(`[data-part="${name}"]`).dataset.value);
   return {
-    counts: [...document.querySelectorAll('[data-part="counts"] td:last-child')].map(cell => Number(cell.dataset.value)),
+    counts: [...document.querySelectorAll('[data-part="counts"] td:last-child')].map(td => Number(td.dataset.value)),
     fixed: value("fixed"), profiled: value("profiled"),
     command: document.querySelector('[data-part="command"]').textContent,
     drawn: [...document.querySelectorAll("svg path.now")].map(path => path.getAttribute("d")),
@@ -159,7 +160,14 @@ def test_the_bounds_of_the_posterior_are_one_click_away(page: Page, run_folder: 
     page.click("[data-part=profile]")
     profiled = page.evaluate(SHOWN)
     assert profiled["fixed"] == pytest.approx(shown["profiled"], abs=1e-6)
-    np.testing.assert_allclose(profiled["counts"], predicted(profiled["command"]), rtol=1e-9, atol=0)
+    fields = page.evaluate("[0, 1, 2, 3, 4].map(k => Number(document.querySelector(`#pull-${k}-value`).value))")
+    assert [f"{value:.6g}" for value in fields] == [
+        f"{float(given.partition('=')[2]):.6g}" for given in shlex.split(profiled["command"])[6::2]
+    ]
+    page.press("#pull-3", "ArrowRight", 10)
+    moved = page.evaluate(SHOWN)
+    assert moved["fixed"] > profiled["fixed"] + 0.01
+    np.testing.assert_allclose(moved["counts"], predicted(moved["command"]), rtol=1e-9, atol=0)
 
 
 def test_contents_and_figures_are_searched(page: Page) -> None:
@@ -192,9 +200,11 @@ def test_it_prints_with_everything_open(page: Page) -> None:
     assert page.evaluate("document.querySelectorAll('details:not([open])').length") > 0
 
 
+COARSE = ("response.energy_cells=24", "response.angle_cells=16", "response.samples=30720")
 CARDS = {
     "dune-on-axis": (["mu_numu", "q_nue"], []),
-    "dune-on-axis with the response's error": (["mu_numu"], ['response.mc_stat="covariance"']),
+    "dune-on-axis with the response's error": (["mu_numu"], [*COARSE, "response.mc_stat=covariance"]),
+    "dune-on-axis with independent errors": (["q_numu"], []),
     "nucleus-10kg": (["mu_nue", "d_nue"], []),
     "nucleus-10kg-radiative": (["d_nue"], []),
     "coherent-csi-2017": (["q_numu", "mu_nue"], []),
@@ -210,6 +220,9 @@ def explored(
     """The explorer of a card by itself, of couplings that move -2 ln L by about 1 where their sliders end."""
     couplings, overrides = CARDS[request.param]
     experiment = load_experiment(request.param.split()[0], overrides)
+    if request.param.endswith("independent errors"):
+        experiment = replace(experiment, bin_errors=np.linspace(0.01, 0.05, experiment.data.size) ** 2)
+        assert make_problem(experiment, couplings).statistic == "gamma-poisson"
     scales = make_problem(experiment, couplings).scales
     sliders: list[dict[str, Any]] = [
         {
