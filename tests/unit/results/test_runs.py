@@ -174,7 +174,8 @@ def test_other_run_in_the_folder_is_refused_and_kept(finished: Run, fit: Start, 
     assert fake_sampler.calls == []
     second, _ = fit(finished.folder, ("q_numu",), seed=6, force=True)
     assert read_record(second.folder)["hash"] != finished.information["hash"]
-    assert set(contents(second.folder)) == {"run.json", "counts.json", "limits.json", "limits.csv", "posteriors/q_numu.nc"}
+    written = {"run.json", "counts.json", "limits.json", "limits.csv", "posteriors/q_numu.nc"}
+    assert set(contents(second.folder)) == written
 
 
 def test_force_keeps_files_that_are_not_the_runs(fit: Start, tmp_path: Path) -> None:
