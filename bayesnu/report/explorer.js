@@ -154,7 +154,7 @@
 
   // The spectra: data with their errors, the Standard Model, what the sliders say, and the ratios of all to it.
 
-  const width = 380, height = 330, left = 60, right = 16, top = 10, split = 218, gap = 14, bottom = 40;
+  const width = 380, height = 330, left = 60, right = 22, top = 10, split = 218, gap = 14, bottom = 40;
   const errors = model.errors ?? model.data.map(Math.sqrt);
   const round = value => Math.round(value * 100) / 100;
   const short = value => (value === 0 ? "0" : Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3
