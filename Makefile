@@ -17,7 +17,7 @@ run: $(VENV)/.installed
 	$(VENV)/bin/bayesnu run dune-on-axis $(ARGUMENTS)
 
 test: $(VENV)/.installed
-	$(PYTHON) -m pytest -m "not slow" $(PARALLEL) $(ARGUMENTS)
+	$(PYTHON) -m pytest -m "not slow and not browser" $(PARALLEL) $(ARGUMENTS)
 
 test-all: $(VENV)/.installed
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGUMENTS)

@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bayesnu.errors import RunError
 from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.report.explorer import explorer
 from bayesnu.report.figures import (
     KINDS,
     figure_names,
@@ -39,6 +40,9 @@ from bayesnu.results.intervals import percent
 from bayesnu.results.runs import Run
 from bayesnu.results.verdict import WITHHELD, warning, withhold
 from bayesnu.workers.processes import prepare_worker, start_method
+
+if TYPE_CHECKING:
+    import jinja2
 
 CAPTIONS = {
     "predictive": "Data over the posterior predictive counts of each exposure",
@@ -148,17 +152,19 @@ def write_report(run: Run, background: Drawing | None = None, *, allow_unconverg
 
 
 def render(run: Run, unconverged: str) -> str:
-    """Return the HTML of a run whose figures exist, its limits as `withhold` leaves them; ``unconverged`` stands first.
-    """
-    import jinja2
+    """Return the HTML of a run whose figures exist, its limits as `withhold` leaves them.
 
-    text = (resources.files("bayesnu.report") / "template.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    ``unconverged`` stands first.
+    """
     header, rows = limits_rows(run.limits)
     information = run.information
     entries = [entry_page(run.folder, entry, run.limits["m_N"]) for entry in run.limits["limits"]]
     joint = [joint_page(run.folder, entry) for entry in run.limits["joint"]]
-    return environment.from_string(text).render(
+    forest = image(run.folder, "limits") if any(e["credible"]["intervals"] for e in run.limits["limits"]) else ""
+    page = templates().get_template("template.html")
+    return page.render(
+        explorer=explorer(run),
+        contents=contents(bool(forest), entries, joint),
         title=run.limits["title"],
         mass=mass_note(run.limits["m_N"]),
         without_limit=run.limits["without_limit"],
@@ -171,7 +177,7 @@ def render(run: Run, unconverged: str) -> str:
         header=header,
         rows=rows,
         footnote=FOOTNOTE if any(c["converted"] for e in run.limits["limits"] for c in e["comparisons"]) else "",
-        forest=image(run.folder, "limits") if any(e["credible"]["intervals"] for e in run.limits["limits"]) else "",
+        forest=forest,
         posteriors=image(run.folder, "posteriors"),
         entries=entries,
         joint=joint,
@@ -179,6 +185,39 @@ def render(run: Run, unconverged: str) -> str:
         paper=information["card"]["source"]["paper"],
         card=json.dumps(information["card"], indent=1, ensure_ascii=False),
     )
+
+
+def templates() -> jinja2.Environment:
+    """Return the HTML files of this room; ``file`` puts a style sheet or a script into a page as it is."""
+    import jinja2
+    from markupsafe import Markup
+
+    def read(name: str) -> str:
+        return (resources.files("bayesnu.report") / name).read_text(encoding="utf-8")
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(read), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.globals["file"] = lambda name: Markup(read(name))
+    return environment
+
+
+def contents(forest: bool, entries: Sequence[dict[str, Any]], joint: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the sections of the page, each with its figures."""
+
+    def section(name: str, title: str, figures: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+        return {"id": name, "title": title, "figures": figures}
+
+    limits = {"id": "figure-limits", "name": "forest plot", "caption": "Intervals beside published ones"}
+    posteriors = {"id": "figure-posteriors", "name": "densities", "caption": "Posterior densities over priors"}
+    return [
+        section("limits", "Limits", [limits] if forest else []),
+        section("explore", "Explorer"),
+        section("posteriors", "Posteriors", [posteriors]),
+        *(section(entry["name"], entry["name"], entry["figures"]) for entry in entries),
+        *(section(fit["name"], f"{fit['title']}, free together", fit["figures"]) for fit in joint),
+        section("provenance", "Provenance"),
+    ]
 
 
 def entry_page(folder: Path, entry: dict[str, Any], m_N: float | None) -> dict[str, Any]:
@@ -271,10 +310,18 @@ def joint_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def fit_images(folder: Path, fit: str, without: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Return captions and data URIs of the figures of a fit, its region first."""
+def fit_images(folder: Path, fit: str, without: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return id, name, caption and data URI of the figures of a fit, its region first."""
     names = sorted((kind for kind in figure_names(fit) if kind not in without), key=lambda kind: kind != "region")
-    return [(CAPTIONS[kind], image(folder, f"{fit}-{kind}")) for kind in names]
+    return [
+        {
+            "id": f"figure-{fit}-{kind}",
+            "name": kind,
+            "caption": CAPTIONS[kind],
+            "source": image(folder, f"{fit}-{kind}"),
+        }
+        for kind in names
+    ]
 
 
 def exponential(intervals: list[list[float | None]]) -> str:

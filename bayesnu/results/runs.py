@@ -21,6 +21,7 @@ from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import models_folder, write_text
 from bayesnu.results.comparison import read_published
+from bayesnu.results.counts import counts_json, counts_path
 from bayesnu.results.diagnostics import worst_verdict
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
 from bayesnu.results.joint import TARGET_ACCEPT as JOINT_ACCEPT
@@ -98,7 +99,7 @@ def run_hash(experiment: Experiment, arguments: RunArguments) -> str:
 
 def own_files(folder: Path) -> list[Path]:
     """Return the files in a folder whose names are those that a run writes; the user's own are not among them."""
-    mine = [folder / name for name in ("run.json", "limits.json", "limits.csv", "report.html")]
+    mine = [folder / name for name in ("run.json", "counts.json", "limits.json", "limits.csv", "report.html")]
     mine += [path for path in sorted((folder / "posteriors").glob("*.nc")) if _is_fit(path.stem)]
     for path in sorted((folder / "figures").glob("*")):
         known = path.stem in ("limits", "posteriors") or _is_fit(path.stem.rpartition("-")[0])
@@ -245,6 +246,7 @@ def run_fits(
     information = describe_run(experiment, arguments, name, folder)
     information |= {"starts": [*earlier.get("starts", ()), _now()], "fit_seconds": seconds}
     _write_json(folder / "run.json", information)
+    _write_json(counts_path(folder), {"hash": name, **counts_json(experiment, fitted)}, indent=None)
     limits = []
     sampler = Sampler()
     resumed, results = [], []
@@ -339,8 +341,8 @@ def describe_run(experiment: Experiment, arguments: RunArguments, name: str, fol
     }
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n", RunError)
+def _write_json(path: Path, content: dict[str, Any], indent: int | None = 1) -> None:
+    write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n", RunError)
 
 
 def _now() -> str:

@@ -387,6 +387,7 @@ def test_run_and_run_again(
     assert first.err == ""
     assert {path.name for path in out.iterdir()} == {
         "run.json",
+        "counts.json",
         "limits.json",
         "limits.csv",
         "posteriors",

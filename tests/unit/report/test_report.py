@@ -2,10 +2,12 @@
 
 import base64
 import io
+import json
 import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from bayesnu.errors import RunError
 from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
-from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, exponents, image, write_report
+from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, exponents, image, render, write_report
+from bayesnu.report.explorer import explorer
 from bayesnu.report.figures import PER_FIT, density_panels, fit_figures, forest_panels, predictive_panels
 from bayesnu.report.limits import interval_table
 from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows, priors_table
@@ -78,9 +81,12 @@ def test_every_figure_is_written_as_png_and_pdf(reported: Run) -> None:
 
 
 def test_page_is_self_contained(page: str) -> None:
-    assert re.findall(r"<(?:script|link|iframe)\b", page) == []
-    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert re.findall(r"<(?:link|iframe|script src)\b", page) == []
+    sources = re.findall(r'src="([^"]*)"', page)
     assert len(sources) == 2 + len(COUPLINGS) * len(PER_FIT)
+    links = re.findall(r'href="([^"]*)"', page)
+    assert len(links) == 4 + len(COUPLINGS) + len(sources)
+    assert all(link.startswith("#") and f'id="{link[1:]}"' in page for link in links)
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert all(base64.b64decode(s.partition(",")[2]).startswith(b"\x89PNG") for s in sources)
     assert "url(" not in page
@@ -107,6 +113,50 @@ def test_page_shows_every_result(page: str, reported: Run) -> None:
     header, rows = limits_rows(withhold(reported.limits))
     assert all(cell in text for cell in (*header, *(c for row in rows for c in row)))
     assert all(CAPTIONS[kind] in text for kind in PER_FIT)
+
+
+def explored(page: str) -> Any:
+    """What the page gives to its explorer."""
+    return json.loads(page.partition('id="explorer-data">')[2].partition("</script>")[0])
+
+
+def test_page_carries_the_counts_and_the_bounds(page: str, reported: Run, on_axis: Experiment) -> None:
+    content = explored(page)
+    assert content["axis"]["label"] == "reconstructed Eₑθ² [MeV]"
+    assert content["command"] == "bayesnu predict dune-on-axis"
+    charge = content["couplings"][1]
+    assert (charge["name"], charge["unit"], charge["squared_only"]) == ("q_numu", "e", False)
+    (interval,) = reported.limits["limits"][1]["credible"]["intervals"]
+    assert charge["bounds"] == interval
+    assert charge["reach"] > max(map(abs, interval))
+    assert content["couplings"][0]["bounds"] == [reported.limits["limits"][0]["credible"]["intervals"][0][1]]
+    constant = content["monomials"].index([])
+    total = np.zeros(24)
+    for block in content["blocks"]:
+        if block["monomial"] == constant:
+            total[block["first"] :][: len(block["counts"])] += block["counts"]
+    np.testing.assert_allclose(total, on_axis.model.expected(), rtol=1e-13)
+
+
+def test_explorer_shows_no_withheld_bound_and_no_markup(reported: Run) -> None:
+    limits = withhold(reported.limits)
+    limits["limits"][0]["credible"] |= {"intervals": []}
+    information = reported.information | {"overrides": ['title="</script>"']}
+    shown = explorer(replace(reported, limits=limits, information=information))
+    assert "<" not in shown["content"]
+    content = json.loads(shown["content"])
+    assert content["couplings"][0]["bounds"] == []
+    assert content["couplings"][0]["reach"] > 0
+    assert content["command"] == "bayesnu predict dune-on-axis -o 'title=\"</script>\"'"
+
+
+def test_page_of_a_run_without_counts_says_why_there_is_no_explorer(reported: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(reported.folder, folder)
+    (folder / "counts.json").unlink()
+    page = render(replace(load_run(folder), limits=withhold(reported.limits)), "")
+    assert "Left out: the run is of a version that kept no counts.json; run it again." in page
+    assert "explorer-data" not in page.partition("<section")[2].partition("<script>")[0]
 
 
 def test_page_shows_the_provenance(page: str, reported: Run) -> None:

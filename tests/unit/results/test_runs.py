@@ -46,7 +46,7 @@ def test_a_run_writes_its_folder(fit: Start, fake_sampler: Any, tmp_path: Path) 
     run, notices = fit(tmp_path / "run")
     assert (fake_sampler.calls, notices, run.resumed) == (["mu_numu", "q_numu"], [], ())
     assert set(contents(run.folder)) == {
-        "run.json", "limits.json", "limits.csv", "posteriors/mu_numu.nc", "posteriors/q_numu.nc",
+        "run.json", "counts.json", "limits.json", "limits.csv", "posteriors/mu_numu.nc", "posteriors/q_numu.nc",
     }  # fmt: skip
     assert run.limits == json.loads((run.folder / "limits.json").read_text())
     assert load_run(run.folder).limits == run.limits
@@ -133,7 +133,7 @@ def test_interrupted_run_goes_on(fit: Start, fake_sampler: Any, tmp_path: Path) 
     fake_sampler.interrupt_at = 2
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "run")
-    assert set(contents(tmp_path / "run")) == {"run.json", "posteriors/mu_numu.nc"}
+    assert set(contents(tmp_path / "run")) == {"run.json", "counts.json", "posteriors/mu_numu.nc"}
     with pytest.raises(RunError, match="not finished; start it again"):
         load_run(tmp_path / "run")
     run, _ = fit(tmp_path / "run")
@@ -174,7 +174,8 @@ def test_other_run_in_the_folder_is_refused_and_kept(finished: Run, fit: Start, 
     assert fake_sampler.calls == []
     second, _ = fit(finished.folder, ("q_numu",), seed=6, force=True)
     assert read_record(second.folder)["hash"] != finished.information["hash"]
-    assert set(contents(second.folder)) == {"run.json", "limits.json", "limits.csv", "posteriors/q_numu.nc"}
+    written = {"run.json", "counts.json", "limits.json", "limits.csv", "posteriors/q_numu.nc"}
+    assert set(contents(second.folder)) == written
 
 
 def test_force_keeps_files_that_are_not_the_runs(fit: Start, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_force_keeps_files_that_are_not_the_runs(fit: Start, tmp_path: Path) -> 
     fit(folder, ("mu_numu",), force=True)
     after = contents(folder)
     assert mine.items() <= after.items()
-    assert set(after) - set(mine) == {"run.json", "limits.json", "limits.csv", "posteriors/mu_numu.nc"}
+    assert set(after) - set(mine) == {"run.json", "counts.json", "limits.json", "limits.csv", "posteriors/mu_numu.nc"}
 
 
 @pytest.mark.parametrize("damage", [pytest.param("missing", marks=pytest.mark.slow), "truncated"])
