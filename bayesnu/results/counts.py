@@ -100,12 +100,14 @@ def _axis(coordinates: Coordinates) -> dict[str, str]:
 
 
 def _exposures(coordinates: Coordinates) -> list[dict[str, Any]]:
-    """Return name, first observation and bin edges of each exposure."""
+    """Return name, first observation and bin edges of each exposure; of each slice where bins have two dimensions."""
     bins = list(coordinates["bin"][1])
-    starts = [*(k for k, b in enumerate(bins) if b == 0), len(bins)]
+    low, high = (list(coordinates[f"slice_{end}"][1]) if "slice_lo" in coordinates else [] for end in ("lo", "hi"))
+    unit = coordinates["slice_lo"][2]["units"] if low else ""
+    starts = [k for k, b in enumerate(bins) if b == 0 or (low and low[k] != low[k - 1])] + [len(bins)]
     return [
         {
-            "name": str(coordinates["exposure"][1][a]),
+            "name": str(coordinates["exposure"][1][a]) + (f", {low[a]:g} to {high[a]:g} {unit}" if low else ""),
             "first": a,
             "edges": [*map(float, coordinates["bin_lo"][1][a:b]), float(coordinates["bin_hi"][1][b - 1])],
         }

@@ -85,3 +85,13 @@ def test_damaged_and_foreign_counts(tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(RunError, match=r"counts\.json: cannot be read"):
         read_counts(tmp_path, "abc")
+
+
+def test_bins_in_two_dimensions_are_slices() -> None:
+    tiny = ["response.energy_cells=4", "response.angle_cells=2", "response.samples=640", "flux.normalisation=absolute"]
+    bins = ["detector.energy_bin_edges_gev=[0.0, 1.0, 20.0]", "detector.angle_bin_edges_deg=[0.0, 2.0, 5.0]"]
+    experiment = load_experiment("dune-on-axis", [*tiny, *bins, "backgrounds.model=ccqe"])
+    exposures = counts_json(experiment, ["mu_nue"])["exposures"]
+    assert [own["name"] for own in exposures[:2]] == ["neutrino 0 m, 0 to 1 GeV", "neutrino 0 m, 1 to 20 GeV"]
+    assert [own["first"] for own in exposures] == [0, 2, 4, 6]
+    assert all(own["edges"] == [0.0, 2.0, 5.0] for own in exposures)
