@@ -143,6 +143,25 @@ class Pulls(Table):
     pi0: Width
     shared: bool = True
     """Whether one set of pulls serves both horn polarities; false gives each its own."""
+    flux_correlation: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Correlation of the flux norm between positions: 1 is one pull of all, 0 one of each."""
+
+
+class CovarianceCard(Table):
+    """A covariance of flux bins or background counts, whose leading eigenvectors become pulls ``name[k]``.
+
+    The file is CSV, a row for each bin: ``mode``, ``position_m``, then for the flux ``channel``, ``e_lo_gev``,
+    ``e_hi_gev``, for backgrounds ``background``, ``e_theta2_lo_mev``, ``e_theta2_hi_mev``; then the matrix in columns
+    1, 2, 3, …, in the order of the rows.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    of: Literal["flux", "backgrounds"]
+    file: str
+    relative: bool = True
+    """Whether the matrix is of fractions; false: of the flux file's unit squared, or of (counts per year) squared."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """Fraction of the fractional variance, summed over the bins, that the eigenvectors kept must have."""
 
 
 class UniformPrior(Table):
@@ -286,7 +305,18 @@ class Card(AnalysisCard):
     flux: Flux
     backgrounds: Backgrounds
     pulls: Pulls
+    covariances: list[CovarianceCard] = []
     exposures: Annotated[list[Exposure], Field(min_length=1)]
+
+    @field_validator("covariances")
+    @classmethod
+    def _distinct_names(cls, covariances: list[CovarianceCard]) -> list[CovarianceCard]:
+        taken = [*Pulls.model_fields, "mc_stat"]
+        for index, covariance in enumerate(covariances):
+            if covariance.name in taken:
+                raise below(f"{index}.name", f"'{covariance.name}' names other pulls; choose another")
+            taken.append(covariance.name)
+        return covariances
 
     @field_validator("exposures")
     @classmethod

@@ -13,7 +13,7 @@ from bayesnu.errors import UsageError
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.base import finite
 from bayesnu.experiment.electron import ElectronExperiment
-from bayesnu.experiment.expectation import channel_pulls, check_pulls, pull_names
+from bayesnu.experiment.expectation import channel_factor, check_pulls, pull_names
 from bayesnu.experiment.mc_stat import PULL
 from bayesnu.physics.couplings import CHANNELS, check_values
 from bayesnu.physics.electron import FOLDED
@@ -101,7 +101,10 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
             own = pull_names(experiment.card, exposure.mode)
             signal, totals = {}, {}
             for c, (channel, species) in enumerate(CHANNELS.items()):
-                factor = math.prod(1 + given.get(own[name], 0.0) for name in channel_pulls(channel, exposure.mode))
+                factor = sum(
+                    weight * math.prod(1 + given.get(name, 0.0) for name in names)
+                    for weight, names in channel_factor(experiment.card, channel, exposure)
+                )
                 weights = factor * np.array(
                     [
                         math.prod(

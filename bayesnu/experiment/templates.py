@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,6 +212,56 @@ def refold_dipole(templates: Templates, card: Card, flux: FluxTable) -> Template
     return replace(templates, card=card, values=values, error=error, per_year=per_year, deviations=deviations)
 
 
+@dataclass(frozen=True)
+class TemplateShifts:
+    """What shifts of the flux change in templates.
+
+    Attributes
+    ----------
+    values : ndarray, shape (exposures, channels, terms, bins, shifts)
+        Added to `Templates.values`.
+    per_year : ndarray, shape (exposures, channels, terms, shifts)
+        Added to `Templates.per_year`.
+    """
+
+    values: Array
+    per_year: Array
+
+
+def shift_templates(templates: Templates, card: Card, flux: FluxTable, relative: Sequence[Array]) -> TemplateShifts:
+    """Fold shifts of the flux, scaled to the event table as the templates are.
+
+    Parameters
+    ----------
+    templates : Templates
+    card : Card
+        That of the templates, at any mass of N.
+    flux : FluxTable
+    relative : sequence of ndarray
+        Shift of the flux of each exposure as a fraction of it, shape (channels, flux bins, shifts).
+    """
+    response = templates.response
+    coefficients, mass, dipole = _electromagnetic(card, response), card.sterile.m_N * 1e-3, None
+    if mass < mass_reach(flux.energy_max_gev, ELECTRON_MASS_GEV):
+        dipole = _dipole(card, response)
+    years = [exposure.years for exposure in card.exposures]
+    shape = (*templates.per_year.shape, relative[0].shape[-1])
+    values, per_year = np.zeros((*shape[:3], templates.values.shape[3], shape[3])), np.zeros(shape)
+    n_terms = coefficients.shape[1]
+    for kernel_mass, own, terms in ((None, coefficients, slice(n_terms)), (mass, dipole, slice(n_terms, None))):
+        if own is None:
+            continue
+        for k, kernel in enumerate(_kernels(card, flux, response, kernel_mass)):
+            spectrum = flux.spectrum(card.exposures[k].mode, card.exposures[k].position_m)
+            for c in range(len(CHANNELS)):
+                shifted = spectrum.values[c, :, None] * relative[k][c] * templates.ratio[k, c]
+                for s in np.flatnonzero(shifted.any(axis=0)).tolist():
+                    cells = _cells(card, response, own[c], kernel @ shifted[:, s])
+                    per_year[k, c, terms, s] = cells.sum(axis=(1, 2))
+                    values[k, c, terms, :, s] = response.fold(cells) * years[k]
+    return TemplateShifts(values, per_year)
+
+
 def _scale(card: Card, ratio: Array, folded: Folded) -> Folded:
     """Scale to the event table, and what is binned to the exposures' years."""
     values, error, per_year, deviations = folded
@@ -223,13 +273,17 @@ def _scale(card: Card, ratio: Array, folded: Folded) -> Folded:
 
 def fold_electromagnetic(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded:
     """Fold the terms of `bayesnu.physics.electron.TERMS`; counts per year, not scaled to a table."""
+    return _fold(card, flux, response, _electromagnetic(card, response))
+
+
+def _electromagnetic(card: Card, response: ResponseMatrix) -> Array:
     recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
     physics = card.physics
     coefficients = [
         cross_section_terms(recoil, channel, sin2_theta_w=physics.sin2_theta_w, millicharge=physics.millicharge)
         for channel in CHANNELS
     ]
-    return _fold(card, flux, response, np.array([list(terms.values()) for terms in coefficients]))
+    return np.array([list(terms.values()) for terms in coefficients])
 
 
 def fold_dipole(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded:
@@ -242,35 +296,53 @@ def fold_dipole(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded
         shape = (len(card.exposures), len(CHANNELS), 1)
         none = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
         return none, none, np.zeros(shape), np.zeros((*none.shape, response.subsamples))
+    return _fold(card, flux, response, _dipole(card, response), mass)
+
+
+def _dipole(card: Card, response: ResponseMatrix) -> Array:
     recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
-    coefficients = primakoff_coefficients(recoil, mass, ELECTRON_MASS_GEV)[None]
-    return _fold(card, flux, response, np.broadcast_to(coefficients, (len(CHANNELS), *coefficients.shape)), mass)
+    coefficients = primakoff_coefficients(recoil, card.sterile.m_N * 1e-3, ELECTRON_MASS_GEV)[None]
+    return np.broadcast_to(coefficients, (len(CHANNELS), *coefficients.shape))
+
+
+def _kernels(card: Card, flux: FluxTable, response: ResponseMatrix, mass_gev: float | None) -> Iterator[Array]:
+    """Give `true_kernel` of each exposure with the flux bins last; computed once for the same bins."""
+    recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
+    kernels: dict[bytes, Array] = {}
+    for exposure in card.exposures:
+        edges = flux.spectrum(exposure.mode, exposure.position_m).edges_gev
+        key = edges.tobytes()
+        if key not in kernels:
+            kernels[key] = true_kernel(edges, recoil, response.settings.angle_edges_gev, mass_gev)
+        yield kernels[key]
+
+
+def _cells(card: Card, response: ResponseMatrix, coefficients: Array, per_recoil: Array, least: float = -np.inf) -> Array:
+    """Return counts per year in the true cells of one channel, (terms, energy cells, angle cells).
+
+    Sums the powers of 1/E, (powers, recoils, angle cells) in ``per_recoil``, then the Gauss points of each energy cell.
+    """
+    _, weight, cell = recoil_nodes(response.settings, card.response.recoil_nodes)
+    targets = MATERIALS[card.target.material].electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
+    dense = np.maximum(np.einsum("kpt,ptx->ktx", coefficients * weight, per_recoil) * targets, least)
+    return np.asarray(np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1))
 
 
 def _fold(
     card: Card, flux: FluxTable, response: ResponseMatrix, coefficients: Array, mass_gev: float | None = None
 ) -> Folded:
     """Fold c_n(T), shape (channels, terms, powers, recoils), of N of a mass, or of elastic scattering."""
-    recoil, weight, cell = recoil_nodes(response.settings, card.response.recoil_nodes)
-    targets = MATERIALS[card.target.material].electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
-    kernels: dict[bytes, Array] = {}
     shape = (len(card.exposures), len(CHANNELS), coefficients.shape[1])
     values = np.zeros((*shape, len(card.detector.bin_edges_mev) - 1))
     error, per_year = np.zeros_like(values), np.zeros(shape)
     deviations = np.zeros((*values.shape, response.subsamples))
-    for k, exposure in enumerate(card.exposures):
-        spectrum = flux.spectrum(exposure.mode, exposure.position_m)
-        key = spectrum.edges_gev.tobytes()
-        if key not in kernels:
-            kernels[key] = true_kernel(spectrum.edges_gev, recoil, response.settings.angle_edges_gev, mass_gev)
+    # A cross section is not negative; where its powers of 1/E cancel, rounding may leave -1e-16 of them.
+    least = -np.inf if mass_gev is None else 0.0
+    for k, kernel in enumerate(_kernels(card, flux, response, mass_gev)):
+        spectrum = flux.spectrum(card.exposures[k].mode, card.exposures[k].position_m)
         for c in range(len(CHANNELS)):
-            per_recoil = np.einsum("ptxe,e->ptx", kernels[key], spectrum.values[c])
-            # Sum the powers of 1/E, then the Gauss points of each energy cell.
-            dense = np.einsum("kpt,ptx->ktx", coefficients[c] * weight, per_recoil) * targets
-            if mass_gev is not None:
-                # A cross section is not negative; where its powers of 1/E cancel, rounding may leave -1e-16 of them.
-                dense = np.maximum(dense, 0.0)
-            cells = np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1)
+            per_recoil = np.einsum("ptxe,e->ptx", kernel, spectrum.values[c])
+            cells = _cells(card, response, coefficients[c], per_recoil, least)
             per_year[k, c] = cells.sum(axis=(1, 2))
             values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
             deviations[k, c] = response.fold_deviations(cells)
