@@ -357,7 +357,25 @@ def deviation_arrays(card: Card, templates: Templates, backgrounds: Array) -> Ar
     Shape (components, monomials, obs, sub-samples); the backgrounds have none.
     """
     none = np.zeros((*backgrounds.shape, templates.deviations.shape[-1]))
-    return _gather(card, templates.deviations, none).arrays
+    return shift_arrays(card, templates.deviations, none)
+
+
+def shift_arrays(card: Card, values: Array, backgrounds: Array) -> Array:
+    """Return what shifts of templates and backgrounds change in the arrays of `build_count_model`.
+
+    Parameters
+    ----------
+    card : Card
+    values : ndarray, shape (exposures, channels, terms, bins, shifts)
+        Counts in the exposure's years.
+    backgrounds : ndarray, shape (exposures, 2, bins, shifts)
+        Counts per year.
+
+    Returns
+    -------
+    ndarray, shape (components, monomials, obs, shifts)
+    """
+    return _gather(card, values, backgrounds).arrays
 
 
 def _gather(card: Card, values: Array, backgrounds: Array) -> CountModel:

@@ -25,6 +25,7 @@ PATH_KEYS = (
     ("backgrounds", "file"),
     ("counts", "file"),
     ("comparison", "published"),
+    ("covariances", "file"),
 )
 AnyCard = Card | RecoilCard | ElectronWindowCard
 SCHEMAS: dict[str, type[AnyCard]] = {
@@ -140,8 +141,10 @@ def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
     for text in overrides:
         parts, value = read_override(text)
         apply_override(content, parts, value, text)
+        # Of a list of tables all files are looked up alike.
+        tables = [part for part in parts if not part.isdecimal()]
         for key in PATH_KEYS:
-            if parts[: len(key)] == list(key) or parts == [key[0]]:
+            if tables[: len(key)] == list(key) or tables == [key[0]]:
                 folders[key] = (Path.cwd(), path.parent)
     scattering = content.get("scattering", "electron")
     if scattering not in SCHEMAS:

@@ -14,7 +14,9 @@ from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.base import finite
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.expectation import channel_factor, check_pulls, pull_names
+from bayesnu.experiment.covariance import covariance_json
 from bayesnu.experiment.mc_stat import PULL
+from bayesnu.experiment.modes import MODE_WIDTH
 from bayesnu.physics.couplings import CHANNELS, check_values
 from bayesnu.physics.electron import FOLDED
 
@@ -77,7 +79,8 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
     couplings : mapping
         Name to value in μ_B, e or cm²; those left out are 0.
     pulls : mapping
-        Name to fraction above -1 (0.1 is 10%); those left out are 0.
+        Name to fraction above -1 (0.1 is 10%; of a mode of a covariance 0.01 is one standard deviation); those left
+        out are 0.
 
     Raises
     ------
@@ -95,6 +98,14 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
         if name.startswith(f"{PULL}["):
             raise UsageError(f"pull {name}: is the fit's alone; a prediction is that of the mean response")
     templates = experiment.templates
+    values, per_year, backgrounds = templates.values, templates.per_year, experiment.backgrounds
+    for item in experiment.folded:
+        names = [f"{item.modes.name}[{k + 1}]" for k in range(len(item.modes.shares))]
+        z = np.array([given.get(name, 0.0) for name in names]) / MODE_WIDTH
+        if item.templates is not None:
+            values, per_year = values + item.templates.values @ z, per_year + item.templates.per_year @ z
+        if item.backgrounds is not None:
+            backgrounds = backgrounds + item.backgrounds @ z
     exposures = []
     with np.errstate(over="ignore", invalid="ignore"):
         for k, exposure in enumerate(experiment.card.exposures):
@@ -113,11 +124,11 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
                         for term in FOLDED.values()
                     ]
                 )
-                signal[channel] = finite(weights @ templates.values[k, c], theta, given)
-                totals[channel] = finite(weights @ templates.per_year[k, c], theta, given).item()
+                signal[channel] = finite(weights @ values[k, c], theta, given)
+                totals[channel] = finite(weights @ per_year[k, c], theta, given).item()
             background = {
                 name: finite(
-                    experiment.backgrounds[k, b] * exposure.years * (1 + given.get(own[name], 0.0)), theta, given
+                    backgrounds[k, b] * exposure.years * (1 + given.get(own[name], 0.0)), theta, given
                 )
                 for b, name in enumerate(BACKGROUNDS)
             }

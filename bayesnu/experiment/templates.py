@@ -228,7 +228,9 @@ class TemplateShifts:
     per_year: Array
 
 
-def shift_templates(templates: Templates, card: Card, flux: FluxTable, relative: Sequence[Array]) -> TemplateShifts:
+def shift_templates(
+    templates: Templates, card: Card, flux: FluxTable, relative: Sequence[Array], made: TemplateShifts | None = None
+) -> TemplateShifts:
     """Fold shifts of the flux, scaled to the event table as the templates are.
 
     Parameters
@@ -239,6 +241,8 @@ def shift_templates(templates: Templates, card: Card, flux: FluxTable, relative:
     flux : FluxTable
     relative : sequence of ndarray
         Shift of the flux of each exposure as a fraction of it, shape (channels, flux bins, shifts).
+    made : TemplateShifts, optional
+        The same shifts at another mass of N: only d² is then folded again.
     """
     response = templates.response
     coefficients, mass, dipole = _electromagnetic(card, response), card.sterile.m_N * 1e-3, None
@@ -248,7 +252,10 @@ def shift_templates(templates: Templates, card: Card, flux: FluxTable, relative:
     shape = (*templates.per_year.shape, relative[0].shape[-1])
     values, per_year = np.zeros((*shape[:3], templates.values.shape[3], shape[3])), np.zeros(shape)
     n_terms = coefficients.shape[1]
-    for kernel_mass, own, terms in ((None, coefficients, slice(n_terms)), (mass, dipole, slice(n_terms, None))):
+    elastic = None if made is not None else coefficients
+    if made is not None:
+        values[:, :, :n_terms], per_year[:, :, :n_terms] = made.values[:, :, :n_terms], made.per_year[:, :, :n_terms]
+    for kernel_mass, own, terms in ((None, elastic, slice(n_terms)), (mass, dipole, slice(n_terms, None))):
         if own is None:
             continue
         for k, kernel in enumerate(_kernels(card, flux, response, kernel_mass)):
