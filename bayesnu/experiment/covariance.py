@@ -32,7 +32,7 @@ ROWS = {
 }
 """What each row of a matrix is of: the column that names it, its values, the columns of its edges, their unit."""
 ROUNDING = 1e-5
-"""Asymmetry, and the most negative eigenvalue, over the largest element or eigenvalue: digits that a file leaves out."""
+"""Asymmetry and the most negative eigenvalue, over the largest element or eigenvalue: digits that a file leaves out."""
 MOST_MODES = 64
 """Each is one more pull to profile and to sample."""
 LEADING = 3
@@ -90,15 +90,6 @@ class CovarianceModes:
         """Return the bin that mode k (from 0) shifts most, and by what fraction."""
         r = int(np.abs(self.shifts[k]).argmax())
         return self.rows[r].label, float(self.shifts[k, r])
-
-    def describe(self) -> str:
-        """Say how many pulls there are, what they leave out, and name the leading ones."""
-        named = []
-        for k in range(min(LEADING, len(self.shares))):
-            label, shift = self.leading(k)
-            named.append(f"{self.name}[{k + 1}] {self.shares[k]:.1%}, most in {label} (±{abs(shift):.2%})")
-        number_, rest = len(self.shares), f"{self.left_out:.2%} of the variance left out"
-        return f"covariance {self.name} of the {self.of}: {number_} pulls, {rest}; {'; '.join(named)}"
 
 
 def covariance_json(modes: CovarianceModes) -> dict[str, Any]:
@@ -220,9 +211,7 @@ def covariance_modes(path: Path, index: int, card: Card, flux: FluxTable, backgr
     return CovarianceModes(wanted.name, wanted.of, rows, shifts, shares[:size])
 
 
-def _contents(
-    rows: Sequence[Row], wanted: CovarianceCard, card: Card, flux: FluxTable, backgrounds: Array
-) -> Array:
+def _contents(rows: Sequence[Row], wanted: CovarianceCard, card: Card, flux: FluxTable, backgrounds: Array) -> Array:
     """Return what is in each row's bin: mean flux, or background counts per year; checks that all bins are covered."""
     content = np.zeros(len(rows))
     for k, exposure in enumerate(card.exposures):
@@ -309,7 +298,9 @@ def fold_modes(
     if modes.of == "backgrounds":
         return FoldedModes(modes, backgrounds=background_shifts(modes, card, backgrounds))
     relative = flux_shifts(modes, card, flux)
-    return FoldedModes(modes, shift_templates(templates, card, flux, relative, None if made is None else made.templates))
+    return FoldedModes(
+        modes, shift_templates(templates, card, flux, relative, None if made is None else made.templates)
+    )
 
 
 def flux_shifts(modes: CovarianceModes, card: Card, flux: FluxTable) -> list[Array]:

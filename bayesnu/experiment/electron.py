@@ -179,9 +179,7 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
     """Read what a card names and fold it; every input is checked before anything slow starts."""
     files: dict[str, Path] = {"card": loaded.path}
     flux = read_flux(locate(loaded, files, "flux", "file", card.flux.file))
-    covariances = [
-        locate(loaded, files, "covariances", "file", covariance.file, k) for k, covariance in enumerate(card.covariances)
-    ]
+    matrices = [locate(loaded, files, "covariances", "file", item.file, k) for k, item in enumerate(card.covariances)]
     check_comparison(loaded, files, card)
     for k, exposure in enumerate(card.exposures):
         if (exposure.mode, exposure.position_m) not in flux.spectra:
@@ -207,6 +205,7 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
             files["backgrounds.file, made for"] = made_for_path(table)
         else:
             backgrounds = computed_backgrounds(card, flux)
+        covariances = [covariance_modes(path, k, card, flux, backgrounds) for k, path in enumerate(matrices)]
         templates = build_templates(card, flux, events, notice)
         model = build_count_model(card, templates, backgrounds)
         expected = model.expected()
@@ -220,11 +219,9 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
     counts = [exposure.observed_counts for exposure in card.exposures]
     observed = counts[0] is not None
     data = np.array(counts, dtype=float).ravel() if observed else expected
-    folded = tuple(
-        fold_modes(covariance_modes(path, k, card, flux, backgrounds), card, flux, templates, backgrounds)
-        for k, path in enumerate(covariances)
-    )
-    modes, bin_errors = None, None
+    folded = tuple(fold_modes(item, card, flux, templates, backgrounds) for item in covariances)
+    modes: ResponseModes | None = None
+    bin_errors: Array | None = None
     if card.response.mc_stat != "none":
         deviations = deviation_arrays(card, templates, backgrounds)
         if card.response.mc_stat == "covariance":

@@ -2,9 +2,9 @@
 
     λ(z) = λ + Σ_k z_k D_k(θ, f),   z_k ~ N(0, 1)
 
-The factors of pulls are 1 + σ z; a mode is therefore a component D_k/σ with the factor 1 + σ z_k, taken from the one that
-it belongs to, whose other factors it keeps. Modes of several covariances add up; their products, of second order, are
-left out.
+The factors of pulls are 1 + σ z; a mode is therefore a component D_k/σ with the factor 1 + σ z_k, taken from the one
+that it belongs to, whose other factors it keeps. Modes of several covariances add up; their products, of second order,
+are left out.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from bayesnu.errors import UsageError
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.base import finite
+from bayesnu.experiment.covariance import CovarianceModes, covariance_json
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.expectation import channel_factor, check_pulls, pull_names
-from bayesnu.experiment.covariance import covariance_json
 from bayesnu.experiment.mc_stat import PULL
 from bayesnu.experiment.modes import MODE_WIDTH
 from bayesnu.physics.couplings import CHANNELS, check_values
@@ -62,12 +62,15 @@ class Prediction:
     ----------
     couplings : dict
         Every coupling, and ``m_N``.
+    covariances : tuple of CovarianceModes
+        Of the card: what their pulls are.
     """
 
     model: str
     couplings: dict[str, float]
     pulls: dict[str, float]
     exposures: tuple[ExposurePrediction, ...]
+    covariances: tuple[CovarianceModes, ...] = ()
 
 
 def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pulls: Mapping[str, float]) -> Prediction:
@@ -139,7 +142,7 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
             finite(predicted.total, theta, given)
             exposures.append(predicted)
     couplings_and_mass = {**theta, "m_N": experiment.card.sterile.m_N}
-    return Prediction(experiment.card.name, couplings_and_mass, given, tuple(exposures))
+    return Prediction(experiment.card.name, couplings_and_mass, given, tuple(exposures), experiment.covariances)
 
 
 def prediction_json(prediction: Prediction) -> dict[str, object]:
@@ -160,4 +163,5 @@ def prediction_json(prediction: Prediction) -> dict[str, object]:
             }
             for e in prediction.exposures
         ],
+        **({"covariances": [covariance_json(c) for c in prediction.covariances]} if prediction.covariances else {}),
     }

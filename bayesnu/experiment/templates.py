@@ -212,6 +212,15 @@ def refold_dipole(templates: Templates, card: Card, flux: FluxTable) -> Template
     return replace(templates, card=card, values=values, error=error, per_year=per_year, deviations=deviations)
 
 
+def _scale(card: Card, ratio: Array, folded: Folded) -> Folded:
+    """Scale to the event table, and what is binned to the exposures' years."""
+    values, error, per_year, deviations = folded
+    years = np.array([exposure.years for exposure in card.exposures])[:, None, None, None]
+    binned = ratio[..., None, None]
+    scaled = deviations * (binned * years)[..., None]
+    return values * binned * years, error * binned * years, per_year * ratio[..., None], scaled
+
+
 @dataclass(frozen=True)
 class TemplateShifts:
     """What shifts of the flux change in templates.
@@ -245,37 +254,47 @@ def shift_templates(
         The same shifts at another mass of N: only d² is then folded again.
     """
     response = templates.response
-    coefficients, mass, dipole = _electromagnetic(card, response), card.sterile.m_N * 1e-3, None
-    if mass < mass_reach(flux.energy_max_gev, ELECTRON_MASS_GEV):
-        dipole = _dipole(card, response)
-    years = [exposure.years for exposure in card.exposures]
+    coefficients, mass = _electromagnetic(card, response), card.sterile.m_N * 1e-3
+    reached = mass < mass_reach(flux.energy_max_gev, ELECTRON_MASS_GEV)
+    n_terms = coefficients.shape[1]
     shape = (*templates.per_year.shape, relative[0].shape[-1])
     values, per_year = np.zeros((*shape[:3], templates.values.shape[3], shape[3])), np.zeros(shape)
-    n_terms = coefficients.shape[1]
-    elastic = None if made is not None else coefficients
-    if made is not None:
+    kinds: list[tuple[float | None, Array, slice]] = []
+    if made is None:
+        kinds.append((None, coefficients, slice(n_terms)))
+    else:
         values[:, :, :n_terms], per_year[:, :, :n_terms] = made.values[:, :, :n_terms], made.per_year[:, :, :n_terms]
-    for kernel_mass, own, terms in ((None, elastic, slice(n_terms)), (mass, dipole, slice(n_terms, None))):
-        if own is None:
-            continue
-        for k, kernel in enumerate(_kernels(card, flux, response, kernel_mass)):
-            spectrum = flux.spectrum(card.exposures[k].mode, card.exposures[k].position_m)
+    if reached:
+        kinds.append((mass, _dipole(card, response), slice(n_terms, None)))
+    for mass_gev, own, terms in kinds:
+        folded: dict[tuple[int, bytes], tuple[Array, Array]] = {}
+        for k, kernel in enumerate(_kernels(card, flux, response, mass_gev)):
+            exposure = card.exposures[k]
+            spectrum = flux.spectrum(exposure.mode, exposure.position_m)
             for c in range(len(CHANNELS)):
+                key = (id(kernel), own[c].tobytes())
+                if key not in folded:
+                    folded[key] = _fold_flux_bins(card, response, own[c], kernel)
+                binned, total = folded[key]
                 shifted = spectrum.values[c, :, None] * relative[k][c] * templates.ratio[k, c]
-                for s in np.flatnonzero(shifted.any(axis=0)).tolist():
-                    cells = _cells(card, response, own[c], kernel @ shifted[:, s])
-                    per_year[k, c, terms, s] = cells.sum(axis=(1, 2))
-                    values[k, c, terms, :, s] = response.fold(cells) * years[k]
+                values[k, c, terms] = binned @ shifted * exposure.years
+                per_year[k, c, terms] = total @ shifted
     return TemplateShifts(values, per_year)
 
 
-def _scale(card: Card, ratio: Array, folded: Folded) -> Folded:
-    """Scale to the event table, and what is binned to the exposures' years."""
-    values, error, per_year, deviations = folded
-    years = np.array([exposure.years for exposure in card.exposures])[:, None, None, None]
-    binned = ratio[..., None, None]
-    scaled = deviations * (binned * years)[..., None]
-    return values * binned * years, error * binned * years, per_year * ratio[..., None], scaled
+def _fold_flux_bins(card: Card, response: ResponseMatrix, coefficients: Array, kernel: Array) -> tuple[Array, Array]:
+    """Return counts per year of one channel per unit of the flux in each of its bins: folded, and before binning.
+
+    Shapes (terms, bins, flux bins) and (terms, flux bins).
+    """
+    _, weight, cell = recoil_nodes(response.settings, card.response.recoil_nodes)
+    targets = MATERIALS[card.target.material].electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
+    powers, recoils, angles, bins = kernel.shape
+    per_recoil = kernel.transpose(1, 0, 2, 3).reshape(recoils, powers, angles * bins)
+    dense = (coefficients * weight * targets).transpose(2, 0, 1) @ per_recoil
+    cells = np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=0)
+    by_bin = cells.reshape(len(cells), -1, angles, bins).transpose(1, 3, 0, 2)
+    return np.asarray(response.fold(by_bin).swapaxes(1, 2)), np.asarray(by_bin.sum(axis=(2, 3)))
 
 
 def fold_electromagnetic(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded:
@@ -324,7 +343,9 @@ def _kernels(card: Card, flux: FluxTable, response: ResponseMatrix, mass_gev: fl
         yield kernels[key]
 
 
-def _cells(card: Card, response: ResponseMatrix, coefficients: Array, per_recoil: Array, least: float = -np.inf) -> Array:
+def _cells(
+    card: Card, response: ResponseMatrix, coefficients: Array, per_recoil: Array, least: float = -np.inf
+) -> Array:
     """Return counts per year in the true cells of one channel, (terms, energy cells, angle cells).
 
     Sums the powers of 1/E, (powers, recoils, angle cells) in ``per_recoil``, then the Gauss points of each energy cell.

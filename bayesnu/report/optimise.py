@@ -22,11 +22,13 @@ def optimum_table(result: Optimum) -> Table:
     unit = f"10^{exponent} {result.unit}"
     header = [result.by, "years now", "years best", f"limit now [{unit}]", f"limit best [{unit}]"]
     rows = [[place.label, f"{place.years_now:.3f}", f"{place.years_best:.3f}", "", ""] for place in result.places]
-    rows.append(["all", f"{result.total_years:.3f}", f"{result.total_years:.3f}", limit(result.now), limit(result.best)])
+    total = f"{result.total_years:.3f}"
+    rows.append(["all", total, total, limit(result.now), limit(result.best)])
     title = f"{result.model}: the best split of the years for {result.coupling}"
     kept = ", the polarities at each position in their present proportion" if result.by == "position" else ""
     caption = (
-        f"Smallest {result.quantity} by {result.now.method}, {percent(result.now.probability)}, Asimov data without the "
-        f"coupling{kept}: {result.size_best:.3g} instead of {result.size_now:.3g} {result.unit}, {result.gain:.1%} less."
+        f"Smallest {result.quantity} by {result.now.method}, {percent(result.now.probability)}, Asimov data without "
+        f"the coupling{kept}: {result.size_best:.3g} instead of {result.size_now:.3g} {result.unit}, "
+        f"{result.gain:.1%} less."
     )
     return text_table(title, header, rows, caption)
