@@ -287,13 +287,17 @@ def _fold_flux_bins(card: Card, response: ResponseMatrix, coefficients: Array, k
 
     Shapes (terms, bins, flux bins) and (terms, flux bins).
     """
-    _, weight, cell = recoil_nodes(response.settings, card.response.recoil_nodes)
+    nodes = card.response.recoil_nodes
+    _, weight, _ = recoil_nodes(response.settings, nodes)
     targets = MATERIALS[card.target.material].electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
     powers, recoils, angles, bins = kernel.shape
-    per_recoil = kernel.transpose(1, 0, 2, 3).reshape(recoils, powers, angles * bins)
-    dense = (coefficients * weight * targets).transpose(2, 0, 1) @ per_recoil
-    cells = np.add.reduceat(dense, np.flatnonzero(np.diff(cell, prepend=-1)), axis=0)
-    by_bin = cells.reshape(len(cells), -1, angles, bins).transpose(1, 3, 0, 2)
+    # One product sums the powers of 1/E and the Gauss points of each energy cell.
+    points = kernel.reshape(powers, recoils // nodes, nodes, angles * bins).transpose(1, 2, 0, 3)
+    weights = (coefficients * weight * targets).reshape(-1, powers, recoils // nodes, nodes).transpose(2, 0, 3, 1)
+    cells = weights.reshape(recoils // nodes, -1, nodes * powers) @ points.reshape(
+        recoils // nodes, nodes * powers, angles * bins
+    )
+    by_bin = cells.reshape(recoils // nodes, -1, angles, bins).transpose(1, 3, 0, 2)
     return np.asarray(response.fold(by_bin).swapaxes(1, 2)), np.asarray(by_bin.sum(axis=(2, 3)))
 
 

@@ -1,7 +1,8 @@
-"""Covariances of flux bins and backgrounds as pulls: folds by themselves, the χ² with the full matrix, what is refused."""
+"""Covariances of flux bins and backgrounds as pulls: folds, the χ² with the full matrix, what is refused."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def flux_rows(positions: Sequence[float] = (0.0,), edges: Sequence[float] = EDGE
         for mode in ("neutrino", "antineutrino")
         for position in positions
         for channel in CHANNELS
-        for low, high in zip(edges, edges[1:], strict=False)
+        for low, high in pairwise(edges)
     ]
 
 
@@ -312,7 +313,13 @@ def without(rows: list[Row], index: int) -> list[Row]:
 @pytest.mark.parametrize(
     ("rows", "fragments"),
     [
-        (without(flux_rows(), 1), ("covariances.0.file", "no row for neutrino 0 m numu 2–2.25",)),
+        (
+            without(flux_rows(), 1),
+            (
+                "covariances.0.file",
+                "no row for neutrino 0 m numu 2–2.25",
+            ),
+        ),
         (flux_rows(edges=(0.0, 2.1, 30.0)), ("numu 0–2.1 GeV: an edge lies inside the bin 2–2.25 GeV",)),
         (
             [*flux_rows(), ("neutrino", 0.0, "numu", 4.0, 5.0)],
