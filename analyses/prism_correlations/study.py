@@ -28,7 +28,7 @@ TITLES = {
 }  # fmt: skip
 COLOURS = dict(zip(NAMES, ("#0072b2", "#009e73", "#56b4e9", "#d55e00", "#e69f00", "#cc79a7"), strict=True))
 CORRELATIONS = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
-SPLITS = (1.0, 0.99, 0.9, 0.5)
+SPLITS = (1.0, 0.9)
 SHARES = tuple(np.linspace(0.0, 1.0, 21).tolist())
 LEAST_YEARS = 1e-6
 

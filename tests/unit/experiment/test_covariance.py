@@ -18,6 +18,7 @@ from bayesnu.experiment.setup import load_electron_experiment
 from bayesnu.experiment.templates import build_templates
 from bayesnu.flux.table import Spectrum
 from bayesnu.inference.likelihood import make_problem, minimise_pulls
+from bayesnu.inference.toys import pseudo_experiments
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.resources import find_data
 from bayesnu.results.limits import limit
@@ -150,6 +151,19 @@ def test_profiled_chi2_is_that_of_the_full_covariance(fixed: ElectronExperiment,
     # Without the correlations it would be another number.
     alone = np.diag(np.diagonal(covariance))
     assert found != pytest.approx(rest @ np.linalg.solve(alone, rest), rel=0.05)
+
+
+def test_pseudo_experiments_have_the_covariance(fixed: ElectronExperiment) -> None:
+    """Pulls drawn from their constraints: V = diag(λ) + Σ_k D_k D_kᵀ, to the noise of 20000."""
+    problem = make_problem(fixed, ["mu_numu"])
+    counts = pseudo_experiments(problem, np.zeros(1), 20_000, np.random.default_rng(11)).counts
+    pulls = [name for name in fixed.model.pulls if name.startswith("beam[")]
+    shifts = np.array([fixed.model.expected({}, {name: MODE_WIDTH}) for name in pulls]) - fixed.data
+    expected = np.diag(fixed.data) + shifts.T @ shifts
+    size = np.sqrt(np.diagonal(expected))
+    difference = (np.cov(counts, rowvar=False) - expected) / size[:, None] / size
+    assert np.abs(difference).max() < 6 / np.sqrt(20_000)
+    assert (np.abs(expected / size[:, None] / size)[0, 1:12] > 0.1).any()
 
 
 def test_one_constant_eigenvector_is_a_flux_norm(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bayesnu.errors import RunError
+from bayesnu.experiment.covariance import CovarianceModes, Row
 from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
-from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, exponents, image, write_report
+from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, exponents, image, render, write_report
 from bayesnu.report.figures import PER_FIT, density_panels, fit_figures, forest_panels, predictive_panels
 from bayesnu.report.limits import interval_table
 from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows, priors_table
@@ -303,6 +305,32 @@ def test_prediction_tables(on_axis: Experiment) -> None:
     assert f"{prediction.exposures[0].total.sum():.1f}" in text
     assert f"numu {prediction.exposures[0].signal_total_per_year['numu']:.1f}" in text
     assert tables[0].row_count == 13
+
+
+COVARIANCE = {
+    "name": "beam",
+    "of": "flux",
+    "rows": 24,
+    "pulls": 5,
+    "left_out": 0.0123,
+    "leading": [{"pull": "beam[1]", "share": 0.625, "largest": "neutrino 0 m numu 0–2 GeV", "shift": 0.0812}],
+}
+CELLS = ("beam[1]", "62.5%", "neutrino 0 m numu 0–2 GeV", "+8.12%", "5 pulls for 24 bins of the flux, 1.23% of the")
+
+
+def test_page_names_the_leading_pulls_of_covariances(page: str, reported: Run) -> None:
+    assert 'id="systematics"' not in page
+    text = unescape(render(replace(reported, information={**reported.information, "covariances": [COVARIANCE]}), ""))
+    assert '<h2 id="systematics">' in text
+    assert [cell for cell in CELLS if cell not in text] == []
+
+
+def test_prediction_names_the_leading_pulls_of_covariances(on_axis: Experiment) -> None:
+    row = Row("neutrino", 0.0, "numu", 0.0, 2.0, "GeV")
+    modes = CovarianceModes("beam", "flux", (row,), np.array([[0.0812]]), np.array([0.625]))
+    prediction = replace(predict(on_axis, {}, {}), covariances=(modes,))
+    text = rendered(*prediction_tables(prediction))
+    assert [cell for cell in (*CELLS[:4], "beam: 1 pulls for 1 bins of the flux, 37.50%") if cell not in text] == []
 
 
 def test_models_and_data_tables() -> None:
