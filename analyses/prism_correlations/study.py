@@ -1,15 +1,14 @@
 """What off-axis running adds to the limits, for every correlation of the flux norm between positions.
 
 Run from a checkout: ``python analyses/prism_correlations/study.py``. Seven years on axis against the split of
-dune-prism, 90% limits by χ² of (3.1) for Asimov data without the coupling; then the share of the time at 30 m, and the
-best split over the three positions. The tables and figures are written again each time; README.md quotes them.
+dune-prism, 90% limits by χ² of (3.1) for Asimov data without the coupling; then the best
+split over the three positions. The tables and figures are written again each time; README.md quotes them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from bayesnu.experiment.electron import ElectronExperiment
@@ -28,9 +27,7 @@ TITLES = {
 }  # fmt: skip
 COLOURS = dict(zip(NAMES, ("#0072b2", "#009e73", "#56b4e9", "#d55e00", "#e69f00", "#cc79a7"), strict=True))
 CORRELATIONS = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
-SPLITS = (1.0, 0.9)
-SHARES = tuple(np.linspace(0.0, 1.0, 21).tolist())
-LEAST_YEARS = 1e-6
+SPLITS = (1.0,)
 
 
 def prism(correlation: float) -> ElectronExperiment:
@@ -79,31 +76,6 @@ def by_correlation(tables: Tables, figures: Figures) -> None:
     figures.save(figure, "correlation")
 
 
-def by_share(figures: Figures) -> None:
-    """Share seven years between 0 m and 30 m."""
-    figure = Figure(figsize=(10.5, 6.2), layout="constrained")
-    axes = figure.subplots(2, 3, sharex=True)
-    experiments = {correlation: prism(correlation) for correlation in (1.0, 0.99, 0.9, 0.5, 0.0)}
-    for axis, name in zip(axes.flat, NAMES, strict=True):
-        for k, (correlation, experiment) in enumerate(experiments.items()):
-            sizes = []
-            for share in SHARES:
-                years = {0.0: 7 * (1 - share), 18.0: 0.0, 30.0: 7 * share}
-                split = [max(years[exposure.position_m], LEAST_YEARS) / 2 for exposure in experiment.card.exposures]
-                sizes.append(size(experiment.with_years(split), name))
-            colour = ("#000000", "#0072b2", "#009e73", "#e69f00", "#d55e00")[k]
-            axis.plot(SHARES, np.array(sizes) / sizes[0], color=colour, label=f"ρ = {correlation:g}")
-        axis.axhline(1.0, color="0.5", linewidth=1, linestyle="--")
-        axis.set_title(TITLES[name])
-        axis.set_ylim(bottom=0.6, top=2.2)
-    for axis in axes[1]:
-        axis.set_xlabel("share of seven years at 30 m, the rest on axis")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("limit / all on axis")
-    axes[0, 0].legend(frameon=False)
-    figures.save(figure, "share")
-
-
 def best_splits(tables: Tables) -> None:
     """Find the best split of seven years over three positions for each coupling."""
     rows: list[list[object]] = []
@@ -127,7 +99,6 @@ def main() -> None:
     """Write everything."""
     tables, figures = Tables(FOLDER / "tables"), Figures(FOLDER / "figures")
     by_correlation(tables, figures)
-    by_share(figures)
     best_splits(tables)
 
 
