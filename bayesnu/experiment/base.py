@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import CardError, ConvergenceError, DataError, UsageError, nearest
 from bayesnu.experiment.card import AnalysisCard
+from bayesnu.experiment.covariance import CovarianceModes
 from bayesnu.experiment.expectation import CountModel, MassSpline, free_mass
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.physics.couplings import COUPLINGS
@@ -82,6 +83,11 @@ class Experiment(ABC):
         The counts are then Poisson about a gamma-distributed mean; None for none.
         """
         return None
+
+    @property
+    def covariances(self) -> tuple[CovarianceModes, ...]:
+        """The modes of correlated systematics that are pulls of the model."""
+        return ()
 
     @property
     def response_error(self) -> str:
@@ -191,20 +197,23 @@ def finite(counts: Array, couplings: dict[str, float], pulls: dict[str, float]) 
     return counts
 
 
-def locate(loaded: LoadedCard, files: dict[str, Path], table: str, key: str, name: str) -> Path:
-    """Return the path of a file that a card names, and note it in ``files``.
+def locate(
+    loaded: LoadedCard, files: dict[str, Path], table: str, key: str, name: str, index: int | None = None
+) -> Path:
+    """Return the path of a file that a card names, and note it in ``files``; ``index`` in a list of tables.
 
     Raises
     ------
     CardError
         If it is not found.
     """
+    role = f"{table}.{key}" if index is None else f"{table}.{index}.{key}"
     try:
-        files[f"{table}.{key}"] = find_data(name, loaded.folders(f"{table}.{key}"))
+        files[role] = find_data(name, loaded.folders(role))
     except DataError as error:
         message = str(error).removeprefix(f"{name}: ")
-        raise CardError(f"{table}.{key} = '{name}': {message}") from error
-    return files[f"{table}.{key}"]
+        raise CardError(f"{role} = '{name}': {message}") from error
+    return files[role]
 
 
 def check_comparison(loaded: LoadedCard, files: dict[str, Path], card: AnalysisCard) -> None:

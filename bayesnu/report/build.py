@@ -27,6 +27,7 @@ from bayesnu.report.figures import (
 )
 from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows
 from bayesnu.report.tables import (
+    covariance_rows,
     describe_chi2,
     describe_region,
     describe_response_share,
@@ -182,6 +183,7 @@ def render(run: Run, unconverged: str) -> str:
         entries=entries,
         joint=joint,
         information=information,
+        systematics=covariance_rows(found) if (found := information.get("covariances")) else None,
         paper=information["card"]["source"]["paper"],
         card=json.dumps(information["card"], indent=1, ensure_ascii=False),
     )

@@ -17,6 +17,7 @@ from typing import Any
 import bayesnu
 from bayesnu.errors import RunError, UsageError, silent
 from bayesnu.experiment.base import Experiment
+from bayesnu.experiment.covariance import covariance_json
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import models_folder, write_text
@@ -336,6 +337,7 @@ def describe_run(experiment: Experiment, arguments: RunArguments, name: str, fol
         "inputs": checksums,
         "inputs_digest": experiment.digest,
         "response": experiment.response_key,
+        "covariances": [covariance_json(modes) for modes in experiment.covariances],
         "versions": versions,
         "finished": None,
     }
