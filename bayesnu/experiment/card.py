@@ -18,6 +18,8 @@ from bayesnu.physics.electron import MillichargeForm
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Width = Annotated[float, Field(ge=0, le=1)]
+MixingAngleError = Annotated[float, Field(gt=0, lt=0.1)] | Literal["none"]
+SIN2_THETA_W_ERROR = 0.0005
 
 
 class Table(BaseModel):
@@ -47,6 +49,8 @@ class Physics(Table):
     """Choices of the cross section."""
 
     sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W
+    sin2_theta_w_error: MixingAngleError = SIN2_THETA_W_ERROR
+    """Standard deviation of its normal prior where it is free, in a joint fit; "none" for a flat one."""
     millicharge: MillichargeForm = "derived"
 
 

@@ -9,7 +9,16 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from bayesnu.errors import UsageError, nearest
-from bayesnu.experiment.card import AnalysisCard, NotNegative, Positive, Table, Width, below
+from bayesnu.experiment.card import (
+    SIN2_THETA_W_ERROR,
+    AnalysisCard,
+    MixingAngleError,
+    NotNegative,
+    Positive,
+    Table,
+    Width,
+    below,
+)
 from bayesnu.flux.reactor import ENERGY_MAX_MEV, EXTRAPOLATED_MEV, JOIN_MEV, check_fractions
 from bayesnu.flux.stopped_pion import arrived
 from bayesnu.physics.couplings import ELECTROMAGNETIC, PRODUCTS, TRANSITION
@@ -23,6 +32,8 @@ class RecoilPhysics(Table):
     """Choices of the cross section."""
 
     sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W_LOW
+    sin2_theta_w_error: MixingAngleError = SIN2_THETA_W_ERROR
+    """Standard deviation of its normal prior where it is free, in a joint fit; "none" for a flat one."""
 
 
 class Compound(Table):
