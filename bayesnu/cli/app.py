@@ -12,13 +12,13 @@ from typer.exceptions import TyperException
 from bayesnu import __version__
 from bayesnu.cli.inputs import data, discriminate, models, predict, response
 from bayesnu.cli.limits import limit, priors
-from bayesnu.cli.runs import compare, report, run
+from bayesnu.cli.runs import combine, compare, report, run
 from bayesnu.cli.studies import calibrate, coverage, region, sensitivity, toys
 from bayesnu.errors import BayesnuError, InterruptedStudyError, UnconvergedError
 from bayesnu.report.terminal import notice
 
 COMMANDS = (
-    run, predict, limit, priors, sensitivity, toys, region, coverage, calibrate, compare, report, response,
+    run, predict, limit, combine, priors, sensitivity, toys, region, coverage, calibrate, compare, report, response,
     discriminate, models, data,
 )  # fmt: skip
 """In the order of ``--help``."""

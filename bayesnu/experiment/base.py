@@ -112,6 +112,11 @@ class Experiment(ABC):
         return spread
 
     @property
+    def approximations(self) -> tuple[str, ...]:
+        """What of the likelihood stands in for one that is not known, a line each; such lines are printed first."""
+        return ()
+
+    @property
     def response_error(self) -> str:
         """How the response's Monte Carlo error enters the likelihood; empty where it does not."""
         return ""
@@ -166,10 +171,11 @@ class Experiment(ABC):
         UsageError
             If the counts cannot be given at another value.
         """
-        physics = getattr(self.card, "physics", None)
+        physics: Any = getattr(self.card, "physics", None)
         if not hasattr(physics, "sin2_theta_w_error"):
             raise UsageError(
-                f"{self.loaded.where}: sin2_theta_w: is free in joint fits of ν-e scattering and of nuclear recoils alone"
+                f"{self.loaded.where}: sin2_theta_w: can be free for ν-e scattering in bins of E_e θ² and for nuclear "
+                "recoils alone"
             )
         error = physics.sin2_theta_w_error
         return physics.sin2_theta_w, None if error == "none" else error

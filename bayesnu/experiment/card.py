@@ -147,6 +147,9 @@ class Pulls(Table):
     pi0: Width
     shared: bool = True
     """Whether one set of pulls serves both horn polarities; false gives each its own."""
+    shared_with_others: list[str] = Field(default=[])
+    """Pulls (by name, as ``flux_norm``) that `bayesnu combine` takes for one with those of other cards that list them.
+    """
 
 
 class UniformPrior(Table):

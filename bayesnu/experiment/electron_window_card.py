@@ -44,6 +44,9 @@ class WindowPulls(Table):
     """One-sigma widths of the pulls, as fractions."""
 
     flux_norm: Width
+    shared_with_others: list[str] = Field(default=[])
+    """Pulls (by name, as ``flux_norm``) that `bayesnu combine` takes for one with those of other cards that list them.
+    """
 
 
 class Measurement(Table):

@@ -271,7 +271,8 @@ def free_mass(models: Sequence[CountModel], masses: MassSpline) -> CountModel:
 def free_mixing_angle(model: CountModel, radius_cm2: float) -> CountModel:
     """Return the model with ``sin2_theta_w`` among its couplings: its difference δ from the card's value.
 
-    In the Standard Model's amplitudes sin²θ_W enters as the charge radii of all flavours do: as s² (1 + m_W² ⟨r²⟩/(3 (ħc)²)).
+    In the Standard Model's amplitudes sin²θ_W enters as the charge radii of all flavours do, as
+    s² (1 + m_W² ⟨r²⟩/(3 (ħc)²)).
     Counts at δ are those at ⟨r²⟩ + δ · ``radius_cm2`` of every flavour: no new folding, each power of ⟨r²⟩ is expanded.
     The coefficient of ⟨r²⟩ keeps the card's s², so that δ and equal radii are degenerate exactly, not to first order
     alone; what is left out is of the relative size δ/s² of the effect of a radius. The normalisation of the flux stays.

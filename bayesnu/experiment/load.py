@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bayesnu.errors import CardError, nearest
-from bayesnu.experiment.card import Card
+from bayesnu.experiment.card import AnalysisCard, Card
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
+from bayesnu.experiment.published_limit_card import PublishedLimitCard
 from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.resources import find_card
 
@@ -26,11 +27,12 @@ PATH_KEYS = (
     ("counts", "file"),
     ("comparison", "published"),
 )
-AnyCard = Card | RecoilCard | ElectronWindowCard
+AnyCard = Card | RecoilCard | ElectronWindowCard | PublishedLimitCard
 SCHEMAS: dict[str, type[AnyCard]] = {
     "electron": Card,
     "electron-window": ElectronWindowCard,
     "nucleus": RecoilCard,
+    "published-limit": PublishedLimitCard,
 }
 """The schema of each kind of scattering."""
 KINDS = {
@@ -47,7 +49,7 @@ TAGS = {kind for kinds in KINDS.values() for kind in kinds}
 class LoadedCard:
     """A validated card, the file it came from, and where each of its paths is looked up first."""
 
-    card: AnyCard
+    card: AnalysisCard
     path: Path
     overrides: tuple[str, ...]
     folders: dict[tuple[str, str], tuple[Path, ...]]

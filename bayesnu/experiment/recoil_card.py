@@ -167,6 +167,9 @@ class RecoilPulls(Table):
     background: Width = 0.0
     """The flat background, each compound for itself."""
     neutrons: Width = 0.0
+    shared_with_others: list[str] = Field(default=[])
+    """Pulls (by name, as ``flux_norm``) that `bayesnu combine` takes for one with those of other cards that list them.
+    """
 
 
 class PhotonDetectorCard(Table):

@@ -62,7 +62,7 @@ def _all_couplings() -> dict[str, Coupling]:
 
 
 COUPLINGS: Mapping[str, Coupling] = MappingProxyType(_all_couplings())
-"""The couplings by name, in the order of every table; the mass of N and the weak mixing angle, free in joint fits alone."""
+"""The couplings by name, in the order of every table; last those of `FREE_TOGETHER`."""
 
 FREE_TOGETHER = ("m_N", "sin2_theta_w")
 """Parameters of joint fits that no card lists among its couplings."""

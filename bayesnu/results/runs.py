@@ -17,13 +17,13 @@ import bayesnu
 from bayesnu.errors import RunError, UsageError, silent
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.sampling import Sampler
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import COUPLINGS, FREE_TOGETHER
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import read_published
 from bayesnu.results.diagnostics import worst_verdict
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
 from bayesnu.results.joint import TARGET_ACCEPT as JOINT_ACCEPT
-from bayesnu.results.joint import check_joint, fit_joint, joint_json, joint_name, joint_priors, summarise_joint
+from bayesnu.results.joint import check_joint, fit_joint, joint_json, joint_name, summarise_joint
 from bayesnu.results.limits import (
     DEFAULT_CHAINS,
     DEFAULT_DRAWS,
@@ -37,7 +37,7 @@ from bayesnu.results.posterior import load_posterior
 from bayesnu.results.summary import limits_csv, result_json, summarise
 from bayesnu.results.verdict import warning, withhold
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 PACKAGES = ("numpy", "scipy", "xarray", "pymc", "pytensor", "nutpie", "arviz", "numba")
 
 
@@ -76,7 +76,7 @@ def make_arguments(
     """
     check_counts(draws=draws, chains=chains, seed=seed)
     together = tuple(dict.fromkeys(check_joint(experiment, names) for names in joint))
-    alone = [name for names in together for name in names if name != "m_N"]
+    alone = [name for names in together for name in names if name not in FREE_TOGETHER]
     names = [experiment.fitted(name) for name in couplings] or alone or list(experiment.card.couplings)
     return RunArguments(
         tuple(dict.fromkeys(names)),
@@ -188,7 +188,8 @@ def load_run(folder: Path) -> Run:
     if limits.get("format_version") != FORMAT_VERSION:
         found = limits.get("format_version")
         raise RunError(f"{folder / 'limits.json'}: format version {found}; this bayesnu reads {FORMAT_VERSION}")
-    for key in ("model", "title", "scenario", "observed", "verdict", "hash", "limits", "joint", "m_N", "without_limit"):
+    wanted = ("model", "title", "scenario", "observed", "approximate", "verdict", "hash", "limits", "joint", "m_N")
+    for key in (*wanted, "without_limit"):
         if key not in limits or (key == "limits" and not limits[key]):
             raise RunError(f"{folder / 'limits.json'}: the key '{key}' is missing or empty; the file is incomplete")
     if limits["hash"] != information["hash"]:
@@ -276,9 +277,9 @@ def run_fits(
         fit = joint_name(couplings)
         progress(f"fitting {fit}")
         start = time.perf_counter()
-        tree, kept = fit_joint(experiment, arguments, couplings, folder, name, sampler, notice)
+        tree, priors, kept = fit_joint(experiment, arguments, couplings, folder, name, sampler, notice)
         record(fit, kept, start)
-        together.append(summarise_joint(tree, joint_priors(experiment, couplings), arguments.credibility))
+        together.append(summarise_joint(tree, priors, arguments.credibility))
     scenario = experiment.card.comparison.scenario if experiment.card.comparison else None
     mass = next((m for m in map(experiment.mass_of, fitted) if m is not None), None)
     content = {
@@ -287,6 +288,7 @@ def run_fits(
         "title": experiment.card.title,
         "scenario": scenario,
         "observed": experiment.observed,
+        "approximate": list(experiment.approximations),
         "m_N": mass,
         "without_limit": unbounded,
         "hash": name,
