@@ -138,6 +138,8 @@ class CombinedExperiment(Experiment):
 
     def with_free_mixing_angle(self) -> CombinedExperiment:
         """Return the combination with ``sin2_theta_w`` among the couplings of its model; see `free_mixing_angle`."""
+        # Raises where the cards do not agree.
+        _ = self.sin2_theta_w
         models = [
             member.model if isinstance(member, PublishedLimitExperiment) else member.with_free_mixing_angle().model
             for member in self.members

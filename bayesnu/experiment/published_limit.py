@@ -78,7 +78,7 @@ def assemble(loaded: LoadedCard, card: PublishedLimitCard) -> PublishedLimitExpe
     couplings = tuple(card.couplings)
     number = len(card.limits)
     monomials: dict[Monomial, Array] = {(): np.zeros(number)}
-    with np.errstate(divide="ignore", over="ignore"):
+    with np.errstate(all="ignore"):
         for k, limit in enumerate(card.limits):
             monomials[()][k] = 1 - np.divide(limit.centre, limit.sigma)
             own = monomials.setdefault(((couplings.index(limit.coupling), limit.power),), np.zeros(number))

@@ -177,7 +177,7 @@ def render(run: Run, unconverged: str) -> str:
         model=run.limits["model"],
         verdict=run.limits["verdict"],
         unconverged=unconverged,
-        approximate=run.limits["approximate"],
+        approximate=run.limits.get("approximate", ()),
         withheld=run.limits["withheld"],
         chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
         data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",

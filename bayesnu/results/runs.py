@@ -37,7 +37,7 @@ from bayesnu.results.posterior import load_posterior
 from bayesnu.results.summary import limits_csv, result_json, summarise
 from bayesnu.results.verdict import warning, withhold
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 5
 PACKAGES = ("numpy", "scipy", "xarray", "pymc", "pytensor", "nutpie", "arviz", "numba")
 
 
@@ -188,8 +188,7 @@ def load_run(folder: Path) -> Run:
     if limits.get("format_version") != FORMAT_VERSION:
         found = limits.get("format_version")
         raise RunError(f"{folder / 'limits.json'}: format version {found}; this bayesnu reads {FORMAT_VERSION}")
-    wanted = ("model", "title", "scenario", "observed", "approximate", "verdict", "hash", "limits", "joint", "m_N")
-    for key in (*wanted, "without_limit"):
+    for key in ("model", "title", "scenario", "observed", "verdict", "hash", "limits", "joint", "m_N", "without_limit"):
         if key not in limits or (key == "limits" and not limits[key]):
             raise RunError(f"{folder / 'limits.json'}: the key '{key}' is missing or empty; the file is incomplete")
     if limits["hash"] != information["hash"]:
