@@ -54,7 +54,8 @@ def test_with_nothing_shared_it_is_the_product(
 
 def test_posterior_is_the_product(on_axis: Experiment, lsnd: Experiment) -> None:
     prior = Prior(COUPLINGS["mu_nue"], "uniform", 0.0, 2e-9)
-    grids = [laplace_posterior(make_problem(e, ["mu_nue"]), prior, 301) for e in (on_axis, lsnd, combine([on_axis, lsnd]))]
+    members = (on_axis, lsnd, combine([on_axis, lsnd]))
+    grids = [laplace_posterior(make_problem(member, ["mu_nue"]), prior, 301) for member in members]
     for grid in grids:
         np.testing.assert_array_equal(grid.values, grids[0].values)
     product = grids[0].density * grids[1].density

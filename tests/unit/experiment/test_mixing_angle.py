@@ -80,7 +80,7 @@ def test_without_a_prior_the_degeneracy_is_refused() -> None:
 @pytest.mark.parametrize(
     ("card", "names", "message"),
     [
-        ("lsnd-nue", ("mu_nue", "sin2_theta_w"), r"lsnd-nue\.toml: sin2_theta_w: can be free for ν-e scattering in bins"),
+        ("lsnd-nue", ("mu_nue", "sin2_theta_w"), r"lsnd-nue\.toml: sin2_theta_w: can be free for ν-e scattering"),
         ("nucleus-10g-radiative", ("d_nue", "sin2_theta_w"), "sin2_theta_w: no count depends on it"),
         ("dune-on-axis", ("sin2_theta_w",), "needs two different couplings"),
         ("dune-on-axis", ("sin2_theta_", "mu_nue"), "unknown coupling 'sin2_theta_'"),

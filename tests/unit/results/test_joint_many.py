@@ -1,4 +1,4 @@
-"""Joint fits of more than two couplings: ranges and profiles with the others free, regions, what is stored and shown."""
+"""Joint fits of more than two couplings: ranges and profiles with the others free, regions, what is stored."""
 
 from collections.abc import Sequence
 from pathlib import Path
