@@ -21,7 +21,7 @@ def test_the_couplings_and_their_units() -> None:
     assert units == {
         "mu_nue": "mu_B", "mu_numu": "mu_B", "q_nue": "e", "q_numu": "e", "r2_nue": "cm^2", "r2_numu": "cm^2",
         "d_nue": "mu_B", "d_numu": "mu_B", "d_nutau": "mu_B", "d_nue_d_numu": "mu_B^2", "d_nue_d_nutau": "mu_B^2",
-        "m_N": "MeV",
+        "m_N": "MeV", "sin2_theta_w": "1",
     }  # fmt: skip
     assert set(units.values()) == set(UNIT_SYMBOLS)
     signed = [name for name, coupling in COUPLINGS.items() if not coupling.squared_only]
