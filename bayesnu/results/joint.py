@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 TARGET_ACCEPT = 0.98
 """Of the sampler: regions of two parameters are more bent than those of one."""
+TARGET_ACCEPT_OF_MANY = 0.9
+"""With more than two couplings: short steps would cross between second solutions less often."""
 REGION_CELLS = 96
 PLANE_CELLS = 48
 """Along each coupling of a pair among more, whose density is that of draws."""

@@ -23,7 +23,7 @@ from bayesnu.results.comparison import read_published
 from bayesnu.results.diagnostics import worst_verdict
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
 from bayesnu.results.joint import TARGET_ACCEPT as JOINT_ACCEPT
-from bayesnu.results.joint import check_joint, fit_joint, joint_json, joint_name, summarise_joint
+from bayesnu.results.joint import TARGET_ACCEPT_OF_MANY, check_joint, fit_joint, joint_json, joint_name, summarise_joint
 from bayesnu.results.limits import (
     DEFAULT_CHAINS,
     DEFAULT_DRAWS,
@@ -271,11 +271,12 @@ def run_fits(
         say_caution(experiment, result.credible, notice)
         results.append(result)
         limits.append(result_json(experiment.card.name, result))
-    together, sampler = [], Sampler(JOINT_ACCEPT)
+    together = []
     for couplings in arguments.joint:
         fit = joint_name(couplings)
         progress(f"fitting {fit}")
         start = time.perf_counter()
+        sampler = Sampler(JOINT_ACCEPT if len(couplings) == 2 else TARGET_ACCEPT_OF_MANY)
         tree, priors, kept = fit_joint(experiment, arguments, couplings, folder, name, sampler, notice)
         record(fit, kept, start)
         together.append(summarise_joint(tree, priors, arguments.credibility))
