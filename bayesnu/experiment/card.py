@@ -22,6 +22,8 @@ from bayesnu.physics.materials import material
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Width = Annotated[float, Field(ge=0, le=1)]
+MixingAngleError = Annotated[float, Field(gt=0, lt=0.1)] | Literal["none"]
+SIN2_THETA_W_ERROR = 0.0005
 
 
 def check_edges(edges: list[float]) -> list[float]:
@@ -95,6 +97,8 @@ class Physics(Table):
 
     sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W
     """sin²θ_W, between 0 and 1."""
+    sin2_theta_w_error: MixingAngleError = SIN2_THETA_W_ERROR
+    """Standard deviation of its normal prior where it is free, in a joint fit; "none" for a flat one."""
     millicharge: MillichargeForm = "derived"
     """How a millicharge enters: 'derived', a shift of g_V, or 'as-printed', (4.8), (4.9) to the letter."""
 
@@ -373,6 +377,9 @@ class Pulls(Table):
     """Whether one set of pulls serves both horn polarities; false gives each its own."""
     flux_correlation: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Correlation of the flux norm between positions: 1 is one pull of all, 0 one of each."""
+    shared_with_others: list[str] = Field(default=[])
+    """Pulls (by name, as ``flux_norm``) that `bayesnu combine` takes for one with those of other cards that list them.
+    """
 
 
 class CovarianceCard(Table):

@@ -9,6 +9,7 @@ frequentist and the Bayesian answer come from one likelihood.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -265,6 +266,48 @@ def free_mass(models: Sequence[CountModel], masses: MassSpline) -> CountModel:
     arrays = np.concatenate([first.arrays[:, plain], *(spline.swapaxes(0, 1) for spline in splines)], axis=1)
     couplings = (*first.couplings, "m_N")
     return replace(first, couplings=couplings, monomials=tuple(monomials), arrays=arrays, masses=masses)
+
+
+def free_mixing_angle(model: CountModel, radius_cm2: float) -> CountModel:
+    """Return the model with ``sin2_theta_w`` among its couplings: its difference δ from the card's value.
+
+    In the Standard Model's amplitudes sin²θ_W enters as the charge radii of all flavours do, as
+    s² (1 + m_W² ⟨r²⟩/(3 (ħc)²)).
+    Counts at δ are those at ⟨r²⟩ + δ · ``radius_cm2`` of every flavour: no new folding, each power of ⟨r²⟩ is expanded.
+    The coefficient of ⟨r²⟩ keeps the card's s², so that δ and equal radii are degenerate exactly, not to first order
+    alone; what is left out is of the relative size δ/s² of the effect of a radius. The normalisation of the flux stays.
+
+    Parameters
+    ----------
+    model : CountModel
+    radius_cm2 : float
+        The charge radius, of all flavours, that changes s² by 1.
+    """
+    angle = len(model.couplings)
+    radii = [j for j, name in enumerate(model.couplings) if COUPLINGS[name].family == "r2"]
+    arrays: dict[Monomial, Array] = {}
+    massive: dict[Monomial, Array] = {}
+    mass = model.couplings.index("m_N") if model.masses is not None else -1
+    for m, monomial in enumerate(model.monomials):
+        if any(j == mass for j, _ in monomial):
+            massive[monomial] = model.arrays[:, m]
+            continue
+        powers = dict(monomial)
+        own = [j for j in radii if j in powers]
+        for left in itertools.product(*(range(powers[j] + 1) for j in own)):
+            taken = sum(powers[j] for j in own) - sum(left)
+            factor = math.prod(math.comb(powers[j], n) for j, n in zip(own, left, strict=True)) * radius_cm2**taken
+            expanded = {**powers, **dict(zip(own, left, strict=True)), angle: taken}
+            key = tuple(sorted((j, n) for j, n in expanded.items() if n))
+            arrays[key] = arrays.get(key, 0.0) + factor * model.arrays[:, m]
+    # Monomials with splines in m_N stay the last.
+    arrays |= massive
+    return replace(
+        model,
+        couplings=(*model.couplings, "sin2_theta_w"),
+        monomials=tuple(arrays),
+        arrays=np.stack(list(arrays.values()), axis=1),
+    )
 
 
 def expected_counts(arrays: Any, monomials: Any, factors: Any, floored: bool = False) -> Any:

@@ -180,7 +180,10 @@ def joint_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for k, parameter in enumerate(entry["parameters"]):
         credible, found = parameter["credible"], parameter["diagnostics"]
-        exponent = power_of_ten(flat(credible["intervals"]))
+        bounds = flat(credible["intervals"])
+        # The mixing angle is far from 0 and known to a fraction of it: the digits that matter are those of the width.
+        middle = sum(bounds) / len(bounds) if COUPLINGS[parameter["coupling"]].family == "s2" and bounds else 0.0
+        exponent = power_of_ten([value - middle for value in bounds])
         rows.append(
             [
                 f"{parameter['coupling']} [10^{exponent} {parameter['unit']}]",
