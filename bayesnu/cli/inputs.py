@@ -113,6 +113,8 @@ def predict(
     elif isinstance(experiment, ElectronExperiment):
         electrons = predict_electrons(experiment, values, pulls)
         show(format_, prediction_json(electrons), lambda: prediction_tables(electrons))
+    else:
+        experiment.require_alone()
 
 
 def discriminate(

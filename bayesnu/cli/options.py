@@ -50,7 +50,10 @@ def load(model: str, overrides: Sequence[str] | None) -> Experiment:
     """Load an experiment with notices on stderr."""
     from bayesnu.experiment.setup import load_experiment
 
-    return load_experiment(model, overrides or (), notice)
+    experiment = load_experiment(model, overrides or (), notice)
+    for line in experiment.approximations:
+        notice(line)
+    return experiment
 
 
 def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, float]:

@@ -11,7 +11,7 @@ from bayesnu.cli import complete
 from bayesnu.cli.options import FormatOption, ModelArgument, Override
 from bayesnu.report.terminal import Format, notice, show
 
-SCHEMA_KINDS = ("electron", "nucleus", "electron-window")
+SCHEMA_KINDS = ("electron", "nucleus", "electron-window", "published-limit")
 
 
 def new(
@@ -53,7 +53,8 @@ def schema(
     kind: Annotated[
         str,
         typer.Option(
-            help="Of card: electron, nucleus or electron-window.", autocompletion=complete.among(*SCHEMA_KINDS)
+            help="Of card: electron, nucleus, electron-window or published-limit.",
+            autocompletion=complete.among(*SCHEMA_KINDS),
         ),
     ] = "electron",
 ) -> None:

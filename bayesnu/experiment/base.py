@@ -118,6 +118,24 @@ class Experiment(ABC):
         return spread
 
     @property
+    def alone(self) -> bool:
+        """Whether it is an experiment by itself, and not what others can be combined with only."""
+        return True
+
+    def require_alone(self) -> None:
+        """Check that the card is one of an experiment.
+
+        Raises
+        ------
+        UsageError
+            If it is one of published limits.
+        """
+        if not self.alone:
+            raise UsageError(
+                f"{self.loaded.where}: has published limits and no counts; `bayesnu combine` takes it with other cards"
+            )
+
+    @property
     def approximations(self) -> tuple[str, ...]:
         """What of the likelihood stands in for one that is not known, a line each; such lines are printed first."""
         return ()

@@ -28,6 +28,11 @@ class PublishedLimitExperiment(Experiment):
         return self.loaded.card
 
     @property
+    def alone(self) -> bool:
+        """It has no counts to check, to predict or to run."""
+        return False
+
+    @property
     def approximations(self) -> tuple[str, ...]:
         """One line for each limit, which says what stands in for what."""
         return tuple(

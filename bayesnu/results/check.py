@@ -116,6 +116,7 @@ def check_experiment(experiment: Experiment) -> Check:
     BayesnuError
         If a prior cannot be built, or the table of published limits cannot be read.
     """
+    experiment.require_alone()
     card = experiment.card
     published = 0
     if card.comparison is not None:

@@ -76,7 +76,7 @@ def posterior_tree(
         return xr.Dataset({name: (("chain", "draw", "obs"), values, unit)}, coords=coords)
 
     def expectation(theta: Array, pulls: Array) -> Array:
-        flat = expected_draws(problem, theta.reshape(len(names), -1), pulls.reshape(-1, len(pull_names)))
+        flat = expected_draws(problem, theta.reshape(len(names), -1), pulls.reshape(theta[0].size, len(pull_names)))
         return flat.reshape(theta.shape[1], theta.shape[2], -1)
 
     widths = problem.model.widths

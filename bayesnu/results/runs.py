@@ -77,6 +77,7 @@ def make_arguments(
 
     Without ``couplings`` all of the card's are fitted, in its order; with ``joint`` fits only those of these.
     """
+    experiment.require_alone()
     check_counts(draws=draws, chains=chains, seed=seed)
     together = tuple(dict.fromkeys(check_joint(experiment, names) for names in joint))
     alone = [name for names in together for name in names if name not in FREE_TOGETHER]

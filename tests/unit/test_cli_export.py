@@ -26,7 +26,7 @@ def export(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(source, "assemble", lambda *_: on_axis)
     monkeypatch.setattr(hepdata, "find_response", lambda *_: None)
-    monkeypatch.setattr(hepdata, "response_tables", lambda _: [])
+    monkeypatch.setattr(hepdata, "response_tables", lambda *_: [])
     monkeypatch.setattr(hepdata, "density_tables", lambda *_: [])
 
     def call(*arguments: str) -> tuple[int, str, str]:

@@ -16,6 +16,8 @@ from bayesnu.inference.laplace import laplace_posterior
 from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.inference.priors import Prior
 from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.results.check import check_card
+from bayesnu.results.runs import make_arguments
 
 SHARED = 'pulls.shared_with_others=["flux_norm"]'
 
@@ -210,6 +212,13 @@ def limit_card(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def test_a_published_limit_is_no_experiment(limit_card: Callable[..., Path]) -> None:
+    path = limit_card()
+    for refused in (lambda: check_card(str(path)), lambda: make_arguments(load_experiment(str(path)), (), 1, 1, 1)):
+        with pytest.raises(UsageError, match="has published limits and no counts; `bayesnu combine` takes it"):
+            refused()
 
 
 def test_a_published_limit_gives_itself_back(limit_card: Callable[..., Path], on_axis: Experiment) -> None:

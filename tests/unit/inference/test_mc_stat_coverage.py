@@ -58,7 +58,7 @@ def redrawn(experiment: ElectronExperiment, seed: int) -> ElectronExperiment:
     backgrounds = experiment.backgrounds
     bare = build_count_model(experiment.card, templates, backgrounds)
     modes = response_modes(bare, deviation_arrays(experiment.card, templates, backgrounds))
-    model = count_model(experiment.card, templates, backgrounds, modes)
+    model = count_model(experiment.card, templates, backgrounds, (), modes)
     return replace(experiment, model=model, templates=templates, modes=modes)
 
 
