@@ -19,13 +19,13 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(PYTHON) -m pytest -m "not slow and not browser" $(PARALLEL) $(ARGUMENTS)
 
-test-all: $(VENV)/.installed
+test-all: $(VENV)/.docs
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGUMENTS)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	for folder in analyses/transition_moments_cevns analyses/dirac_vs_majorana analyses/calibration analyses/coverage; do \
+	for folder in analyses/transition_moments_cevns analyses/dirac_vs_majorana analyses/calibration analyses/coverage analyses/assumptions docs; do \
 		(cd $$folder && $(CURDIR)/$(VENV)/bin/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache *.py) || exit 1; done
 	$(VENV)/bin/lint-imports
 

@@ -63,14 +63,17 @@ class Walk:
         keys = []
         for name, item in schema["properties"].items():
             own = f"{path}.{name}" if path else name
-            below = [(s, f"{own}.{NAMES.get(name, 'NAME')}" if free else own, many) for s, free, many in self.nested(item)]
+            below = [
+                (s, f"{own}.{NAMES.get(name, 'NAME')}" if free else own, many) for s, free, many in self.nested(item)
+            ]
             new = [(s, where, many) for s, where, many in below if self.name_of(s) not in self.seen]
             inner += new
             kind = "table" if below else self.type_of(item)
             if any(many for _, _, many in below):
                 kind = "list of tables"
             value = ", ".join(filter(None, (kind, self.range_of(item))))
-            keys.append(Key(name, value, default_of(name, item, required), meaning_of(item)))
+            meaning = meaning_of(item) or (meaning_of(below[0][0]) if below else "")
+            keys.append(Key(name, value, default_of(name, item, required), meaning))
         heading = f"[[{path}]]" if listed else f"[{path}]" if path else "the top of the card"
         discriminator = schema["properties"].get("kind", {}).get("const")
         if discriminator is not None:
@@ -175,7 +178,8 @@ def card_page() -> str:
             lines += [f"### {heading}", "", cell(" ".join(table.meaning.split())), ""]
             lines += ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
             lines += [
-                f"| `{key.name}` | {cell(key.value)} | {cell(key.default)} | {cell(key.meaning)} |" for key in table.keys
+                f"| `{key.name}` | {cell(key.value)} | {cell(key.default)} | {cell(key.meaning)} |"
+                for key in table.keys
             ]
             lines.append("")
     return "\n".join(lines)

@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from card_keys import card_page
 from sphinx.application import Sphinx
 
 import bayesnu
-from card_keys import card_page
 
 ROOMS = (
     "errors", "resources", "workers", "physics", "flux", "detector", "experiment", "inference", "results", "export",
@@ -51,7 +51,7 @@ def room_page(room: str, modules: list[str]) -> str:
 
 def front_page() -> str:
     """Return what `import bayesnu` gives: the names of its `__all__`, where they are defined."""
-    names = [name for name in getattr(bayesnu, "__all__", ()) if not name.startswith("__")]
+    names = [name for name in getattr(bayesnu, "__all__", ()) if callable(getattr(bayesnu, name))]
     lines = []
     for name in names:
         item = getattr(bayesnu, name)
@@ -115,6 +115,9 @@ def plain(app: Sphinx, what: str, name: str, item: object, options: object, line
                 literal = False
             last_indent = indent
         result.append(line if literal else escaped(line))
+    if what in ("attribute", "data", "property") and ":" in result[0]:
+        # Napoleon takes what stands before a colon there for a type.
+        result[0] = f": {result[0]}"
     lines[:] = [single for line in result for single in separated(line)]
 
 
