@@ -1,5 +1,6 @@
 """Sphinx: MyST pages and notebooks, executed at every build; formulas as MathML, so that pages read offline."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -26,6 +27,12 @@ html_copy_source = False
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
+
+# Kernels take nobody's own settings, and do not warn that they talk to Sphinx over TCP without encryption.
+PROFILE = Path(__file__).parent / "_build" / "ipython" / "profile_default"
+PROFILE.mkdir(parents=True, exist_ok=True)
+(PROFILE / "ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 'ERROR'\n", encoding="utf-8")
+os.environ["IPYTHONDIR"] = str(PROFILE.parent)
 
 # Notebooks run anew at every build. What one writes to stderr, warnings among it, fails the build.
 nb_execution_mode = "force"
