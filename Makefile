@@ -25,7 +25,7 @@ test-all: $(VENV)/.docs
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	for folder in analyses/transition_moments_cevns analyses/dirac_vs_majorana analyses/calibration analyses/coverage analyses/assumptions docs; do \
+	for folder in analyses/transition_moments_cevns analyses/dirac_vs_majorana analyses/calibration analyses/coverage analyses/prism_correlations analyses/assumptions docs; do \
 		(cd $$folder && $(CURDIR)/$(VENV)/bin/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache *.py) || exit 1; done
 	$(VENV)/bin/lint-imports
 

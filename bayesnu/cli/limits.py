@@ -26,7 +26,7 @@ from bayesnu.cli.options import (
     toy_runner,
 )
 from bayesnu.errors import UsageError
-from bayesnu.report.terminal import Format, counting_bar, notice, show
+from bayesnu.report.terminal import Format, counting_bar, notice, rounds_bar, show
 
 if TYPE_CHECKING:
     from bayesnu.experiment.base import Experiment
@@ -190,3 +190,36 @@ def priors(
         study = card_study(experiment, coupling, cl, kind, progress)
     content = {"model": name, "coupling": coupling, **study_json(name, study)}
     show(format_, content, lambda: [priors_table(content)])
+
+
+def optimise(
+    model: ModelArgument,
+    coupling: Annotated[str, typer.Option(help="The coupling to bound best; the others are 0.")],
+    by: Annotated[str, typer.Option(help="position (polarities at each in their present proportion) or exposure.")] = (
+        "position"
+    ),
+    total_years: Annotated[
+        float | None, typer.Option("--total-years", help="Years to share; the sum of the card's by default.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="chi2 or poisson.")] = "chi2",
+    variance: Annotated[str | None, typer.Option(help="sm (default) or sm+background, for chi2.")] = None,
+    cl: Annotated[float, typer.Option(help="Confidence level.")] = 0.90,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print the split of the years over the positions that gives the best expected limit on a coupling.
+
+    Best is the smallest upper limit of a coupling that enters squared only, else the narrowest interval.
+    """
+    from bayesnu.experiment.setup import load_electron_experiment
+    from bayesnu.report.optimise import optimum_table
+    from bayesnu.results.optimise import optimise as compute
+    from bayesnu.results.optimise import optimum_json
+
+    experiment = load_electron_experiment(model, override or (), notice)
+    with rounds_bar() as bar:
+        result = compute(
+            experiment, coupling, by=by, total_years=total_years, method=method, variance=variance, cl=cl,
+            progress=bar.begin,
+        )  # fmt: skip
+    show(format_, optimum_json(result), lambda: [optimum_table(result)])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bayesnu.cli import complete
-from bayesnu.cli.options import AllowUnconverged, Chains, Draws, ModelArgument, Override, Seed, load
+from bayesnu.cli.options import AllowUnconverged, Chains, Draws, FormatOption, ModelArgument, Override, Seed, load
 from bayesnu.errors import InterruptedStudyError, UsageError
-from bayesnu.report.terminal import notice, progress_bar
+from bayesnu.report.terminal import Format, counting_bar, notice, progress_bar, show
+
+if TYPE_CHECKING:
+    from bayesnu.experiment.base import Experiment
+
+CREDIBILITY = 0.90
 
 
 class Target(StrEnum):
@@ -48,12 +54,27 @@ def run(
 
     Exit status 1 if a limit is withheld, since the verdict on its fit is fail.
     """
+    experiment = load(model, override)
+    run_experiment(experiment, coupling, joint, out, draws, chains, seed, force, allow_unconverged)
+
+
+def run_experiment(
+    experiment: Experiment,
+    coupling: Sequence[str] | None,
+    joint: Sequence[str] | None,
+    out: Path | None,
+    draws: int | None,
+    chains: int | None,
+    seed: int | None,
+    force: bool,
+    allow_unconverged: bool,
+) -> None:
+    """Fit an experiment's couplings into a run folder and print the limits."""
     from bayesnu.report.build import drawing, report_page, write_report
     from bayesnu.report.runs import print_limits
     from bayesnu.results.runs import make_arguments, run_fits, run_hash, write_csv
     from bayesnu.results.verdict import failed
 
-    experiment = load(model, override)
     together = [[name.strip() for name in names.split(",")] for names in joint or ()]
     arguments = make_arguments(experiment, coupling or (), draws, chains, seed, together)
     folder = out or Path("runs") / f"{experiment.card.name}-{run_hash(experiment, arguments)}"
@@ -88,6 +109,65 @@ def run(
     print(f"report: {page}")
     if failing and not allow_unconverged:
         raise typer.Exit(1)
+
+
+def combine(
+    models: Annotated[list[str], typer.Argument(metavar="CARD CARD...", help="Names in models/ or paths of cards.")],
+    coupling: Annotated[list[str] | None, typer.Option(help="This coupling; repeatable. All by default.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="chi2, poisson, laplace or nuts; repeatable. The first three by default.")
+    ] = None,
+    cl: Annotated[float, typer.Option(help="Confidence level or credibility.")] = 0.90,
+    joint: Annotated[
+        list[str] | None, typer.Option(metavar="A,B", help="With --out, fit these together; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Make a run folder with posteriors, figures and report.")] = None,
+    draws: Draws = None,
+    chains: Chains = None,
+    seed: Seed = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite another run in the folder.")] = False,
+    allow_unconverged: AllowUnconverged = False,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Print the limits of several experiments together: one likelihood, the product of theirs.
+
+    Couplings are shared; pulls are where the cards list them in pulls.shared_with_others. -o holds for every card.
+
+    Example: bayesnu combine dune-on-axis lsnd-nue --coupling mu_nue
+    """
+    from bayesnu.experiment.setup import load_combination
+    from bayesnu.report.limits import combination_table
+    from bayesnu.results.combination import combination_json, combined_limits
+
+    experiment = load_combination(models, override or (), notice)
+    if out is not None:
+        for name, value in (("method", method), ("format", format_ is not Format.table)):
+            if value:
+                raise UsageError(f"--{name}: a run folder has the limits of every method; leave it or --out out")
+        if cl != CREDIBILITY:
+            raise UsageError(f"--cl {cl:g}: a run folder has limits of {CREDIBILITY:g}; leave it or --out out")
+        run_experiment(experiment, coupling, joint, out, draws, chains, seed, force, allow_unconverged)
+        return
+    if joint or force:
+        raise UsageError(f"--{'joint' if joint else 'force'}: is for a run folder; give --out")
+    with counting_bar("limits") as progress:
+        limits = combined_limits(
+            experiment,
+            coupling or (),
+            method or (),
+            cl=cl,
+            draws=draws,
+            chains=chains,
+            seed=seed,
+            notice=notice,
+            progress=progress,
+            allow_unconverged=allow_unconverged,
+        )
+    if format_ is Format.table:
+        for line in experiment.approximations:
+            print(line)
+    show(format_, combination_json(experiment, limits), lambda: [combination_table(experiment.card.name, limits)])
 
 
 def compare(

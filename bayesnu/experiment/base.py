@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import CardError, ConvergenceError, DataError, UsageError, nearest
 from bayesnu.experiment.card import AnalysisCard
-from bayesnu.experiment.expectation import CountModel, MassSpline, free_mass
+from bayesnu.experiment.covariance import CovarianceModes
+from bayesnu.experiment.expectation import CountModel, MassSpline, free_mass, free_mixing_angle
 from bayesnu.experiment.load import LoadedCard
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.constants import HBARC2_CM2_GEV2, W_MASS_GEV
+from bayesnu.physics.couplings import COUPLINGS, FREE_TOGETHER
 from bayesnu.resources import find_data, read_table
 
 if TYPE_CHECKING:
@@ -84,6 +86,43 @@ class Experiment(ABC):
         return None
 
     @property
+    def covariances(self) -> tuple[CovarianceModes, ...]:
+        """The modes of correlated systematics that are pulls of the model."""
+        return ()
+
+    @property
+    def mixed_variance(self) -> Array | None:
+        """For data of which some are counts and some normal: minus the squared error of each normal observation.
+
+        The squared relative error of the expected counts, 0 or more, of the others; None where all are of one kind.
+        """
+        return None
+
+    def chi2_variance(self, variance: Variance) -> Array:
+        """Return V of χ² (3.1), shape (obs,), with the independent errors of the expected counts.
+
+        Raises
+        ------
+        UsageError
+            If some bin expects no counts.
+        """
+        if self.errors is not None:
+            return np.asarray(self.errors**2)
+        spread = self.signal_sm + (self.background if variance == "sm+background" else 0.0)
+        if not (spread > 0).all():
+            raise UsageError(
+                f"variance = {variance}: bin {int(np.argmin(spread))} expects no counts; use the method poisson"
+            )
+        if self.relative_variance is not None:
+            spread = spread + self.relative_variance * self.model.expected() ** 2
+        return spread
+
+    @property
+    def approximations(self) -> tuple[str, ...]:
+        """What of the likelihood stands in for one that is not known, a line each; such lines are printed first."""
+        return ()
+
+    @property
     def response_error(self) -> str:
         """How the response's Monte Carlo error enters the likelihood; empty where it does not."""
         return ""
@@ -130,6 +169,39 @@ class Experiment(ABC):
         return replace(self, model=model)
 
     @property
+    def sin2_theta_w(self) -> tuple[float, float | None]:
+        """The card's sin²θ_W and its error; None where the card gives it no prior.
+
+        Raises
+        ------
+        UsageError
+            If the counts cannot be given at another value.
+        """
+        physics: Any = getattr(self.card, "physics", None)
+        if not hasattr(physics, "sin2_theta_w_error"):
+            raise UsageError(
+                f"{self.loaded.where}: sin2_theta_w: can be free for ν-e scattering in bins of E_e θ² and for nuclear "
+                "recoils alone"
+            )
+        error = physics.sin2_theta_w_error
+        return physics.sin2_theta_w, None if error == "none" else error
+
+    def with_free_mixing_angle(self) -> Self:
+        """Return the experiment with ``sin2_theta_w`` among the couplings of its model; see `free_mixing_angle`.
+
+        Raises
+        ------
+        UsageError
+            If no count depends on it.
+        """
+        value, _ = self.sin2_theta_w
+        radius = 3 * HBARC2_CM2_GEV2 / (W_MASS_GEV**2 * value)
+        experiment = replace(self, model=free_mixing_angle(self.model, radius))
+        if not experiment.model.depends_on("sin2_theta_w"):
+            raise UsageError(f"{self.loaded.where}: sin2_theta_w: no count depends on it, so that it cannot be fitted")
+        return experiment
+
+    @property
     def response_key(self) -> str | None:
         """The hash that names a stored response matrix; None where there is none."""
         return None
@@ -162,7 +234,7 @@ class Experiment(ABC):
             If the card does not list it.
         """
         names = self.card.couplings
-        if coupling not in names and not (coupling == "m_N" and self.model.masses is not None):
+        if coupling not in names and not (coupling in FREE_TOGETHER and coupling in self.model.couplings):
             allowed = f"{self.loaded.path.name} has {', '.join(names)}{nearest(coupling, names)}"
             raise UsageError(f"unknown coupling '{coupling}': {allowed}")
         return coupling
@@ -191,20 +263,23 @@ def finite(counts: Array, couplings: dict[str, float], pulls: dict[str, float]) 
     return counts
 
 
-def locate(loaded: LoadedCard, files: dict[str, Path], table: str, key: str, name: str) -> Path:
-    """Return the path of a file that a card names, and note it in ``files``.
+def locate(
+    loaded: LoadedCard, files: dict[str, Path], table: str, key: str, name: str, index: int | None = None
+) -> Path:
+    """Return the path of a file that a card names, and note it in ``files``; ``index`` in a list of tables.
 
     Raises
     ------
     CardError
         If it is not found.
     """
+    role = f"{table}.{key}" if index is None else f"{table}.{index}.{key}"
     try:
-        files[f"{table}.{key}"] = find_data(name, loaded.folders(f"{table}.{key}"))
+        files[role] = find_data(name, loaded.folders(role))
     except DataError as error:
         message = str(error).removeprefix(f"{name}: ")
-        raise CardError(f"{table}.{key} = '{name}': {message}") from error
-    return files[f"{table}.{key}"]
+        raise CardError(f"{role} = '{name}': {message}") from error
+    return files[role]
 
 
 def check_comparison(loaded: LoadedCard, files: dict[str, Path], card: AnalysisCard) -> None:

@@ -22,6 +22,8 @@ from bayesnu.physics.materials import material
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Width = Annotated[float, Field(ge=0, le=1)]
+MixingAngleError = Annotated[float, Field(gt=0, lt=0.1)] | Literal["none"]
+SIN2_THETA_W_ERROR = 0.0005
 
 
 def check_edges(edges: list[float]) -> list[float]:
@@ -95,6 +97,8 @@ class Physics(Table):
 
     sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W
     """sin²θ_W, between 0 and 1."""
+    sin2_theta_w_error: MixingAngleError = SIN2_THETA_W_ERROR
+    """Standard deviation of its normal prior where it is free, in a joint fit; "none" for a flat one."""
     millicharge: MillichargeForm = "derived"
     """How a millicharge enters: 'derived', a shift of g_V, or 'as-printed', (4.8), (4.9) to the letter."""
 
@@ -371,6 +375,41 @@ class Pulls(Table):
     """Of the background of misidentified π⁰."""
     shared: bool = True
     """Whether one set of pulls serves both horn polarities; false gives each its own."""
+    flux_correlation: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Correlation of the flux norm between positions: 1 is one pull of all, 0 one of each."""
+    shared_with_others: list[str] = Field(default=[])
+    """Pulls (by name, as ``flux_norm``) that `bayesnu combine` takes for one with those of other cards that list them.
+    """
+
+
+class CovarianceCard(Table):
+    """A covariance of flux bins or background counts, whose leading eigenvectors become pulls ``name[k]``.
+
+    The file is CSV, a row for each bin: ``mode``, ``position_m``, then for the flux ``channel``, ``e_lo_gev``,
+    ``e_hi_gev``, for backgrounds ``background``, ``e_theta2_lo_mev``, ``e_theta2_hi_mev``; then the matrix in columns
+    1, 2, 3, …, in the order of the rows, unless ``matrix_file`` holds it.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    """Name of the pulls, which are name[1], name[2], …"""
+    of: Literal["flux", "backgrounds"]
+    """What varies: the flux in bins of energy, or the counts of backgrounds."""
+    file: str
+    """CSV file with a row for each bin: what it is, and the matrix in columns 1, 2, 3, … unless matrix_file has it."""
+    matrix_file: str | None = None
+    """File of the matrix alone, in the order of the rows: CSV without a header, or ROOT if `matrix` names an object."""
+    matrix: str | None = None
+    """Name of the TH2 or TMatrixTSym in a ROOT file."""
+    relative: bool = True
+    """Whether the matrix is of fractions; false: of the flux file's unit squared, or of (counts per year) squared."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """Fraction of the fractional variance, summed over the bins, that the eigenvectors kept must have."""
+
+    @model_validator(mode="after")
+    def _matrix_of_a_file(self) -> CovarianceCard:
+        if self.matrix is not None and self.matrix_file is None:
+            raise below("matrix_file", "missing; matrix names an object in it")
+        return self
 
 
 class UniformPrior(Table):
@@ -564,10 +603,22 @@ class Card(AnalysisCard):
     """A file of counts or the computed model."""
     pulls: Pulls
     """One-sigma widths of the pulls, as fractions."""
+    covariances: list[CovarianceCard] = []
+    """Covariances of the flux or of backgrounds, whose leading eigenvectors are pulls."""
     exposures: Annotated[list[Exposure], Field(min_length=1)]
     """Years of running, one table for each horn polarity and position."""
     counts: Counts | None = None
     """A file of observed counts; absent, exposures have them, or the data are the SM expectation."""
+
+    @field_validator("covariances")
+    @classmethod
+    def _distinct_names(cls, covariances: list[CovarianceCard]) -> list[CovarianceCard]:
+        taken = [*Pulls.model_fields, "mc_stat"]
+        for index, covariance in enumerate(covariances):
+            if covariance.name in taken:
+                raise below(f"{index}.name", f"'{covariance.name}' names other pulls; choose another")
+            taken.append(covariance.name)
+        return covariances
 
     @field_validator("exposures")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.detector.settings import SUBSAMPLES
-from bayesnu.errors import CardError
+from bayesnu.errors import CardError, UsageError
 from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
-from bayesnu.experiment.card import Card, Flux
+from bayesnu.experiment.card import Card, CovarianceCard, Flux
+from bayesnu.experiment.covariance import CovarianceModes, FoldedModes, covariance_modes, fold_modes
 from bayesnu.experiment.efficiency import check_covers, with_efficiency
 from bayesnu.experiment.expectation import CountModel, build_count_model, deviation_arrays
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.mc_stat import ResponseModes, relative_variance, response_modes, with_modes
+from bayesnu.experiment.modes import add_modes
 from bayesnu.experiment.observed import Layout, read_observed
 from bayesnu.experiment.response import response_settings
 from bayesnu.experiment.templates import (
@@ -46,6 +48,8 @@ class ElectronExperiment(Experiment):
         Of the response's Monte Carlo error, the same at every mass of N.
     bin_errors : ndarray, shape (obs,), optional
         Squared relative errors of independent bins.
+    folded : tuple of FoldedModes
+        Of the card's covariances.
     """
 
     flux: FluxTable
@@ -53,6 +57,7 @@ class ElectronExperiment(Experiment):
     backgrounds: Array
     modes: ResponseModes | None = None
     bin_errors: Array | None = None
+    folded: tuple[FoldedModes, ...] = ()
 
     @property
     def card(self) -> Card:
@@ -81,6 +86,11 @@ class ElectronExperiment(Experiment):
         return self.bin_errors
 
     @property
+    def covariances(self) -> tuple[CovarianceModes, ...]:
+        """The modes of the card's covariances."""
+        return tuple(item.modes for item in self.folded)
+
+    @property
     def response_error(self) -> str:
         """How the response's Monte Carlo error enters the likelihood; empty where it does not."""
         if self.modes is not None:
@@ -92,7 +102,7 @@ class ElectronExperiment(Experiment):
         """Return the experiment with the mean of the response's sub-samples taken for exact."""
         if self.modes is None and self.bin_errors is None:
             return None
-        model = count_model(self.card, self.templates, self.backgrounds, None)
+        model = count_model(self.card, self.templates, self.backgrounds, self.folded, None)
         return replace(self, model=model, modes=None, bin_errors=None)
 
     @property
@@ -123,13 +133,53 @@ class ElectronExperiment(Experiment):
         """Return the experiment with N of another mass (MeV); only what depends on it is folded again."""
         card = self.card.model_copy(update={"sterile": self.card.sterile.model_copy(update={"m_N": m_N})})
         templates = refold_dipole(self.templates, card, self.flux)
-        model = count_model(card, templates, self.backgrounds, self.modes)
-        return replace(self, loaded=replace(self.loaded, card=card), model=model, templates=templates)
+        folded = tuple(
+            fold_modes(made.modes, card, self.flux, templates, self.backgrounds, made) for made in self.folded
+        )
+        model = count_model(card, templates, self.backgrounds, folded, self.modes)
+        return replace(self, loaded=replace(self.loaded, card=card), model=model, templates=templates, folded=folded)
+
+    def with_years(self, years: Sequence[float]) -> ElectronExperiment:
+        """Return the experiment with other years of each exposure and Asimov data; counts are linear in them.
+
+        Raises
+        ------
+        UsageError
+            If the card has observed counts, which belong to its own years.
+        """
+        if self.observed:
+            raise UsageError(f"{self.card.name}: its counts were observed in its own years; leave them out")
+        exposures = self.card.exposures
+        ratio = np.array([new / exposure.years for new, exposure in zip(years, exposures, strict=True)])
+        changed = [e.model_copy(update={"years": float(y)}) for e, y in zip(exposures, years, strict=True)]
+        card = self.card.model_copy(update={"exposures": changed})
+        by_exposure = ratio[:, None, None, None]
+        made, by_bin = self.templates, np.repeat(ratio, self.backgrounds.shape[2])
+        templates = replace(
+            made,
+            card=card,
+            values=made.values * by_exposure,
+            error=made.error * by_exposure,
+            deviations=made.deviations * by_exposure[..., None],
+        )
+        folded = tuple(
+            item
+            if item.templates is None
+            else replace(item, templates=replace(item.templates, values=item.templates.values * by_exposure[..., None]))
+            for item in self.folded
+        )
+        model = replace(self.model, arrays=self.model.arrays * by_bin)
+        loaded = replace(self.loaded, card=card)
+        return replace(self, loaded=loaded, model=model, data=self.data * by_bin, templates=templates, folded=folded)
 
 
-def count_model(card: Card, templates: Templates, backgrounds: Array, modes: ResponseModes | None) -> CountModel:
-    """Return the expected counts, with a pull for each mode of the response's error."""
+def count_model(
+    card: Card, templates: Templates, backgrounds: Array, folded: Sequence[FoldedModes], modes: ResponseModes | None
+) -> CountModel:
+    """Return the expected counts, with a pull for each mode of the covariances and of the response's error."""
     model = build_count_model(card, templates, backgrounds)
+    for item in folded:
+        model = add_modes(model, item.arrays(card, templates, backgrounds), item.modes.name)
     return model if modes is None else with_modes(model, deviation_arrays(card, templates, backgrounds), modes)
 
 
@@ -145,6 +195,16 @@ def find_flux(loaded: LoadedCard, files: dict[str, Path], flux: Flux, notice: Ca
             path, named.format, named.unit, named.mode, named.position_m, histograms, notice
         )
     return FluxTable(loaded.path, spectra)
+def find_matrix(
+    loaded: LoadedCard, files: dict[str, Path], k: int, covariance: CovarianceCard
+) -> tuple[Path, Path | None]:
+    """Return the file of a covariance's rows, and that of its matrix if it has one of its own."""
+    rows = locate(loaded, files, "covariances", "file", covariance.file, k)
+    if covariance.matrix_file is None:
+        return rows, None
+    return rows, locate(loaded, files, "covariances", "matrix_file", covariance.matrix_file, k)
+
+
 def electron_layout(card: Card) -> Layout:
     """Return what a row of a file of counts stands for: an exposure and a bin."""
     axes = card.detector.axes
@@ -158,6 +218,7 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
     """Read what a card names and fold it; every input is checked before anything slow starts."""
     files: dict[str, Path] = {"card": loaded.path}
     flux = find_flux(loaded, files, card.flux, notice)
+    matrices = [find_matrix(loaded, files, k, item) for k, item in enumerate(card.covariances)]
     check_comparison(loaded, files, card)
     detector = with_efficiency(loaded, files, card.detector, "kinetic_energy_mev")
     card = card.model_copy(update={"detector": detector})
@@ -187,6 +248,7 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
             files["backgrounds.file, made for"] = made_for_path(table)
         else:
             backgrounds = computed_backgrounds(card, flux)
+        covariances = [covariance_modes(*paths, k, card, flux, backgrounds) for k, paths in enumerate(matrices)]
         templates = build_templates(card, flux, events, notice)
         model = build_count_model(card, templates, backgrounds)
         expected = model.expected()
@@ -206,12 +268,13 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
         from_file = read_observed(locate(loaded, files, "counts", "file", card.counts.file), electron_layout(card))
         observed = not card.counts.asimov
         data = from_file[:, 0] if observed else expected
-    modes, bin_errors = None, None
+    folded = tuple(fold_modes(item, card, flux, templates, backgrounds) for item in covariances)
+    modes: ResponseModes | None = None
+    bin_errors: Array | None = None
     if card.response.mc_stat != "none":
         deviations = deviation_arrays(card, templates, backgrounds)
         if card.response.mc_stat == "covariance":
             modes = response_modes(model, deviations)
-            model = with_modes(model, deviations, modes)
             if modes.largest > 1:
                 notice(
                     f"{loaded.where}: response.samples = {card.response.samples}: the response's Monte Carlo error is "
@@ -221,4 +284,7 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
         else:
             labels = [f"exposures.{k} bin {b}" for k in range(len(card.exposures)) for b in range(backgrounds.shape[2])]
             bin_errors = relative_variance(model, deviations, labels)
-    return ElectronExperiment(loaded, model, data, observed, files, flux, templates, backgrounds, modes, bin_errors)
+    model = count_model(card, templates, backgrounds, folded, modes)
+    return ElectronExperiment(
+        loaded, model, data, observed, files, flux, templates, backgrounds, modes, bin_errors, folded
+    )

@@ -48,6 +48,9 @@ class WindowPulls(Table):
 
     flux_norm: Width
     """Of all counts together."""
+    shared_with_others: list[str] = Field(default=[])
+    """Pulls (by name, as ``flux_norm``) that `bayesnu combine` takes for one with those of other cards that list them.
+    """
 
 
 class Measurement(Table):

@@ -9,6 +9,7 @@ frequentist and the Bayesian answer come from one likelihood.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError, unknown_name
 from bayesnu.experiment.backgrounds import BACKGROUNDS
-from bayesnu.experiment.card import Card
+from bayesnu.experiment.card import Card, Exposure
 from bayesnu.experiment.templates import Templates
 from bayesnu.physics.couplings import CHANNELS, COUPLINGS
 from bayesnu.physics.electron import FOLDED
@@ -112,7 +113,7 @@ class CountModel:
         Pulls without a constraint (a flat prior, no penalty), which the data alone determine; for these the width
         is only the unit in which they are minimised and sampled.
     signed : bool
-        Whether components may be negative: deviations of a response, `bayesnu.experiment.mc_stat`.
+        Whether components may be negative: modes of a covariance (`bayesnu.experiment.modes`), sums of pulls.
     arrays : ndarray, shape (components, monomials, obs)
         Counts per unit of the monomial.
     masses : MassSpline, optional
@@ -141,8 +142,8 @@ class CountModel:
     def floored(self) -> bool:
         """Whether counts of a component are cut off at 0: where a spline in m_N may ring by a trifle about none.
 
-        Parts of a morph, and deviations of a response, may be negative; where there are any, every bin has other
-        counts.
+        Parts of a morph, modes of a covariance and parts of a sum of pulls may be negative; where there are any, every
+        bin has other counts.
         """
         return self.masses is not None and not self.signed and bool(self.membership.max(initial=0.0) <= 1)
 
@@ -267,6 +268,48 @@ def free_mass(models: Sequence[CountModel], masses: MassSpline) -> CountModel:
     return replace(first, couplings=couplings, monomials=tuple(monomials), arrays=arrays, masses=masses)
 
 
+def free_mixing_angle(model: CountModel, radius_cm2: float) -> CountModel:
+    """Return the model with ``sin2_theta_w`` among its couplings: its difference δ from the card's value.
+
+    In the Standard Model's amplitudes sin²θ_W enters as the charge radii of all flavours do, as
+    s² (1 + m_W² ⟨r²⟩/(3 (ħc)²)).
+    Counts at δ are those at ⟨r²⟩ + δ · ``radius_cm2`` of every flavour: no new folding, each power of ⟨r²⟩ is expanded.
+    The coefficient of ⟨r²⟩ keeps the card's s², so that δ and equal radii are degenerate exactly, not to first order
+    alone; what is left out is of the relative size δ/s² of the effect of a radius. The normalisation of the flux stays.
+
+    Parameters
+    ----------
+    model : CountModel
+    radius_cm2 : float
+        The charge radius, of all flavours, that changes s² by 1.
+    """
+    angle = len(model.couplings)
+    radii = [j for j, name in enumerate(model.couplings) if COUPLINGS[name].family == "r2"]
+    arrays: dict[Monomial, Array] = {}
+    massive: dict[Monomial, Array] = {}
+    mass = model.couplings.index("m_N") if model.masses is not None else -1
+    for m, monomial in enumerate(model.monomials):
+        if any(j == mass for j, _ in monomial):
+            massive[monomial] = model.arrays[:, m]
+            continue
+        powers = dict(monomial)
+        own = [j for j in radii if j in powers]
+        for left in itertools.product(*(range(powers[j] + 1) for j in own)):
+            taken = sum(powers[j] for j in own) - sum(left)
+            factor = math.prod(math.comb(powers[j], n) for j, n in zip(own, left, strict=True)) * radius_cm2**taken
+            expanded = {**powers, **dict(zip(own, left, strict=True)), angle: taken}
+            key = tuple(sorted((j, n) for j, n in expanded.items() if n))
+            arrays[key] = arrays.get(key, 0.0) + factor * model.arrays[:, m]
+    # Monomials with splines in m_N stay the last.
+    arrays |= massive
+    return replace(
+        model,
+        couplings=(*model.couplings, "sin2_theta_w"),
+        monomials=tuple(arrays),
+        arrays=np.stack(list(arrays.values()), axis=1),
+    )
+
+
 def expected_counts(arrays: Any, monomials: Any, factors: Any, floored: bool = False) -> Any:
     """Return Σ_c factor_c Σ_m monomial_m A[c, m, i], written as broadcast, multiply and sum.
 
@@ -308,6 +351,39 @@ def channel_pulls(channel: str, mode: str) -> tuple[str, ...]:
     )
 
 
+def norm_pulls(card: Card, exposure: Exposure) -> dict[str, float]:
+    """Return the pulls whose sum is the f of the flux norm at an exposure's position, with their widths.
+
+    With the correlation ρ of the card, f_p = σ (√ρ z_0 + √(1 - ρ) z_p) at each position p: one pull of all positions
+    and one of each. With ρ = 1, or one position, there is one; with ρ = 0 one of each position.
+    """
+    width, rho = card.pulls.flux_norm, card.pulls.flux_correlation
+    if rho == 1 or len({e.position_m for e in card.exposures}) == 1:
+        return {pull_names(card, exposure.mode)["flux_norm"]: width}
+    place = f"{exposure.position_m:.12g} m"
+    own = f"flux_norm[{place}]" if card.pulls.shared else f"flux_norm[{exposure.mode}, {place}]"
+    common = {pull_names(card, exposure.mode)["flux_norm"]: width * math.sqrt(rho)} if rho > 0 else {}
+    return {**common, own: width * math.sqrt(1 - rho)}
+
+
+def pull_widths(card: Card, exposure: Exposure) -> dict[str, float]:
+    """Return the one-sigma width of every pull of an exposure."""
+    others = {own: getattr(card.pulls, name) for name, own in pull_names(card, exposure.mode).items()}
+    return {**norm_pulls(card, exposure), **{own: w for own, w in others.items() if not own.startswith("flux_norm")}}
+
+
+def channel_factor(card: Card, channel: str, exposure: Exposure) -> list[tuple[float, tuple[str, ...]]]:
+    """Return the factor of a channel as Σ weight Π (1 + f): weights, and the pulls of each product.
+
+    One product with one pull of the flux norm; with two, 1 + f_0 + f_p = (1 + f_0) + (1 + f_p) - 1.
+    """
+    names = pull_names(card, exposure.mode)
+    inside = tuple(names[name] for name in channel_pulls(channel, exposure.mode) if name != "flux_norm")
+    norms = list(norm_pulls(card, exposure))
+    products = [(1.0, (norm, *inside)) for norm in norms]
+    return products if len(norms) == 1 else [*products, (-1.0, inside)]
+
+
 def build_count_model(card: Card, templates: Templates, backgrounds: Array) -> CountModel:
     """Gather templates and backgrounds (counts per year, (exposures, 2, bins)) into one array.
 
@@ -324,12 +400,32 @@ def deviation_arrays(card: Card, templates: Templates, backgrounds: Array) -> Ar
     Shape (components, monomials, obs, sub-samples); the backgrounds have none.
     """
     none = np.zeros((*backgrounds.shape, templates.deviations.shape[-1]))
-    return _gather(card, templates.deviations, none).arrays
+    return shift_arrays(card, templates.deviations, none)
+
+
+def shift_arrays(card: Card, values: Array, backgrounds: Array) -> Array:
+    """Return what shifts of templates and backgrounds change in the arrays of `build_count_model`.
+
+    Parameters
+    ----------
+    card : Card
+    values : ndarray, shape (exposures, channels, terms, bins, shifts)
+        Counts in the exposure's years.
+    backgrounds : ndarray, shape (exposures, 2, bins, shifts)
+        Counts per year.
+
+    Returns
+    -------
+    ndarray, shape (components, monomials, obs, shifts)
+    """
+    return _gather(card, values, backgrounds).arrays
 
 
 def _gather(card: Card, values: Array, backgrounds: Array) -> CountModel:
     """Gather templates and backgrounds with one axis more, which the arrays keep as their last."""
     names: dict[str, int] = {}
+    widths: dict[str, float] = {}
+    signed = False
     components: dict[tuple[int, ...], int] = {}
     labels: list[str] = []
     n_bins, size = values.shape[3:]
@@ -353,25 +449,33 @@ def _gather(card: Card, values: Array, backgrounds: Array) -> CountModel:
     for k, exposure in enumerate(card.exposures):
         own = pull_names(card, exposure.mode)
         suffix = "" if card.pulls.shared else f" ({exposure.mode} mode)"
-        for name in own.values():
+        for name, width in pull_widths(card, exposure).items():
             names.setdefault(name, len(names))
+            widths.setdefault(name, width)
         for c, channel in enumerate(CHANNELS):
-            members = channel_pulls(channel, exposure.mode)
-            sign = "wrong-sign" if "wrong_sign" in members else "right-sign"
-            label = f"{sign} {'electron' if 'electron_flavour' in members else 'muon'}"
-            place = component([own[name] for name in members], label + suffix)
-            for t, term in enumerate(FOLDED.values()):
-                monomial = tuple(
-                    sorted((order.index(f"{family}_{CHANNELS[channel].flavour}"), n) for family, n in term)
-                )
-                add(place, monomial, k, values[k, c, t])
+            inside = channel_pulls(channel, exposure.mode)
+            sign = "wrong-sign" if "wrong_sign" in inside else "right-sign"
+            label = f"{sign} {'electron' if 'electron_flavour' in inside else 'muon'}{suffix}"
+            for weight, members in channel_factor(card, channel, exposure):
+                signed = signed or weight < 0
+                if weight < 0:
+                    place = component(members, f"{label}, taken off")
+                else:
+                    place = component(members, label if members[0] in own.values() else f"{label}, {members[0]}")
+                for t, term in enumerate(FOLDED.values()):
+                    monomial = tuple(
+                        sorted((order.index(f"{family}_{CHANNELS[channel].flavour}"), n) for family, n in term)
+                    )
+                    add(place, monomial, k, weight * values[k, c, t])
         for b, name in enumerate(BACKGROUNDS):
             add(component([own[name]], name + suffix), (), k, backgrounds[k, b] * exposure.years)
     arrays = np.zeros((len(components), len(monomials), n_obs, size))
     for (place, monomial), counts in blocks.items():
         arrays[place, list(monomials).index(monomial)] = counts
-    widths = np.array([getattr(card.pulls, name.partition("[")[0]) for name in names])
-    return CountModel(tuple(order), tuple(monomials), tuple(components), tuple(labels), tuple(names), widths, arrays)
+    return CountModel(
+        tuple(order), tuple(monomials), tuple(components), tuple(labels), tuple(names), np.array(list(widths.values())),
+        arrays, signed=signed,
+    )  # fmt: skip
 
 
 def check_pulls(values: Mapping[str, float], model: CountModel) -> dict[str, float]:

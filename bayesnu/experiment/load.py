@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bayesnu.errors import CardError, nearest, unknown_name
-from bayesnu.experiment.card import Card
+from bayesnu.experiment.card import AnalysisCard, Card
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
+from bayesnu.experiment.published_limit_card import PublishedLimitCard
 from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.resources import find_card
 
@@ -32,11 +33,12 @@ ALTERNATIVES = {
     ("detector", "bins"): ("bin_edges_ev",),
     ("detector", "highest_ev"): ("bin_edges_ev",),
 }
-AnyCard = Card | RecoilCard | ElectronWindowCard
+AnyCard = Card | RecoilCard | ElectronWindowCard | PublishedLimitCard
 SCHEMAS: dict[str, type[AnyCard]] = {
     "electron": Card,
     "electron-window": ElectronWindowCard,
     "nucleus": RecoilCard,
+    "published-limit": PublishedLimitCard,
 }
 """The schema of each kind of scattering."""
 KINDS = {
@@ -53,7 +55,7 @@ TAGS = {kind for kinds in KINDS.values() for kind in kinds}
 class LoadedCard:
     """A validated card, the file it came from, and the overrides, ``KEY=VALUE`` each."""
 
-    card: AnyCard
+    card: AnalysisCard
     path: Path
     overrides: tuple[str, ...]
 

@@ -10,28 +10,26 @@ response with more samples is the remedy, and the card says so (`ResponseModes.l
 
 "covariance" gives the expectation a pull for each of the leading modes of V,
 
-    λ(z) = λ + Σ_k z_k D_k(θ, f),   z_k ~ N(0, 1),   Σ_k D_k D_kᵀ = V.
+    λ(z) = λ + Σ_k z_k D_k(θ, f),   z_k ~ N(0, 1),   Σ_k D_k D_kᵀ = V
 
-The factors of pulls are 1 + σ z; a mode is therefore a component D_k/σ with the factor 1 + σ z_k, taken from the one
-that it belongs to. "gamma-poisson" gives each bin a relative variance of its own; see `relative_variance`.
+(`bayesnu.experiment.modes`). "gamma-poisson" gives each bin a relative variance of its own; see `relative_variance`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import CardError
 from bayesnu.experiment.expectation import CountModel
+from bayesnu.experiment.modes import add_modes
 
 Array = NDArray[np.float64]
 PULL = "mc_stat"
-MODE_WIDTH = 0.01
-"""σ of the modes: 1 + σ z stays above 0 to 100 standard deviations, and D/σ cancels to 1e-13 of the counts."""
 LEFT_OUT = 1e-2
 """Share of the response's variance that modes may leave out, summed as in `response_modes`; and of the SM's statistical
 variance in any direction."""
@@ -101,24 +99,7 @@ def _to_standard_error(deviations: Array) -> float:
 
 def with_modes(model: CountModel, deviations: Array, modes: ResponseModes) -> CountModel:
     """Return the model with a pull ``mc_stat[k]`` for each mode."""
-    parts = np.moveaxis(deviations @ modes.weights.T, -1, 0) / MODE_WIDTH
-    numbers = range(1, len(modes.weights) + 1)
-    components, labels = list(model.components), list(model.component_names)
-    arrays = list(model.arrays - parts.sum(axis=0))
-    for k, part in zip(numbers, parts, strict=True):
-        for c in np.flatnonzero(part.any(axis=(1, 2))).tolist():
-            components.append((*model.components[c], len(model.pulls) + k - 1))
-            labels.append(f"{model.component_names[c]}, {PULL}[{k}]")
-            arrays.append(part[c])
-    return replace(
-        model,
-        components=tuple(components),
-        component_names=tuple(labels),
-        pulls=(*model.pulls, *(f"{PULL}[{k}]" for k in numbers)),
-        widths=np.append(model.widths, np.full(len(modes.weights), MODE_WIDTH)),
-        arrays=np.array(arrays),
-        signed=True,
-    )
+    return add_modes(model, np.moveaxis(deviations @ modes.weights.T, -1, 0), PULL)
 
 
 def chance_correlation(bins: int, subsamples: int) -> float:

@@ -13,9 +13,11 @@ from bayesnu.errors import UsageError
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.base import finite
 from bayesnu.experiment.card import BinAxis
+from bayesnu.experiment.covariance import CovarianceModes, covariance_json
 from bayesnu.experiment.electron import ElectronExperiment
-from bayesnu.experiment.expectation import channel_pulls, check_pulls, pull_names
+from bayesnu.experiment.expectation import channel_factor, check_pulls, pull_names
 from bayesnu.experiment.mc_stat import PULL
+from bayesnu.experiment.modes import MODE_WIDTH
 from bayesnu.physics.couplings import CHANNELS, check_values
 from bayesnu.physics.electron import FOLDED
 
@@ -62,12 +64,15 @@ class Prediction:
     ----------
     couplings : dict
         Every coupling, and ``m_N``.
+    covariances : tuple of CovarianceModes
+        Of the card: what their pulls are.
     """
 
     model: str
     couplings: dict[str, float]
     pulls: dict[str, float]
     exposures: tuple[ExposurePrediction, ...]
+    covariances: tuple[CovarianceModes, ...] = ()
 
 
 def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pulls: Mapping[str, float]) -> Prediction:
@@ -79,7 +84,8 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
     couplings : mapping
         Name to value in μ_B, e or cm²; those left out are 0.
     pulls : mapping
-        Name to fraction above -1 (0.1 is 10%); those left out are 0.
+        Name to fraction above -1 (0.1 is 10%; of a mode of a covariance 0.01 is one standard deviation); those left
+        out are 0.
 
     Raises
     ------
@@ -97,13 +103,24 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
         if name.startswith(f"{PULL}["):
             raise UsageError(f"pull {name}: is the fit's alone; a prediction is that of the mean response")
     templates = experiment.templates
+    values, per_year, backgrounds = templates.values, templates.per_year, experiment.backgrounds
+    for item in experiment.folded:
+        names = [f"{item.modes.name}[{k + 1}]" for k in range(len(item.modes.shares))]
+        z = np.array([given.get(name, 0.0) for name in names]) / MODE_WIDTH
+        if item.templates is not None:
+            values, per_year = values + item.templates.values @ z, per_year + item.templates.per_year @ z
+        if item.backgrounds is not None:
+            backgrounds = backgrounds + item.backgrounds @ z
     exposures = []
     with np.errstate(over="ignore", invalid="ignore"):
         for k, exposure in enumerate(experiment.card.exposures):
             own = pull_names(experiment.card, exposure.mode)
             signal, totals = {}, {}
             for c, (channel, species) in enumerate(CHANNELS.items()):
-                factor = math.prod(1 + given.get(own[name], 0.0) for name in channel_pulls(channel, exposure.mode))
+                factor = sum(
+                    weight * math.prod(1 + given.get(name, 0.0) for name in names)
+                    for weight, names in channel_factor(experiment.card, channel, exposure)
+                )
                 weights = factor * np.array(
                     [
                         math.prod(
@@ -112,11 +129,11 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
                         for term in FOLDED.values()
                     ]
                 )
-                signal[channel] = finite(weights @ templates.values[k, c], theta, given)
-                totals[channel] = finite(weights @ templates.per_year[k, c], theta, given).item()
+                signal[channel] = finite(weights @ values[k, c], theta, given)
+                totals[channel] = finite(weights @ per_year[k, c], theta, given).item()
             background = {
                 name: finite(
-                    experiment.backgrounds[k, b] * exposure.years * (1 + given.get(own[name], 0.0)), theta, given
+                    backgrounds[k, b] * exposure.years * (1 + given.get(own[name], 0.0)), theta, given
                 )
                 for b, name in enumerate(BACKGROUNDS)
             }
@@ -127,7 +144,7 @@ def predict(experiment: ElectronExperiment, couplings: Mapping[str, float], pull
             finite(predicted.total, theta, given)
             exposures.append(predicted)
     couplings_and_mass = {**theta, "m_N": experiment.card.sterile.m_N}
-    return Prediction(experiment.card.name, couplings_and_mass, given, tuple(exposures))
+    return Prediction(experiment.card.name, couplings_and_mass, given, tuple(exposures), experiment.covariances)
 
 
 def prediction_json(prediction: Prediction) -> dict[str, object]:
@@ -148,4 +165,5 @@ def prediction_json(prediction: Prediction) -> dict[str, object]:
             }
             for e in prediction.exposures
         ],
+        **({"covariances": [covariance_json(c) for c in prediction.covariances]} if prediction.covariances else {}),
     }

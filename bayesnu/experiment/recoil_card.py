@@ -12,10 +12,12 @@ from pydantic_core import PydanticCustomError
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.card import (
+    SIN2_THETA_W_ERROR,
     AnalysisCard,
     Counts,
     Curve,
     Edges,
+    MixingAngleError,
     NotNegative,
     Positive,
     Table,
@@ -37,6 +39,8 @@ class RecoilPhysics(Table):
 
     sin2_theta_w: Annotated[float, Field(gt=0, lt=1)] = SIN2_THETA_W_LOW
     """sin²θ_W at zero momentum transfer, between 0 and 1."""
+    sin2_theta_w_error: MixingAngleError = SIN2_THETA_W_ERROR
+    """Standard deviation of its normal prior where it is free, in a joint fit; "none" for a flat one."""
 
 
 class Compound(Table):
@@ -223,6 +227,9 @@ class RecoilPulls(Table):
     """The flat background, each compound for itself."""
     neutrons: Width = 0.0
     """Of the beam-related neutrons."""
+    shared_with_others: list[str] = Field(default=[])
+    """Pulls (by name, as ``flux_norm``) that `bayesnu combine` takes for one with those of other cards that list them.
+    """
 
 
 class PhotonDetectorCard(Table):

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from bayesnu.errors import CardError, UsageError, silent, unknown_name
-from bayesnu.experiment import electron, electron_window, recoil
+from bayesnu.experiment import electron, electron_window, published_limit, recoil
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.card import Card
+from bayesnu.experiment.combined import CombinedExperiment, combine, listed_pulls
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.load import LoadedCard, load_card
+from bayesnu.experiment.published_limit_card import PublishedLimitCard
+from bayesnu.experiment.recoil_card import RecoilCard
 
 
 def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = silent) -> Experiment:
@@ -37,13 +40,45 @@ def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[
 def assemble(loaded: LoadedCard, notice: Callable[[str], None] = silent) -> Experiment:
     """Return the experiment of a card that is already read; see `load_experiment`."""
     try:
-        if isinstance(loaded.card, Card):
-            return electron.assemble(loaded, loaded.card, notice)
-        if isinstance(loaded.card, ElectronWindowCard):
-            return electron_window.assemble(loaded, loaded.card)
-        return recoil.assemble(loaded, loaded.card)
+        experiment = _assemble(loaded, notice)
     except CardError as error:
         raise CardError(f"{loaded.where}: {error}") from error
+    listed_pulls(experiment)
+    return experiment
+
+
+def _assemble(loaded: LoadedCard, notice: Callable[[str], None]) -> Experiment:
+    if isinstance(loaded.card, Card):
+        return electron.assemble(loaded, loaded.card, notice)
+    if isinstance(loaded.card, ElectronWindowCard):
+        return electron_window.assemble(loaded, loaded.card)
+    if isinstance(loaded.card, PublishedLimitCard):
+        return published_limit.assemble(loaded, loaded.card)
+    if isinstance(loaded.card, RecoilCard):
+        return recoil.assemble(loaded, loaded.card)
+    raise CardError(f"{type(loaded.card).__name__}: no card of an experiment")
+
+
+def load_combination(
+    models: Sequence[str], overrides: Sequence[str] = (), notice: Callable[[str], None] = silent
+) -> CombinedExperiment:
+    """Load several cards and combine them; see `bayesnu.experiment.combined.combine`.
+
+    Parameters
+    ----------
+    models : sequence of str
+        Names in models/ or paths of cards.
+    overrides : sequence of str
+        ``KEY=VALUE`` each, for every card.
+    notice : callable, optional
+        Receives one-line notices, such as that a response is built.
+
+    Raises
+    ------
+    BayesnuError
+        If any input is not valid, or the cards do not fit together.
+    """
+    return combine([load_experiment(model, overrides, notice) for model in models])
 
 
 def with_parameters(experiment: Experiment, parameters: Mapping[str, float]) -> Experiment:

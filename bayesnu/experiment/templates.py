@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -206,15 +206,101 @@ def _scale(card: Card, ratio: Array, folded: Folded) -> Folded:
     return values * binned * years, error * binned * years, per_year * ratio[..., None], scaled
 
 
+@dataclass(frozen=True)
+class TemplateShifts:
+    """What shifts of the flux change in templates.
+
+    Attributes
+    ----------
+    values : ndarray, shape (exposures, channels, terms, bins, shifts)
+        Added to `Templates.values`.
+    per_year : ndarray, shape (exposures, channels, terms, shifts)
+        Added to `Templates.per_year`.
+    """
+
+    values: Array
+    per_year: Array
+
+
+def shift_templates(
+    templates: Templates, card: Card, flux: FluxTable, relative: Sequence[Array], made: TemplateShifts | None = None
+) -> TemplateShifts:
+    """Fold shifts of the flux, scaled to the event table as the templates are.
+
+    Parameters
+    ----------
+    templates : Templates
+    card : Card
+        That of the templates, at any mass of N.
+    flux : FluxTable
+    relative : sequence of ndarray
+        Shift of the flux of each exposure as a fraction of it, shape (channels, flux bins, shifts).
+    made : TemplateShifts, optional
+        The same shifts at another mass of N: only d² is then folded again.
+    """
+    response = templates.response
+    coefficients, mass = _electromagnetic(card, response), card.sterile.m_N * 1e-3
+    reached = mass < mass_reach(flux.energy_max_gev, ELECTRON_MASS_GEV)
+    n_terms = coefficients.shape[1]
+    shape = (*templates.per_year.shape, relative[0].shape[-1])
+    values, per_year = np.zeros((*shape[:3], templates.values.shape[3], shape[3])), np.zeros(shape)
+    kinds: list[tuple[float | None, Array, slice]] = []
+    if made is None:
+        kinds.append((None, coefficients, slice(n_terms)))
+    else:
+        values[:, :, :n_terms], per_year[:, :, :n_terms] = made.values[:, :, :n_terms], made.per_year[:, :, :n_terms]
+    if reached:
+        kinds.append((mass, _dipole(card, response), slice(n_terms, None)))
+    for mass_gev, own, terms in kinds:
+        folded: dict[tuple[int, bytes], tuple[Array, Array]] = {}
+        for k, kernel in enumerate(_kernels(card, flux, response, mass_gev)):
+            exposure = card.exposures[k]
+            spectrum = flux.spectrum(exposure.mode, exposure.position_m)
+            for c in range(len(CHANNELS)):
+                key = (id(kernel), own[c].tobytes())
+                if key not in folded:
+                    folded[key] = _fold_flux_bins(card, response, own[c], kernel)
+                binned, total = folded[key]
+                shifted = spectrum.values[c, :, None] * relative[k][c] * templates.ratio[k, c]
+                values[k, c, terms] = binned @ shifted * exposure.years
+                per_year[k, c, terms] = total @ shifted
+    return TemplateShifts(values, per_year)
+
+
+def _fold_flux_bins(card: Card, response: ResponseMatrix, coefficients: Array, kernel: Array) -> tuple[Array, Array]:
+    """Return counts per year of one channel per unit of the flux in each of its bins: folded, and before efficiency.
+
+    Shapes (terms, bins, flux bins) and (terms, flux bins).
+    """
+    nodes = card.response.recoil_nodes
+    recoil, weight, _ = recoil_nodes(response.settings, nodes)
+    powers, recoils, angles, bins = kernel.shape
+    dense = coefficients * weight * _targets(card)
+    total = dense.reshape(-1, powers * recoils) @ kernel.sum(axis=2).reshape(powers * recoils, bins)
+    # One product sums the powers of 1/E and the Gauss points of each energy cell.
+    points = kernel.reshape(powers, recoils // nodes, nodes, angles * bins).transpose(1, 2, 0, 3)
+    seen = dense * efficiency_at(card.detector.efficiency, recoil * 1e3)
+    weights = seen.reshape(-1, powers, recoils // nodes, nodes).transpose(2, 0, 3, 1)
+    cells = weights.reshape(recoils // nodes, -1, nodes * powers) @ points.reshape(
+        recoils // nodes, nodes * powers, angles * bins
+    )
+    by_bin = cells.reshape(recoils // nodes, -1, angles, bins).transpose(1, 3, 0, 2)
+    return np.asarray(response.fold(by_bin).swapaxes(1, 2)), np.asarray(total)
+
+
 def fold_electromagnetic(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded:
     """Fold the terms of `bayesnu.physics.electron.TERMS`; counts per year, not scaled to a table."""
+    return _fold(card, flux, response, _electromagnetic(card, response))
+
+
+def _electromagnetic(card: Card, response: ResponseMatrix) -> Array:
     recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
     physics = card.physics
     coefficients = [
         cross_section_terms(recoil, channel, sin2_theta_w=physics.sin2_theta_w, millicharge=physics.millicharge)
         for channel in CHANNELS
     ]
-    return _fold(card, flux, response, np.array([list(terms.values()) for terms in coefficients]))
+    return np.array([list(terms.values()) for terms in coefficients])
 
 
 def fold_dipole(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded:
@@ -227,38 +313,62 @@ def fold_dipole(card: Card, flux: FluxTable, response: ResponseMatrix) -> Folded
         shape = (len(card.exposures), len(CHANNELS), 1)
         none = np.zeros((*shape, card.detector.bins))
         return none, none, np.zeros(shape), np.zeros((*none.shape, response.subsamples))
+    return _fold(card, flux, response, _dipole(card, response), mass)
+
+
+def _dipole(card: Card, response: ResponseMatrix) -> Array:
     recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
-    coefficients = primakoff_coefficients(recoil, mass, ELECTRON_MASS_GEV)[None]
-    return _fold(card, flux, response, np.broadcast_to(coefficients, (len(CHANNELS), *coefficients.shape)), mass)
+    coefficients = primakoff_coefficients(recoil, card.sterile.m_N * 1e-3, ELECTRON_MASS_GEV)[None]
+    return np.broadcast_to(coefficients, (len(CHANNELS), *coefficients.shape))
+
+
+def _kernels(card: Card, flux: FluxTable, response: ResponseMatrix, mass_gev: float | None) -> Iterator[Array]:
+    """Give `true_kernel` of each exposure with the flux bins last; computed once for the same bins."""
+    recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
+    kernels: dict[bytes, Array] = {}
+    for exposure in card.exposures:
+        edges = flux.spectrum(exposure.mode, exposure.position_m).edges_gev
+        key = edges.tobytes()
+        if key not in kernels:
+            kernels[key] = true_kernel(edges, recoil, response.settings.angle_edges_gev, mass_gev)
+        yield kernels[key]
+
+
+def _targets(card: Card) -> float:
+    """Return the number of electrons times the protons on target of a year."""
+    return material(card.target.material).electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
+
+
+def _cells(
+    card: Card, response: ResponseMatrix, coefficients: Array, per_recoil: Array, least: float = -np.inf
+) -> tuple[Array, Array]:
+    """Return counts per year of one channel in the true cells, and all of them before efficiency.
+
+    Sums the powers of 1/E, (powers, recoils, angle cells) in ``per_recoil``, then the Gauss points of each energy cell,
+    each with its own efficiency. Shapes (terms, energy cells, angle cells) and (terms,).
+    """
+    recoil, weight, cell = recoil_nodes(response.settings, card.response.recoil_nodes)
+    dense = np.maximum(np.einsum("kpt,ptx->ktx", coefficients * weight, per_recoil) * _targets(card), least)
+    seen = dense * efficiency_at(card.detector.efficiency, recoil * 1e3)[:, None]
+    cells = np.add.reduceat(seen, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1)
+    return np.asarray(cells), dense.sum(axis=(1, 2))
 
 
 def _fold(
     card: Card, flux: FluxTable, response: ResponseMatrix, coefficients: Array, mass_gev: float | None = None
 ) -> Folded:
     """Fold c_n(T), shape (channels, terms, powers, recoils), of N of a mass, or of elastic scattering."""
-    recoil, weight, cell = recoil_nodes(response.settings, card.response.recoil_nodes)
-    targets = material(card.target.material).electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
-    seen = efficiency_at(card.detector.efficiency, recoil * 1e3)
-    first = np.flatnonzero(np.diff(cell, prepend=-1))
-    kernels: dict[bytes, Array] = {}
     shape = (len(card.exposures), len(CHANNELS), coefficients.shape[1])
     values = np.zeros((*shape, card.detector.bins))
     error, per_year = np.zeros_like(values), np.zeros(shape)
     deviations = np.zeros((*values.shape, response.subsamples))
-    for k, exposure in enumerate(card.exposures):
-        spectrum = flux.spectrum(exposure.mode, exposure.position_m)
-        key = spectrum.edges_gev.tobytes()
-        if key not in kernels:
-            kernels[key] = true_kernel(spectrum.edges_gev, recoil, response.settings.angle_edges_gev, mass_gev)
+    # A cross section is not negative; where its powers of 1/E cancel, rounding may leave -1e-16 of them.
+    least = -np.inf if mass_gev is None else 0.0
+    for k, kernel in enumerate(_kernels(card, flux, response, mass_gev)):
+        spectrum = flux.spectrum(card.exposures[k].mode, card.exposures[k].position_m)
         for c in range(len(CHANNELS)):
-            per_recoil = np.einsum("ptxe,e->ptx", kernels[key], spectrum.values[c])
-            # Sum the powers of 1/E, then the Gauss points of each energy cell; the efficiency is that of the point.
-            dense = np.einsum("kpt,ptx->ktx", coefficients[c] * weight, per_recoil) * targets
-            if mass_gev is not None:
-                # A cross section is not negative; where its powers of 1/E cancel, rounding may leave -1e-16 of them.
-                dense = np.maximum(dense, 0.0)
-            per_year[k, c] = np.add.reduceat(dense, first, axis=1).sum(axis=(1, 2))
-            cells = np.add.reduceat(dense * seen[:, None], first, axis=1)
+            per_recoil = np.einsum("ptxe,e->ptx", kernel, spectrum.values[c])
+            cells, per_year[k, c] = _cells(card, response, coefficients[c], per_recoil, least)
             values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
             deviations[k, c] = response.fold_deviations(cells)
     return values, error, per_year, deviations

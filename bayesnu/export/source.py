@@ -26,7 +26,10 @@ def experiment_of(run: Run, notice: Callable[[str], None] = silent) -> Experimen
         If a file is not found, or the counts, data or priors are not those of the run.
     """
     record, information = run.folder / "run.json", run.information
-    card = SCHEMAS[information["card"]["scattering"]].model_validate_json(json.dumps(information["card"]))
+    kind = information["card"].get("scattering")
+    if kind not in SCHEMAS:
+        raise RunError(f"{record}: is a run of several cards together; an export needs a run of one")
+    card = SCHEMAS[kind].model_validate_json(json.dumps(information["card"]))
     beside = run.folder / (information["card_folder"] or "")
     loaded = LoadedCard(card, beside / information["inputs"]["card"]["file"], tuple(information["overrides"]))
     try:

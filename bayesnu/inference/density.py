@@ -33,8 +33,8 @@ from bayesnu.inference.priors import SampledVariable
 Array = NDArray[np.float64]
 HEAD = 16
 """Numbers before the arrays in `density_inputs`."""
-STATISTICS = ("poisson", "chi2", "gamma-poisson")
-POISSON, NORMAL, NEGATIVE_BINOMIAL = range(3)
+STATISTICS = ("poisson", "chi2", "gamma-poisson", "mixed")
+POISSON, NORMAL, NEGATIVE_BINOMIAL, MIXED = range(4)
 KINDS = ("uniform", "normal", "half-normal")
 UNIFORM, GAUSSIAN, HALF_GAUSSIAN = range(3)
 MAPS = ("identity", "folded", "square-root", "exponential")
@@ -133,10 +133,13 @@ def _constant_terms(problem: Problem) -> Array:
         return np.asarray(-(np.log(problem.variance) + LOG_TWO_PI) / 2 + np.zeros(counts.size))
     if problem.statistic == "poisson":
         return np.asarray(-gammaln(counts + 1))
+    normal = problem.variance < 0
     # At λ = 1, where ln λ is 0, less the one term that is left.
     v = np.maximum(problem.variance, LEAST_VARIANCE)
     ones = np.ones(counts.size)
-    return np.asarray(negative_binomial_log_density(counts, ones, v) + (counts + 1 / v) * np.log1p(v))
+    constant = negative_binomial_log_density(np.where(normal, 1.0, counts), ones, v)
+    constant += (np.where(normal, 1.0, counts) + 1 / v) * np.log1p(v)
+    return np.asarray(np.where(normal, -(np.log(np.where(normal, -problem.variance, 1.0)) + LOG_TWO_PI) / 2, constant))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -212,12 +215,12 @@ def _observe(inputs: Array, code: int, least: float, data: int, expected: Array,
     for o in range(size):
         n, mean = inputs[data + o], expected[o]
         spread, constant = inputs[data + size + o], inputs[data + 2 * size + o]
-        if code == NORMAL:
-            away = (n - mean) / spread
+        if code == NORMAL or (code == MIXED and spread < 0):
+            away = (n - mean) / abs(spread)
             total += constant - away * (n - mean) / 2
             slopes[o] = away
         elif mean > 0:
-            if code == NEGATIVE_BINOMIAL:
+            if code >= NEGATIVE_BINOMIAL:
                 v = max(spread, least)
                 total += constant + n * math.log(mean) - (n + 1 / v) * math.log1p(v * mean)
                 slopes[o] = n / mean - (n * v + 1) / (1 + v * mean)
@@ -226,7 +229,7 @@ def _observe(inputs: Array, code: int, least: float, data: int, expected: Array,
                 slopes[o] = n / mean - 1
         elif mean == 0 and n == 0:
             # Nothing expected and nothing seen is certain.
-            slopes[o] = 0.0 if code == NEGATIVE_BINOMIAL else -1.0
+            slopes[o] = 0.0 if code >= NEGATIVE_BINOMIAL else -1.0
         else:
             return -math.inf
     return total

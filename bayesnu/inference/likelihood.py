@@ -1,9 +1,10 @@
 """-2 ln L with its pulls minimised, for many values of the couplings at once.
 
-Three statistics share the expected counts λ of `bayesnu.experiment.expectation`:
+Four statistics share the expected counts λ of `bayesnu.experiment.expectation`:
 
     poisson        2 Σ [λ - n + n ln(n/λ)] + Σ z²
     gamma-poisson  2 Σ [n ln(n/λ) + (n + 1/v) ln((1 + vλ)/(1 + vn))] + Σ z², v the relative variance of λ
+    mixed          gamma-poisson (v may be 0) for counts, (n - λ)²/V for measurements with normal errors, bin by bin
     chi2           Σ (n - λ)²/V + Σ z², (3.1): V is N_SM, or N_SM + B; with v, + v λ² of the SM
 
 with pulls f = σ z; free pulls have no z² term. In (3.1) the data are N_SM without background and only α B
@@ -27,7 +28,7 @@ from bayesnu.experiment.expectation import CountModel
 from bayesnu.physics.couplings import COUPLINGS
 
 Array = NDArray[np.float64]
-Statistic = Literal["poisson", "gamma-poisson", "chi2"]
+Statistic = Literal["poisson", "gamma-poisson", "chi2", "mixed"]
 LEAST_COUNTS = 1e-3
 """Expected counts below are as good as none for the scale of a coupling."""
 RIPPLE = 1e-4
@@ -49,9 +50,10 @@ class Problem:
     model : CountModel
         Expected counts in scaled couplings.
     data : ndarray, shape (obs,)
-    statistic : {"poisson", "gamma-poisson", "chi2"}
+    statistic : {"poisson", "gamma-poisson", "chi2", "mixed"}
     variance : ndarray, shape (obs,)
-        V of (3.1), or the squares of measured errors; relative variances of "gamma-poisson"; unused by "poisson".
+        V of (3.1), or the squares of measured errors; relative variances of "gamma-poisson"; unused by "poisson". Of
+        "mixed" a negative one is minus the square of a measured error, any other a relative variance.
     """
 
     couplings: tuple[str, ...]
@@ -186,14 +188,9 @@ def make_problem(
     elif statistic == "chi2":
         if not experiment.variances:
             raise UsageError(f"{experiment.card.name}: some bins expect no counts, χ² has no variance; use poisson")
-        variance = variance or experiment.variances[0]
-        spread = experiment.signal_sm + (experiment.background if variance == "sm+background" else 0.0)
-        if not (spread > 0).all():
-            raise UsageError(
-                f"variance = {variance}: bin {int(np.argmin(spread))} expects no counts; use the method poisson"
-            )
-        if experiment.relative_variance is not None:
-            spread = spread + experiment.relative_variance * experiment.model.expected() ** 2
+        spread = experiment.chi2_variance(variance or experiment.variances[0])
+    elif experiment.mixed_variance is not None:
+        statistic, spread = "mixed", experiment.mixed_variance
     elif experiment.relative_variance is not None:
         statistic, spread = "gamma-poisson", experiment.relative_variance
     else:
@@ -278,6 +275,7 @@ def statistic_code(problem: Problem) -> int:
     from bayesnu.inference import newton
 
     codes = {"poisson": newton.POISSON, "chi2": newton.NORMAL, "gamma-poisson": newton.NEGATIVE_BINOMIAL}
+    codes["mixed"] = newton.MIXED
     return codes[problem.statistic]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bayesnu.experiment.expectation import expected_counts
 from bayesnu.inference.frame import DEGREE, KNEE_DEGREE, PullFrame, knee, mass_frame, pull_frame, share
 from bayesnu.inference.likelihood import Problem
-from bayesnu.inference.negative_binomial import draw_means, negative_binomial_log_density
+from bayesnu.inference.negative_binomial import draw_mixed, mixed_log_density
 from bayesnu.inference.priors import SampledVariable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
     """Return the PyMC model of some couplings and all pulls.
 
     n_i ~ Poisson(λ_i(θ, f)), about a gamma-distributed mean for "gamma-poisson", or normal about λ_i for data with
-    measured errors;
+    measured errors; either, bin by bin, for "mixed";
     f_p = σ_p z_p, z_p ~ N(0, 1), θ from its sampled variable; coordinates obs,
     coupling and pull. This is the definition; `bayesnu.inference.density` is what
     `bayesnu run` samples. Everything that differs between couplings of one card is
@@ -133,13 +133,13 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt), factors, model.floored)
         if problem.statistic == "chi2":
             pm.Normal("n", expected, np.sqrt(problem.variance), observed=counts, dims="obs")
-        elif problem.statistic == "gamma-poisson":
+        elif problem.statistic in ("gamma-poisson", "mixed"):
 
             def log_density(value: Any, mean: Any) -> Any:
-                return negative_binomial_log_density(value, mean, problem.variance, pt)
+                return mixed_log_density(value, mean, problem.variance, pt)
 
             def draw(mean: Any, rng: Any = None, size: Any = None) -> Any:
-                return _draw_counts(draw_means(mean, problem.variance, rng, size), rng, size)
+                return draw_mixed(mean, problem.variance, rng, size)
 
             pm.CustomDist("n", expected, logp=log_density, random=draw, observed=counts, dims="obs")
         else:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-POISSON, NORMAL, NEGATIVE_BINOMIAL = 0, 1, 2
+POISSON, NORMAL, NEGATIVE_BINOMIAL, MIXED = 0, 1, 2, 3
+"""Statistics; of a mixed one a negative variance is that of a normal observation, any other that of a gamma mean."""
 RIDGE = 1e-13
 """Added to the unit diagonal of a scaled Hessian: only a degenerate one feels it."""
 EDGE = 1e-13
@@ -80,12 +81,12 @@ def _statistic(code: int, data: Array, variance: Array, expected: Array) -> floa
     value = 0.0
     for o in range(data.size):
         n, mean = data[o], expected[o]
-        if code == NORMAL:
+        if code == NORMAL or (code == MIXED and variance[o] < 0.0):
             residual = mean - n
-            value += residual * residual / variance[o]
+            value += residual * residual / abs(variance[o])
         elif mean > 0.0:
             # The relative variance of a gamma-distributed mean; at 0 the counts are Poisson.
-            v = variance[o] if code == NEGATIVE_BINOMIAL else 0.0
+            v = variance[o] if code >= NEGATIVE_BINOMIAL else 0.0
             away = (mean - n) / n if n > 0.0 else 0.0
             # Near λ, of large counts no more than the difference from it is rounded.
             log_ratio = math.log1p(away) if away > -0.5 else math.log(mean / n)
@@ -106,10 +107,10 @@ def _slopes(code: int, data: Array, variance: Array, expected: Array, first: Arr
     """Write the two derivatives of the statistic in λ, where it is finite."""
     for o in range(data.size):
         n, mean = data[o], expected[o]
-        if code == NORMAL:
-            first[o], second[o] = 2 * (mean - n) / variance[o], 2 / variance[o]
+        if code == NORMAL or (code == MIXED and variance[o] < 0.0):
+            first[o], second[o] = 2 * (mean - n) / abs(variance[o]), 2 / abs(variance[o])
         elif mean > 0.0:
-            v = variance[o] if code == NEGATIVE_BINOMIAL else 0.0
+            v = variance[o] if code >= NEGATIVE_BINOMIAL else 0.0
             first[o] = 2 * ((mean - n) / mean) / (1 + v * mean)
             second[o] = 2 * (n / mean / mean - v * (1 + v * n) / (1 + v * mean) ** 2)
         else:

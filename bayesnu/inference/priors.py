@@ -48,6 +48,8 @@ class Prior:
         Whether the program found the range.
     table : JeffreysTable, optional
         The density of kind "jeffreys".
+    origin : float
+        What is added to the value to be shown: the card's sin²θ_W, from which ``sin2_theta_w`` counts.
     """
 
     coupling: Coupling
@@ -57,6 +59,7 @@ class Prior:
     sigma: float = math.nan
     automatic: bool = False
     table: JeffreysTable | None = None
+    origin: float = 0.0
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -109,8 +112,9 @@ class Prior:
         unit = self.coupling.unit
         found = f", range found (Δχ² = {AUTOMATIC_RANGE:g})" if self.automatic else ""
         if self.kind in ("normal", "half-normal"):
-            return f"{self.kind}, sigma {self.sigma:.4g} {unit}"
-        return f"{self.kind}, {self.low:.4g} to {self.high:.4g} {unit}{found}"
+            about = f" about {self.origin:g}" if self.origin else ""
+            return f"{self.kind}{about}, sigma {self.sigma:.4g} {unit}"
+        return f"{self.kind}, {self.low + self.origin:.4g} to {self.high + self.origin:.4g} {unit}{found}"
 
 
 def resolve_prior(card: PriorCard | None, problem: Problem) -> Prior:
@@ -166,6 +170,14 @@ def mass_prior(experiment: Experiment) -> Prior:
     if card is None:
         raise UsageError(f"{experiment.loaded.where}: sterile.m_N_prior: missing; a fit with m_N free needs it")
     return Prior(COUPLINGS["m_N"], "uniform" if isinstance(card, UniformPrior) else "log-uniform", card.low, card.high)
+
+
+def mixing_angle_prior(experiment: Experiment) -> Prior:
+    """Return the prior of ``sin2_theta_w``: normal about the card's value; flat from 0 to 1 if its error is "none"."""
+    value, error = experiment.sin2_theta_w
+    if error is None:
+        return Prior(COUPLINGS["sin2_theta_w"], "uniform", -value, 1 - value, origin=value)
+    return Prior(COUPLINGS["sin2_theta_w"], "normal", -math.inf, math.inf, error, origin=value)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import ConvergenceError, UsageError
+from bayesnu.inference.batch import fit_couplings
 from bayesnu.inference.likelihood import (
     Problem,
     bounded_range,
@@ -22,6 +24,13 @@ from bayesnu.inference.likelihood import (
 Array = NDArray[np.float64]
 Intervals = tuple[tuple[float, float], ...]
 CROSSING_POINTS = 8
+STARTS = 128
+"""Fits from which the minima of several couplings are found."""
+STRIDE = 0.1
+"""Step, as a fraction of the range of one coupling alone, in which its range with others free is found."""
+MOST_STRIDES = 400
+SAME_MINIMUM = 0.05
+"""Two fits found one minimum if their -2 ln L differ by less, and their couplings by less in scaled units."""
 
 
 def delta_chi2_level(cl: float, couplings: int) -> float:
@@ -163,3 +172,169 @@ def profile_grid(problem: Problem, x: Array, y: Array) -> ProfileGrid:
     profiled.require(problem, 100.0)
     value = profiled.value.reshape(x.size, y.size)
     return ProfileGrid((problem.couplings[0], problem.couplings[1]), x, y, value - value.min())
+
+
+def with_fixed(problem: Problem, fixed: Sequence[int], values: Array) -> Problem:
+    """Return the problem of the other couplings, where some (by place) have given scaled values.
+
+    Raises
+    ------
+    UsageError
+        If the mass of N is free: counts are not polynomials in it.
+    """
+    model = problem.model
+    if model.masses is not None:
+        raise UsageError("m_N: a profile over other couplings takes it fixed")
+    rest = [j for j in range(len(problem.couplings)) if j not in fixed]
+    given = dict(zip(fixed, values.tolist(), strict=True))
+    blocks: dict[tuple[tuple[int, int], ...], Array] = {}
+    for m, monomial in enumerate(model.monomials):
+        factor = float(np.prod([given[j] ** n for j, n in monomial if j in given]))
+        left = tuple((rest.index(j), n) for j, n in monomial if j not in given)
+        blocks[left] = blocks.get(left, 0.0) + factor * model.arrays[:, m]
+    names = tuple(problem.couplings[j] for j in rest)
+    arrays = np.stack(list(blocks.values()), axis=1)
+    own = replace(model, couplings=names, monomials=tuple(blocks), arrays=arrays)
+    return replace(problem, couplings=names, scales=problem.scales[rest], model=own)
+
+
+@dataclass(frozen=True)
+class Minima:
+    """The local minima of -2 ln L in several couplings, the lowest first.
+
+    Attributes
+    ----------
+    value : ndarray, shape (minima,)
+        -2 ln L.
+    couplings : ndarray, shape (minima, couplings)
+        Scaled values.
+    ranges : ndarray, shape (couplings, 2)
+        Scaled range of each coupling with the others at 0, where fits started.
+    """
+
+    value: Array
+    couplings: Array
+    ranges: Array
+
+
+def minima(problem: Problem, within: float) -> Minima:
+    """Return the minima of -2 ln L that lie less than ``within`` above the lowest, found from `STARTS` points.
+
+    The points fill, by multiples of irrational numbers, the box of the ranges in which Δ(-2 ln L) of each coupling
+    with the others at 0 is below ``within``.
+
+    Raises
+    ------
+    ConvergenceError
+        If no fit converges.
+    """
+    number = len(problem.couplings)
+    places = range(number)
+    alone = [with_fixed(problem, [i for i in places if i != j], np.zeros(number - 1)) for j in places]
+    ranges = np.array([bounded_range(one, within, exact=False) for one in alone])
+    # The generalised golden ratio: its powers fill a box of that many dimensions evenly.
+    ratio = 2.0
+    for _ in range(64):
+        ratio = (1 + ratio) ** (1 / (number + 1))
+    share = (0.5 + np.arange(STARTS)[:, None] * ratio ** -np.arange(1.0, number + 1)) % 1
+    starts = np.concatenate([np.zeros((1, number)), ranges[:, 0] + share * (ranges[:, 1] - ranges[:, 0])])
+    # 0 is no start for what enters squared only.
+    starts = np.where(squared_only(problem) & (starts == 0), 0.3, starts)
+    fits = fit_couplings(problem, np.repeat(problem.data[None, :], len(starts), axis=0), starts[:, None])
+    if not fits.converged.any():
+        raise ConvergenceError(f"{', '.join(problem.couplings)}: no fit converged; check counts and pulls")
+    # Near 0 the counts follow the square.
+    place = np.where(squared_only(problem), fits.couplings**2, fits.couplings)
+    found: list[int] = []
+    for k in np.argsort(np.where(fits.converged, fits.value, np.inf)).tolist():
+        if not fits.converged[k] or fits.value[k] > fits.value[found[0] if found else k] + within:
+            break
+        near = [
+            i
+            for i in found
+            if fits.value[k] - fits.value[i] < SAME_MINIMUM and np.abs(place[k] - place[i]).max() < SAME_MINIMUM
+        ]
+        if not near:
+            found.append(k)
+    return Minima(fits.value[found], fits.couplings[found], ranges)
+
+
+def profile_others(problem: Problem, fixed: Sequence[int], points: Array, starts: Array) -> Array:
+    """Return -2 ln L minimised over pulls and all other couplings where some have given values.
+
+    Parameters
+    ----------
+    problem : Problem
+    fixed : sequence of int
+        Places of the couplings that are given.
+    points : ndarray, shape (fixed, points)
+        Scaled values; neighbours close to each other make fits short.
+    starts : ndarray, shape (starts, couplings)
+        Scaled values of all couplings from which fits start at every point, beside its neighbour's best fit.
+
+    Returns
+    -------
+    ndarray, shape (points,)
+        Infinite where no fit converges.
+    """
+    rest = [j for j in range(len(problem.couplings)) if j not in fixed]
+    value, last = np.full(points.shape[1], np.inf), starts[:1, rest]
+    for k, point in enumerate(points.T):
+        own = fit_couplings(
+            with_fixed(problem, fixed, point), problem.data[None, :], np.concatenate([last, starts[:, rest]])
+        )
+        if own.converged[0]:
+            value[k], last = own.value[0], own.couplings
+    return value
+
+
+def joint_ranges(problem: Problem, threshold: float) -> Array:
+    """Return the scaled range of each coupling outside which Δ(-2 ln L), all others profiled, exceeds ``threshold``.
+
+    Shape (couplings, 2); up to `STRIDE` wider. From 0 for a coupling that enters squared only.
+
+    Raises
+    ------
+    ConvergenceError
+        If the data do not bound a coupling with the others free.
+    """
+    found = minima(problem, threshold)
+    result = np.empty((len(problem.couplings), 2))
+    for j, (low, high) in enumerate(found.ranges.tolist()):
+        own, stride = found.couplings[:, j], STRIDE * (high - low)
+        for side, end in enumerate((min(low, own.min()), max(high, own.max()))):
+            if side == 0 and squared_only(problem)[j]:
+                result[j, 0] = 0.0
+                continue
+            for k in range(MOST_STRIDES):
+                place = end + (2 * side - 1) * k * stride
+                if profile_others(problem, [j], np.array([[place]]), found.couplings)[0] > found.value[0] + threshold:
+                    break
+            else:
+                others = ", ".join(name for i, name in enumerate(problem.couplings) if i != j)
+                raise ConvergenceError(
+                    f"{problem.couplings[j]}: with {others} free the data do not bound it; give it a prior with bounds"
+                )
+            result[j, side] = place
+    return result
+
+
+def profile_plane(problem: Problem, pair: tuple[str, str], x: Array, y: Array) -> ProfileGrid:
+    """Return Δ(-2 ln L) of two couplings, the problem's others profiled, on a grid in the couplings' own units.
+
+    Raises
+    ------
+    ConvergenceError
+        If a fit fails near the minimum.
+    """
+    fixed = [problem.couplings.index(name) for name in pair]
+    found = minima(problem, 25.0)
+    first, second = np.meshgrid(x / problem.scales[fixed[0]], y / problem.scales[fixed[1]], indexing="ij")
+    # Back and forth, so that each point is next to the one before.
+    second[1::2] = second[1::2, ::-1]
+    value = profile_others(problem, fixed, np.stack([first.ravel(), second.ravel()]), found.couplings)
+    value = value.reshape(first.shape)
+    value[1::2] = value[1::2, ::-1].copy()
+    if not np.isfinite(value).any():
+        raise ConvergenceError(f"{', '.join(pair)}: no fit of the other couplings converged")
+    return ProfileGrid(pair, x, y, value - min(float(found.value[0]), float(value.min())))

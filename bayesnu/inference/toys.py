@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import ConvergenceError
 from bayesnu.inference.batch import fit_couplings, fixed_fits, require_converged, starting_points
 from bayesnu.inference.likelihood import Problem, minimise_pulls
-from bayesnu.inference.negative_binomial import draw_means, negative_binomial_log_density
+from bayesnu.inference.negative_binomial import draw_mixed, mixed_log_density
 
 Array = NDArray[np.float64]
 Ensemble = Literal["constraint", "fit", "posterior"]
@@ -71,8 +71,8 @@ def draw_counts(problem: Problem, expected: Array, rng: np.random.Generator) -> 
     """Draw data about expected counts: Poisson, about a gamma-distributed mean, or normal with measured errors."""
     if problem.statistic == "chi2":
         return np.asarray(rng.normal(expected, np.sqrt(problem.variance)))
-    if problem.statistic == "gamma-poisson":
-        expected = draw_means(expected, problem.variance, rng)
+    if problem.statistic in ("gamma-poisson", "mixed"):
+        return draw_mixed(expected, problem.variance, rng)
     # Expectations beyond NumPy's range (priors far wider than data) stay as they are.
     limit = 1e18
     return np.where(expected < limit, rng.poisson(np.minimum(expected, limit)).astype(float), expected)
@@ -94,7 +94,9 @@ def draw_prior_pulls(problem: Problem, theta: Array, rng: np.random.Generator) -
     widths, draws = problem.model.widths, theta.shape[1]
     pulls = widths * rng.standard_normal((draws, widths.size))
     counts = expected_draws(problem, theta, pulls)
-    while (bad := unsupported(pulls, counts)).any():
+    # A measurement with a normal error may be of something negative.
+    counted = problem.variance >= 0 if problem.statistic == "mixed" else np.full(counts.shape[1], True)
+    while (bad := unsupported(pulls, counts[:, counted])).any():
         pulls[bad] = widths * rng.standard_normal((int(bad.sum()), widths.size))
         counts[bad] = expected_draws(problem, theta[:, bad], pulls[bad])
     return pulls, counts
@@ -111,8 +113,8 @@ def log_likelihood(problem: Problem, expected: Array) -> Array:
         return np.asarray(
             -((problem.data - expected) ** 2 / problem.variance + np.log(2 * np.pi * problem.variance)) / 2
         )
-    if problem.statistic == "gamma-poisson":
-        return np.asarray(negative_binomial_log_density(problem.data, expected, problem.variance))
+    if problem.statistic in ("gamma-poisson", "mixed"):
+        return np.asarray(mixed_log_density(problem.data, expected, problem.variance))
     return poisson_log_likelihood(problem.data, expected)
 
 

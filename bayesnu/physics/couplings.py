@@ -20,11 +20,12 @@ class Coupling:
     family : str
         ``"mu"`` (magnetic moment), ``"q"`` (millicharge), ``"r2"`` (charge radius), ``"d"`` (transition
         moment to a sterile neutrino N, the d of `bayesnu.physics.dipole`), ``"dd"`` (product of that of the
-        produced and that of the decaying N) or ``"m"`` (mass of N).
+        produced and that of the decaying N), ``"m"`` (mass of N) or ``"s2"`` (weak mixing angle, whose counts are
+        those of its difference from the card's value).
     flavour : str
         ``"nue"``, ``"numu"`` or ``"nutau"``: of the neutrino that scatters, if it is not seen in the decay alone.
     unit : str
-        ``"mu_B"``, ``"e"`` (the positive elementary charge), ``"cm^2"``, ``"mu_B^2"`` or ``"MeV"``.
+        ``"mu_B"``, ``"e"`` (the positive elementary charge), ``"cm^2"``, ``"mu_B^2"``, ``"MeV"`` or ``"1"``.
     symbol : str
         LaTeX symbol for figures.
     squared_only : bool
@@ -55,12 +56,16 @@ def _all_couplings() -> dict[str, Coupling]:
         Coupling("d_nue_d_numu", "dd", "nue", "mu_B^2", r"d_{\nu_e} d_{\nu_\mu}", True),
         Coupling("d_nue_d_nutau", "dd", "nue", "mu_B^2", r"d_{\nu_e} d_{\nu_\tau}", True),
         Coupling("m_N", "m", "", "MeV", "m_N", True),
+        Coupling("sin2_theta_w", "s2", "", "1", r"\sin^2\theta_W", False),
     ]
     return couplings | {coupling.name: coupling for coupling in more}
 
 
 COUPLINGS: Mapping[str, Coupling] = MappingProxyType(_all_couplings())
-"""The couplings by name, in the order of every table; and the mass of N, free in a fit of two parameters."""
+"""The couplings by name, in the order of every table; last those of `FREE_TOGETHER`."""
+
+FREE_TOGETHER = ("m_N", "sin2_theta_w")
+"""Parameters of joint fits that no card lists among its couplings."""
 
 ELECTROMAGNETIC = tuple(name for name, coupling in COUPLINGS.items() if coupling.family in ("mu", "q", "r2"))
 """The couplings of an active flavour to itself."""
@@ -93,7 +98,7 @@ CHANNELS: Mapping[str, Channel] = MappingProxyType(
 """The four beam channels by name."""
 
 UNIT_SYMBOLS = MappingProxyType(
-    {"mu_B": r"\mu_B", "e": "e", "cm^2": r"\mathrm{cm}^2", "mu_B^2": r"\mu_B^2", "MeV": r"\mathrm{MeV}"}
+    {"mu_B": r"\mu_B", "e": "e", "cm^2": r"\mathrm{cm}^2", "mu_B^2": r"\mu_B^2", "MeV": r"\mathrm{MeV}", "1": ""}
 )
 """LaTeX of the units."""
 

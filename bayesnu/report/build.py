@@ -27,6 +27,7 @@ from bayesnu.report.figures import (
 )
 from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows
 from bayesnu.report.tables import (
+    covariance_rows,
     describe_chi2,
     describe_region,
     describe_response_share,
@@ -37,6 +38,7 @@ from bayesnu.report.tables import (
 from bayesnu.resources import write_text
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import percent
+from bayesnu.results.joint import pairs_of
 from bayesnu.results.runs import Run
 from bayesnu.results.verdict import WITHHELD, warning, withhold
 from bayesnu.workers.processes import prepare_worker, start_method
@@ -51,6 +53,16 @@ CAPTIONS = {
     "energy": "Energy: marginal and transition, and E-BFMI by chain",
     "pairs": "The (first) coupling against what it is correlated with most",
     "region": "Highest-density region of both couplings (pulls marginalised) and profile contour",
+    **{
+        f"region_{family}": f"Highest-density region of {what} (other couplings and pulls marginalised) and profile "
+        "contour (profiled)"
+        for family, what in (
+            ("mu", "the magnetic moments"),
+            ("q", "the millicharges"),
+            ("r2", "the charge radii"),
+            ("d", "the transition moments"),
+        )
+    },
 }
 
 
@@ -144,7 +156,8 @@ def write_report(run: Run, background: Drawing | None = None, *, allow_unconverg
         background.finish()
     for entry in limits["joint"]:
         if entry["name"] in limits["withheld"]:
-            remove_figure(folder, f"{entry['name']}-region")
+            for group in pairs_of(entry["couplings"]):
+                remove_figure(folder, f"{entry['name']}-{group}")
     page = report_page(run)
     shown = replace(run, limits=limits)
     write_text(page, render(shown, warning(run.limits) if allow_unconverged else ""), RunError)
@@ -171,6 +184,7 @@ def render(run: Run, unconverged: str) -> str:
         model=run.limits["model"],
         verdict=run.limits["verdict"],
         unconverged=unconverged,
+        approximate=run.limits.get("approximate", ()),
         withheld=run.limits["withheld"],
         chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
         data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
@@ -182,6 +196,7 @@ def render(run: Run, unconverged: str) -> str:
         entries=entries,
         joint=joint,
         information=information,
+        systematics=covariance_rows(found) if (found := information.get("covariances")) else None,
         paper=information["card"]["source"]["paper"],
         card=json.dumps(information["card"], indent=1, ensure_ascii=False),
     )
@@ -306,13 +321,13 @@ def joint_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
         "header": header,
         "rows": rows,
         "region": describe_region(entry),
-        "figures": fit_images(folder, entry["name"], without=() if shown else ("region",)),
+        "figures": fit_images(folder, entry["name"], without=() if shown else tuple(pairs_of(entry["couplings"]))),
     }
 
 
 def fit_images(folder: Path, fit: str, without: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return id, name, caption and data URI of the figures of a fit, its region first."""
-    names = sorted((kind for kind in figure_names(fit) if kind not in without), key=lambda kind: kind != "region")
+    names = sorted((kind for kind in figure_names(fit) if kind not in without), key=lambda kind: "region" not in kind)
     return [
         {
             "id": f"figure-{fit}-{kind}",

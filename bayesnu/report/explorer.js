@@ -31,24 +31,25 @@
     return total;
   }
 
-  // -2 ln L and its first and second derivatives in a count; `mean` is the expected one.
+  // -2 ln L and its first and second derivatives in observation i, normal or a count; `mean` is the expected one.
 
-  function deviance(n, mean, variance) {
-    if (model.statistic === "chi2") return (n - mean) ** 2 / variance;
+  function deviance(i, mean) {
+    const [n, normal, variance] = [model.data[i], model.normal_variance[i], model.relative_variance[i]];
+    if (normal > 0) return (n - mean) ** 2 / normal;
     if (!(mean > 0)) return mean === 0 && n === 0 ? 0 : Infinity;
     const away = n > 0 ? (mean - n) / n : 0;
     const logRatio = n > 0 ? Math.log1p(away) : 0;
-    if (model.statistic === "gamma-poisson" && variance > 0) {
+    if (variance > 0) {
       return 2 * (n + 1 / variance) * Math.log1p(variance * (mean - n) / (1 + variance * n)) - 2 * n * logRatio;
     }
     return n > 0 ? 2 * n * (away - logRatio) : 2 * mean;
   }
 
-  function slopes(n, mean, variance) {
-    if (model.statistic === "chi2") return [2 * (mean - n) / variance, 2 / variance, 2 / variance];
+  function slopes(i, mean) {
+    const [n, normal, v] = [model.data[i], model.normal_variance[i], model.relative_variance[i]];
+    if (normal > 0) return [2 * (mean - n) / normal, 2 / normal, 2 / normal];
     // Nothing expected and nothing seen: no pull changes that.
     if (mean === 0 && n === 0) return [2, 0, 0];
-    const v = model.statistic === "gamma-poisson" ? variance : 0;
     return [
       2 * (mean - n) / (mean * (1 + v * mean)),
       2 * (n / mean ** 2 - v * (1 + v * n) / (1 + v * mean) ** 2),
@@ -60,7 +61,7 @@
 
   function minusTwoLogL(counts, pulls) {
     const total = expected(counts, pulls);
-    return sum(model.data.map((n, i) => deviance(n, total[i], model.variance[i])))
+    return sum(model.data.map((_, i) => deviance(i, total[i])))
       + sum(pulls.map((f, p) => (constrained[p] ? (f / model.pulls[p].width) ** 2 : 0)));
   }
 
@@ -100,7 +101,7 @@
     own.forEach((powers, c) => powers.forEach(([a, k]) => {
       counts[c].forEach((value, i) => { change[a][i] += k * rates[a] * weights[c] * value; });
     }));
-    const at = Array.from(expected(counts, pulls), (mean, i) => slopes(model.data[i], mean, model.variance[i]));
+    const at = Array.from(expected(counts, pulls), (mean, i) => slopes(i, mean));
     const penalty = free.map(p => (constrained[p] ? 2 : 0));
     const gradient = free.map((p, a) =>
       sum(at.map((slope, i) => slope[0] * change[a][i])) + penalty[a] * pulls[p] / model.pulls[p].width);

@@ -11,6 +11,8 @@ import numpy as np
 
 from bayesnu.errors import RunError
 from bayesnu.inference.profile import delta_chi2_level
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.electron import standard_model_charge_radius
 from bayesnu.plotting.limits import (
     DensityPanel,
     ForestRow,
@@ -20,12 +22,12 @@ from bayesnu.plotting.limits import (
     plot_posteriors,
 )
 from bayesnu.plotting.predictive import PredictivePanel, plot_predictive
-from bayesnu.plotting.regions import Region, RegionPanel, plot_regions
+from bayesnu.plotting.regions import Mark, Region, RegionPanel, plot_regions
 from bayesnu.report.tables import describe_chi2
 from bayesnu.resources import write_atomically
 from bayesnu.results.fits import CREDIBILITY, posterior_path
 from bayesnu.results.intervals import percent
-from bayesnu.results.joint import stored_region
+from bayesnu.results.joint import pairs_of, stored_region
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.verdict import WITHHELD
 
@@ -69,7 +71,7 @@ def import_plotting() -> None:
 
 
 def fit_figures(run_folder: Path, fit: str, observed: bool) -> None:
-    """Draw and save the predictive and the ArviZ figures of one fit, and the region of a fit of two couplings."""
+    """Draw and save the predictive and the ArviZ figures of one fit, and the regions of a fit of several couplings."""
     import matplotlib
 
     with warnings.catch_warnings(), matplotlib.rc_context({"backend": "Agg"}):
@@ -81,7 +83,7 @@ def fit_figures(run_folder: Path, fit: str, observed: bool) -> None:
 
         couplings = fit.split("+")
         groups = ["posterior", "sample_stats", "posterior_predictive", "observed_data", "constant_data"]
-        groups += ["region"] if len(couplings) == 2 else []
+        groups += pairs_of(couplings)
         tree = load_posterior(posterior_path(run_folder, fit), groups)
         shown = diagnostics.readable(tree, couplings, 250)
         title = " and ".join(couplings)
@@ -93,7 +95,7 @@ def fit_figures(run_folder: Path, fit: str, observed: bool) -> None:
             diagnostics.plot_energy(tree, title),
             diagnostics.plot_pairs(shown, title),
         ]
-        figures += [region_figure(tree, couplings)] if len(couplings) == 2 else []
+        figures += [region_figure(tree, pair, group) for group, pair in pairs_of(couplings).items()]
         for name, figure in zip(figure_names(fit), figures, strict=True):
             save_figure(figure, run_folder / "figures", f"{fit}-{name}")
         pyplot.close("all")
@@ -101,15 +103,15 @@ def fit_figures(run_folder: Path, fit: str, observed: bool) -> None:
 
 def figure_names(fit: str) -> tuple[str, ...]:
     """Return which figures there are of a fit."""
-    return (*PER_FIT, "region") if fit.count("+") == 1 else PER_FIT
+    return (*PER_FIT, *pairs_of(fit.split("+")))
 
 
-def region_figure(tree: xr.DataTree, couplings: Sequence[str]) -> Figure:
-    """Return the two-coupling regions of a stored joint fit."""
+def region_figure(tree: xr.DataTree, couplings: Sequence[str], group: str = "region") -> Figure:
+    """Return the regions of two couplings of a stored joint fit; ``group`` is a name of `pairs_of`."""
     # The mass of N is what others are drawn against.
     couplings = sorted(couplings, key=lambda name: name != "m_N")
-    stored = tree["region"].to_dataset().transpose(*couplings, ...)
-    grid = stored_region(tree, couplings)
+    stored = tree[group].to_dataset().transpose(*couplings, ...)
+    grid = stored_region(tree, couplings, group)
     scales, logarithmic = [], (grid.x.logarithmic, grid.y.logarithmic)
     for axis in (grid.x, grid.y):
         # On a logarithmic axis the ticks carry the power.
@@ -138,8 +140,29 @@ def region_figure(tree: xr.DataTree, couplings: Sequence[str]) -> Figure:
         "-.",
     )
     labels = [axis_label(name, round(np.log10(scale))) for name, scale in zip(couplings, scales, strict=True)]
-    panel = RegionPanel("density per unit of the logarithm where an axis is logarithmic", (dense, profile))
-    return plot_regions([panel], labels[0], labels[1], logarithmic=logarithmic)
+    if any(logarithmic):
+        title = "density per unit of the logarithm where an axis is logarithmic"
+    elif group == "region":
+        title = "other couplings 0, pulls marginalised or profiled"
+    else:
+        title = "other couplings of the fit and pulls marginalised or profiled"
+    panel = RegionPanel(title, (dense, profile))
+    marks = standard_model_marks(couplings, scales) if not any(logarithmic) else []
+    return plot_regions([panel], labels[0], labels[1], logarithmic=logarithmic, marks=marks)
+
+
+def standard_model_marks(couplings: Sequence[str], scales: Sequence[float]) -> list[Mark]:
+    """Return the point without new physics and, of two charge radii, the Standard Model's prediction of them."""
+    families = {COUPLINGS[name].family for name in couplings}
+    if not families <= {"mu", "q", "r2", "d"}:
+        return []
+    marks = [Mark(0.0, 0.0, "no new physics", "o", "0.3")]
+    if families == {"r2"}:
+        lepton = {"nue": "e", "numu": "mu"}
+        predicted = [standard_model_charge_radius(lepton[COUPLINGS[name].flavour]) for name in couplings]
+        x, y = (value / scale for value, scale in zip(predicted, scales, strict=True))
+        marks.append(Mark(x, y, "SM prediction, (4.13), (4.14)"))
+    return marks
 
 
 def predictive_panels(tree: xr.DataTree) -> list[PredictivePanel]:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.report.tables import TWO_SIDED, power_of_ten, significant, text_table, write_set
+from bayesnu.results.combination import CombinedLimit
 from bayesnu.results.evidence import ExpectedBound, PseudoExperiments
 from bayesnu.results.intervals import IntervalSet, percent
 
@@ -48,6 +49,26 @@ def interval_table(model: str, interval: IntervalSet) -> Table:
         [row],
         describe_toys(interval.toys),
     )
+
+
+def combination_table(name: str, limits: Sequence[CombinedLimit]) -> Table:
+    """Return the limits of a combination beside those of its members, by every method."""
+    members = list(dict.fromkeys(member for limit in limits for member in limit.alone))
+    rows = []
+    for limit in limits:
+        own = limit.together
+        one_sided = COUPLINGS[own.coupling].squared_only and own.kind not in TWO_SIDED
+        rows.append(
+            [
+                f"{own.coupling} [{own.unit}]",
+                own.method,
+                f"{percent(own.probability)} {own.kind}",
+                significant(own, one_sided),
+                *(significant(limit.alone[m], one_sided) if m in limit.alone else "–" for m in members),
+            ]
+        )
+    header = ["coupling", "method", "probability, kind", "together", *(f"{member} alone" for member in members)]
+    return text_table(f"Limits: {name}", header, rows, "–: the card does not fit the coupling, or not by this method.")
 
 
 def write_errors(interval: IntervalSet) -> str:

@@ -11,8 +11,10 @@ from bayesnu.results.verdict import notices, warning, withhold
 
 
 def say_verdict(runs: Sequence[Run], allow_unconverged: bool, notice: Callable[[str], None]) -> None:
-    """Print a first line about limits that are shown although they failed, or give notice of those withheld."""
+    """Print first what is approximate and which limits are shown although they failed; name those withheld."""
     for run in runs:
+        for line in run.limits.get("approximate", ()):
+            print(line)
         if allow_unconverged and (line := warning(run.limits)):
             print(line)
         for text in [] if allow_unconverged else notices(run.limits):

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from bayesnu.experiment.covariance import covariance_json
+from bayesnu.experiment.prediction import Prediction
+from bayesnu.experiment.recoil_prediction import RecoilPrediction
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import IntervalSet, percent
@@ -177,7 +180,10 @@ def joint_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for k, parameter in enumerate(entry["parameters"]):
         credible, found = parameter["credible"], parameter["diagnostics"]
-        exponent = power_of_ten(flat(credible["intervals"]))
+        bounds = flat(credible["intervals"])
+        # The mixing angle is far from 0 and known to a fraction of it: the digits that matter are those of the width.
+        middle = sum(bounds) / len(bounds) if COUPLINGS[parameter["coupling"]].family == "s2" and bounds else 0.0
+        exponent = power_of_ten([value - middle for value in bounds])
         rows.append(
             [
                 f"{parameter['coupling']} [10^{exponent} {parameter['unit']}]",
@@ -254,7 +260,32 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
         caption = f"Signal per year above threshold, before efficiency and binning: {totals}"
         names = {"e_theta2": "E_e θ² [MeV]", "energy": "E_e [GeV]", "angle": "θ [deg]"}
         tables.append(text_table(title, [*(names[a.name] for a in e.axes), *columns], rows, caption))
+    if prediction.covariances:
+        header, rows, caption = covariance_rows([covariance_json(modes) for modes in prediction.covariances])
+        tables.append(text_table("Correlated systematics: the leading pulls", header, rows, caption))
     return tables
+
+
+def covariance_rows(covariances: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]], str]:
+    """Return header and rows of the leading pulls of each covariance, and how many there are of each.
+
+    Parameters
+    ----------
+    covariances : sequence of dict
+        `bayesnu.experiment.covariance.covariance_json` of each.
+    """
+    header = ["pull", "share of the variance", "shifts most", "by, at one standard deviation"]
+    rows = [
+        [item["pull"], f"{item['share']:.1%}", item["largest"], f"{item['shift']:+.2%}"]
+        for covariance in covariances
+        for item in covariance["leading"]
+    ]
+    caption = "; ".join(
+        f"{c['name']}: {c['pulls']} pulls for {c['rows']} bins of the {c['of']}, {c['left_out']:.2%} of the variance "
+        "left out"
+        for c in covariances
+    )
+    return header, rows, f"{caption}."
 
 
 def recoil_prediction_tables(prediction: RecoilPrediction) -> list[Table]:

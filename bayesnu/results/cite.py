@@ -113,8 +113,9 @@ def cite(analysis: str | None = None) -> Citation:
         inputs = {
             role: (str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for role, path in experiment.files.items()
         }
-    read = [_source(role, name, digest) for role, (name, digest) in inputs.items() if role != "card"]
-    computed = [_spectra(role, text) for role, text in SPECTRA.items() if card.get(role)]
+    read = [_source(role, name, digest) for role, (name, digest) in inputs.items() if role.split(": ")[-1] != "card"]
+    cards = card.get("cards", {"": card}).values()
+    computed = [_spectra(role, text) for role, text in SPECTRA.items() if any(own.get(role) for own in cards)]
     sources = (*computed, *read)
     table = next((data_folder() / s.name for s in sources if s.role == "comparison.published" and s.text), None)
     rows = [] if table is None else read_published(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,10 @@ from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import Cells, GridPosterior2D, cells, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem
-from bayesnu.inference.priors import Prior, mass_prior, resolve_prior
-from bayesnu.inference.profile import delta_chi2_level, profile_grid
+from bayesnu.inference.priors import AUTOMATIC_RANGE, Prior, mass_prior, mixing_angle_prior, resolve_prior
+from bayesnu.inference.profile import delta_chi2_level, joint_ranges, profile_grid, profile_plane
 from bayesnu.inference.sampling import Sampler
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import COUPLINGS, FREE_TOGETHER
 from bayesnu.results.diagnostics import AGREEMENT_SIGMA, Diagnostics, diagnose, diagnostics_json, worst_verdict
 from bayesnu.results.fits import RunArguments, kept_fit, posterior_path, seed_of
 from bayesnu.results.intervals import IntervalSet
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 TARGET_ACCEPT = 0.98
 """Of the sampler: regions of two parameters are more bent than those of one."""
+TARGET_ACCEPT_OF_MANY = 0.9
+"""With more than two couplings: short steps would cross between second solutions less often."""
 REGION_CELLS = 96
+PLANE_CELLS = 48
+"""Along each coupling of a pair among more, whose density is that of draws."""
+FAMILIES = ("mu", "q", "r2", "d")
 REGION_TOLERANCE = 0.01
 """How much of the draws a region may hold more or less because its cells are of a finite size."""
 
@@ -40,23 +46,72 @@ def joint_name(couplings: Sequence[str]) -> str:
     return "+".join(couplings)
 
 
+def pairs_of(couplings: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the regions of a joint fit: "region" of two couplings; of more, one for each pair of one family.
+
+    Name of the region to the pair.
+    """
+    if len(couplings) == 2:
+        return {"region": (couplings[0], couplings[1])}
+    found: dict[str, tuple[str, str]] = {}
+    for first, second in combinations(couplings, 2):
+        family = COUPLINGS[first].family
+        if family == COUPLINGS[second].family and family in FAMILIES and "m_N" not in couplings:
+            found.setdefault(f"region_{family}", (first, second))
+    return found
+
+
 def joint_priors(experiment: Experiment, couplings: Sequence[str]) -> list[Prior]:
     """Return the prior of each coupling of a joint fit.
+
+    A coupling without a prior in the card gets a uniform one over the range outside which Δχ², all other couplings
+    profiled, exceeds `AUTOMATIC_RANGE`.
 
     Raises
     ------
     UsageError
-        If a coupling is unknown, or a prior is left out.
+        If a coupling is unknown, or a prior is left out of a fit in which the mass of N is free.
     """
+    special: dict[str, Callable[[Experiment], Prior]] = {"m_N": mass_prior, "sin2_theta_w": mixing_angle_prior}
+    check_priors(experiment, couplings)
+    listed = [name for name in couplings if name not in special]
+    cards = {name: experiment.card.couplings[name].prior for name in listed}
+    ranges = {}
+    if len(couplings) > 1 and None in cards.values():
+        # With the mixing angle, whose prior is narrow, at the card's value.
+        problem = make_problem(experiment, listed)
+        if len(listed) > 1:
+            found = joint_ranges(problem, AUTOMATIC_RANGE) * problem.scales[:, None]
+            ranges = dict(zip(listed, found.tolist(), strict=True))
     priors = []
     for name in couplings:
+        if name in special:
+            priors.append(special[name](experiment))
+        elif cards[name] is None and name in ranges:
+            low, high = ranges[name]
+            priors.append(Prior(COUPLINGS[name], "uniform", low, high, automatic=True))
+        else:
+            priors.append(resolve_prior(cards[name], make_problem(experiment, [name])))
+    return priors
+
+
+def check_priors(experiment: Experiment, couplings: Sequence[str]) -> None:
+    """Check that a joint fit has priors with which its posterior is one.
+
+    Raises
+    ------
+    UsageError
+        See `joint_priors`; and if the mixing angle is free beside all charge radii without a prior.
+    """
+    for name in couplings:
         if name == "m_N":
-            priors.append(mass_prior(experiment))
+            mass_prior(experiment)
+        if name in FREE_TOGETHER:
             continue
         card = experiment.card.couplings[experiment.fitted(name)].prior
-        if len(couplings) > 1 and card is None:
+        if "m_N" in couplings and card is None:
             raise UsageError(
-                f"couplings.{name}.prior: a joint fit needs a prior from the card; the range found with the "
+                f"couplings.{name}.prior: a joint fit with m_N needs a prior from the card; the range found with the "
                 "other couplings at 0 may cut the joint posterior"
             )
         if len(couplings) > 1 and card is not None and card.kind == "jeffreys":
@@ -64,8 +119,13 @@ def joint_priors(experiment: Experiment, couplings: Sequence[str]) -> list[Prior
                 f"couplings.{name}.prior.kind = jeffreys: is that of one coupling, the others at 0; a joint fit needs "
                 "another prior"
             )
-        priors.append(resolve_prior(card, make_problem(experiment, [name])))
-    return priors
+    if "sin2_theta_w" in couplings and mixing_angle_prior(experiment).kind == "uniform":
+        radii = [n for n in experiment.model.couplings if COUPLINGS[n].family == "r2" and experiment.responds(n)]
+        if all(name in couplings for name in radii):
+            raise UsageError(
+                f"{experiment.loaded.where}: physics.sin2_theta_w_error = 'none': without a prior sin2_theta_w is "
+                f"exactly degenerate with {' = '.join(radii)}; give it an error, or take one of these out of the fit"
+            )
 
 
 def check_joint(experiment: Experiment, couplings: Sequence[str]) -> tuple[str, ...]:
@@ -80,11 +140,15 @@ def check_joint(experiment: Experiment, couplings: Sequence[str]) -> tuple[str, 
     if len(couplings) < 2 or len(set(couplings)) < len(couplings):
         raise UsageError(f"{given}: needs two different couplings or more, as in d_nue,m_N")
     for name in couplings:
-        if name != "m_N":
+        if name not in FREE_TOGETHER:
             experiment.fitted(name)
+    if "sin2_theta_w" in couplings:
+        experiment.with_free_mixing_angle()
+    if all(name in FREE_TOGETHER for name in couplings):
+        raise UsageError(f"{given}: needs a coupling of the card beside them")
     if "m_N" in couplings and all(COUPLINGS[name].family not in ("d", "dd") for name in couplings):
         raise UsageError(f"{given}: m_N needs a transition moment beside it; no other count depends on it")
-    joint_priors(experiment, couplings)
+    check_priors(experiment, couplings)
     return tuple(couplings)
 
 
@@ -93,6 +157,7 @@ def joint_problem(experiment: Experiment, couplings: Sequence[str]) -> tuple[Pro
     priors = joint_priors(experiment, couplings)
     masses = [prior for prior in priors if prior.coupling.name == "m_N"]
     free = experiment.with_free_mass(masses[0].high) if masses else experiment
+    free = free.with_free_mixing_angle() if "sin2_theta_w" in couplings else free
     return make_problem(free, couplings), priors
 
 
@@ -101,8 +166,11 @@ def fit_jointly(
 ) -> xr.DataTree:
     """Sample several couplings at once, each with its card's prior; returns the same groups as a single fit.
 
-    ``m_N`` among the couplings is the mass of N, with its prior ``sterile.m_N_prior``. A fit of two couplings has
-    the group ``region`` besides: cell centres, posterior density and Δ(-2 ln L) on a grid that holds the draws.
+    ``m_N`` among the couplings is the mass of N, with its prior ``sterile.m_N_prior``; ``sin2_theta_w`` the weak
+    mixing angle, with a normal prior of the width ``physics.sin2_theta_w_error`` about the card's value. A fit of two
+    couplings has the group ``region`` besides: cell centres, posterior density and Δ(-2 ln L) on a grid that holds the
+    draws, all other couplings 0. One of more has such a group for each pair of a family (`pairs_of`): the density of
+    the draws, and Δ(-2 ln L) with the fit's other couplings profiled.
 
     Raises
     ------
@@ -121,29 +189,62 @@ def _sample(
     sampler: Sampler,
     attributes: dict[str, str],
 ) -> xr.DataTree:
-    import xarray as xr
-
     draws = sampler.sample(
         problem, priors, draws=arguments.draws, chains=arguments.chains, tune=arguments.tune, seed=seed
     )
     tree = posterior_tree(experiment, problem, priors, draws, {"model": experiment.card.name, **attributes})
-    if len(priors) == 2:
-        grid = region(problem, (priors[0], priors[1]), draws.theta)
-        delta = profile_grid(problem, grid.x.centres, grid.y.centres).delta
-        axes = dict(zip(grid.couplings, (grid.x, grid.y), strict=True))
-        tree["region"] = xr.Dataset(
-            {
-                "density": (grid.couplings, grid.density, {"long_name": "posterior density, per unit or logarithm"}),
-                "weight": (grid.couplings, grid.weight, {"long_name": "posterior probability of each cell"}),
-                "delta_chi2": (grid.couplings, delta, {"long_name": "Δ(-2 ln L)"}),
-                **{f"width_{name}": (name, axis.widths) for name, axis in axes.items()},
-            },
-            coords={
-                name: (name, axis.centres, {"units": COUPLINGS[name].unit, "logarithmic": int(axis.logarithmic)})
-                for name, axis in axes.items()
-            },
-        )
+    names = [prior.coupling.name for prior in priors]
+    for group, pair in pairs_of(names).items():
+        places = [names.index(name) for name in pair]
+        if len(priors) == 2:
+            grid = region(problem, (priors[0], priors[1]), draws.theta)
+            delta = profile_grid(problem, grid.x.centres, grid.y.centres).delta
+        else:
+            grid = density_of_draws(pair, draws.theta[places])
+            delta = profile_plane(problem, pair, grid.x.centres, grid.y.centres).delta
+        origins = [priors[j].origin for j in places]
+        tree[group] = region_dataset(grid, delta, origins)
     return tree
+
+
+def region_dataset(grid: GridPosterior2D, delta: Array, origins: Sequence[float]) -> xr.Dataset:
+    """Return the region of two couplings as it is stored; values are shown from the origins of their priors."""
+    import xarray as xr
+
+    axes = dict(zip(grid.couplings, zip((grid.x, grid.y), origins, strict=True), strict=True))
+    return xr.Dataset(
+        {
+            "density": (grid.couplings, grid.density, {"long_name": "posterior density, per unit or logarithm"}),
+            "weight": (grid.couplings, grid.weight, {"long_name": "posterior probability of each cell"}),
+            "delta_chi2": (grid.couplings, delta, {"long_name": "Δ(-2 ln L)"}),
+            **{f"width_{name}": (name, axis.widths) for name, (axis, _) in axes.items()},
+        },
+        coords={
+            name: (name, axis.centres + origin, {"units": COUPLINGS[name].unit, "logarithmic": int(axis.logarithmic)})
+            for name, (axis, origin) in axes.items()
+        },
+    )
+
+
+def density_of_draws(pair: tuple[str, str], draws: Array) -> GridPosterior2D:
+    """Return the density of draws, shape (2, chains, draws), on a grid: a histogram, smoothed over a cell.
+
+    Where a coupling enters squared only the grid begins at 0, and the density is smooth across it.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    axes = []
+    for name, values in zip(pair, draws, strict=True):
+        low, high = float(values.min()), float(values.max())
+        margin = 0.03 * (high - low)
+        low = 0.0 if COUPLINGS[name].squared_only and low < 0.1 * high else low - margin
+        axes.append(cells(low, high + margin, PLANE_CELLS, "linear"))
+    edges = [np.append(c.centres - c.widths / 2, c.centres[-1] + c.widths[-1] / 2) for c in axes]
+    histogram = np.histogram2d(draws[0].ravel(), draws[1].ravel(), bins=edges)[0]
+    weight = gaussian_filter(histogram / histogram.sum(), 1.0, mode="reflect")
+    weight /= weight.sum()
+    x, y = axes
+    return GridPosterior2D(pair, x, y, weight / (x.widths[:, None] * y.widths[None, :]), weight)
 
 
 def region(problem: Problem, priors: tuple[Prior, Prior], draws: Array) -> GridPosterior2D:
@@ -177,17 +278,17 @@ def fit_joint(
     run: str,
     sampler: Sampler,
     notice: Callable[[str], None],
-) -> tuple[xr.DataTree, bool]:
-    """Return one joint fit of a run: kept from an earlier start of the same run, or sampled and stored."""
+) -> tuple[xr.DataTree, list[Prior], bool]:
+    """Return one joint fit of a run, its priors, and whether it is kept from an earlier start of the same run."""
     path = posterior_path(folder, joint_name(couplings))
     kept = kept_fit(path, run, notice)
     if kept is not None:
-        return kept, True
+        return kept, joint_priors(experiment, couplings), True
     problem, priors = joint_problem(experiment, couplings)
     seed = seed_of(arguments.seed, *couplings)
     tree = _sample(experiment, problem, priors, arguments, seed, sampler, {"run_hash": run})
     save_posterior(tree, path)
-    return tree, False
+    return tree, priors, False
 
 
 @dataclass(frozen=True)
@@ -245,9 +346,9 @@ class JointResult:
         return tuple(dict.fromkeys(found))
 
 
-def stored_region(tree: xr.DataTree, couplings: Sequence[str]) -> GridPosterior2D:
-    """Return the grid posterior that a fit of two couplings stored."""
-    stored = tree["region"].to_dataset().transpose(*couplings, ...)
+def stored_region(tree: xr.DataTree, couplings: Sequence[str], group: str = "region") -> GridPosterior2D:
+    """Return the grid posterior of two couplings that a fit stored; ``group`` is a name of `pairs_of`."""
+    stored = tree[group].to_dataset().transpose(*couplings, ...)
     x, y = (
         Cells(stored[name].values, stored[f"width_{name}"].values, bool(stored[name].attrs["logarithmic"]))
         for name in couplings

@@ -74,7 +74,7 @@ def default_kind(coupling: str) -> Kind:
 
 def nuts_interval(draws: NDArray[np.float64], prior: Prior, cl: float, kind: Kind) -> IntervalSet:
     """Return the credible interval of posterior draws, shape (chains, draws)."""
-    support, logarithmic = (prior.low, prior.high), prior.kind == "log-uniform"
+    support, logarithmic = (prior.low + prior.origin, prior.high + prior.origin), prior.kind == "log-uniform"
     intervals, error = draws_interval(draws, cl, kind, support, logarithmic)
     if kind == "upper":
         intervals = ((prior.lowest, intervals[0][1]),)

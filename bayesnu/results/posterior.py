@@ -62,7 +62,10 @@ def posterior_tree(
     counts_attrs = {"units": "counts"}
 
     def parameters(theta: Array, pulls: Array) -> xr.Dataset:
-        data = {name: (("chain", "draw"), theta[j], {"units": priors[j].coupling.unit}) for j, name in enumerate(names)}
+        data = {
+            name: (("chain", "draw"), theta[j] + priors[j].origin, {"units": priors[j].coupling.unit})
+            for j, name in enumerate(names)
+        }
         return xr.Dataset(
             {**data, "pulls": (("chain", "draw", "pull"), pulls, {"units": "fraction"})},
             coords={"chain": np.arange(theta.shape[1]), "draw": np.arange(theta.shape[2]), "pull": pull_names},
@@ -111,7 +114,7 @@ def posterior_tree(
         "format_version": FORMAT_VERSION,
         "couplings": json.dumps(names),
         "priors": json.dumps([prior.describe() for prior in priors]),
-        "supports": json.dumps([[finite_or_none(p.low), finite_or_none(p.high)] for p in priors]),
+        "supports": json.dumps([[finite_or_none(p.low + p.origin), finite_or_none(p.high + p.origin)] for p in priors]),
         "tune": draws.tune,
         "target_accept": draws.target_accept,
         "seed": draws.seed,

@@ -17,15 +17,16 @@ from typing import Any
 import bayesnu
 from bayesnu.errors import RunError, UsageError, silent
 from bayesnu.experiment.base import Experiment
+from bayesnu.experiment.covariance import covariance_json
 from bayesnu.inference.sampling import Sampler
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import COUPLINGS, FREE_TOGETHER
 from bayesnu.resources import models_folder, write_text
 from bayesnu.results.comparison import read_published
 from bayesnu.results.counts import counts_json, counts_path
 from bayesnu.results.diagnostics import worst_verdict
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
 from bayesnu.results.joint import TARGET_ACCEPT as JOINT_ACCEPT
-from bayesnu.results.joint import check_joint, fit_joint, joint_json, joint_name, joint_priors, summarise_joint
+from bayesnu.results.joint import TARGET_ACCEPT_OF_MANY, check_joint, fit_joint, joint_json, joint_name, summarise_joint
 from bayesnu.results.limits import (
     DEFAULT_CHAINS,
     DEFAULT_DRAWS,
@@ -78,7 +79,7 @@ def make_arguments(
     """
     check_counts(draws=draws, chains=chains, seed=seed)
     together = tuple(dict.fromkeys(check_joint(experiment, names) for names in joint))
-    alone = [name for names in together for name in names if name != "m_N"]
+    alone = [name for names in together for name in names if name not in FREE_TOGETHER]
     names = [experiment.fitted(name) for name in couplings] or alone or list(experiment.card.couplings)
     return RunArguments(
         tuple(dict.fromkeys(names)),
@@ -274,14 +275,15 @@ def run_fits(
         say_caution(experiment, result.credible, notice)
         results.append(result)
         limits.append(result_json(experiment.card.name, result))
-    together, sampler = [], Sampler(JOINT_ACCEPT)
+    together = []
     for couplings in arguments.joint:
         fit = joint_name(couplings)
         progress(f"fitting {fit}")
         start = time.perf_counter()
-        tree, kept = fit_joint(experiment, arguments, couplings, folder, name, sampler, notice)
+        sampler = Sampler(JOINT_ACCEPT if len(couplings) == 2 else TARGET_ACCEPT_OF_MANY)
+        tree, priors, kept = fit_joint(experiment, arguments, couplings, folder, name, sampler, notice)
         record(fit, kept, start)
-        together.append(summarise_joint(tree, joint_priors(experiment, couplings), arguments.credibility))
+        together.append(summarise_joint(tree, priors, arguments.credibility))
     scenario = experiment.card.comparison.scenario if experiment.card.comparison else None
     mass = next((m for m in map(experiment.mass_of, fitted) if m is not None), None)
     content = {
@@ -290,6 +292,7 @@ def run_fits(
         "title": experiment.card.title,
         "scenario": scenario,
         "observed": experiment.observed,
+        "approximate": list(experiment.approximations),
         "m_N": mass,
         "without_limit": unbounded,
         "hash": name,
@@ -317,7 +320,8 @@ def describe_run(experiment: Experiment, arguments: RunArguments, name: str, fol
     Where the card was, and files beside it, is kept relative to the run's folder: the two may be moved together.
     """
     place = experiment.loaded.path.resolve()
-    shipped = place.is_relative_to(models_folder().resolve())
+    # A combination has the cards of several places.
+    own = place.is_file() and not place.is_relative_to(models_folder().resolve())
     checksums = {
         role: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         for role, path in experiment.files.items()
@@ -330,12 +334,13 @@ def describe_run(experiment: Experiment, arguments: RunArguments, name: str, fol
         "model": experiment.card.name,
         "title": experiment.card.title,
         "card": json.loads(experiment.card.model_dump_json()),
-        "card_folder": None if shipped else os.path.relpath(place.parent, folder.resolve()),
+        "card_folder": os.path.relpath(place.parent, folder.resolve()) if own else None,
         "overrides": list(experiment.loaded.overrides),
         "arguments": asdict(arguments),
         "inputs": checksums,
         "inputs_digest": experiment.digest,
         "response": experiment.response_key,
+        "covariances": [covariance_json(modes) for modes in experiment.covariances],
         "versions": versions,
         "finished": None,
     }

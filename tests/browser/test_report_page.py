@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from chromium import CHROMIUM, MISSING, Chromium, Page, opened
 
-from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.experiment.setup import Experiment, load_combination, load_experiment
 from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.report.build import templates
@@ -210,6 +210,7 @@ CARDS = {
     "coherent-csi-2017": (["q_numu", "mu_nue"], []),
     "coherent-csi-2017 at a transition moment": (["d_numu"], []),
     "lsnd-nue": (["mu_nue", "mu_numu"], []),
+    "dune-on-axis and lsnd-nue": (["mu_nue", "mu_numu"], []),
 }
 
 
@@ -219,7 +220,8 @@ def explored(
 ) -> Iterator[tuple[Page, Experiment, list[str]]]:
     """The explorer of a card by itself, of couplings that move -2 ln L by about 1 where their sliders end."""
     couplings, overrides = CARDS[request.param]
-    experiment = load_experiment(request.param.split()[0], overrides)
+    cards = request.param.split(" with ")[0].split(" at ")[0].split(" and ")
+    experiment = load_experiment(cards[0], overrides) if len(cards) == 1 else load_combination(cards)
     if request.param.endswith("independent errors"):
         experiment = replace(experiment, bin_errors=np.linspace(0.01, 0.05, experiment.data.size) ** 2)
         assert make_problem(experiment, couplings).statistic == "gamma-poisson"

@@ -52,6 +52,8 @@ BAD_VALUES = [
     ('backgrounds={file="a.csv", model="ccqe"}', ("backgrounds", "exactly one of file and model")),
     ("pulls.flux_norm=-0.1", ("pulls.flux_norm = -0.1", "greater than or equal to 0")),
     ("pulls.ccqe=10", ("pulls.ccqe = 10", "less than or equal to 1")),
+    ("pulls.flux_correlation=-0.1", ("pulls.flux_correlation = -0.1", "greater than or equal to 0")),
+    ("pulls.flux_correlation=1.5", ("pulls.flux_correlation = 1.5", "less than or equal to 1")),
     ("pulls.shared=1", ("pulls.shared = 1", "boolean")),
     ("pulls.flux=0.1", ("pulls.flux", "did you mean 'flux_norm'")),
     ("physics.millicharge=printed", ("physics.millicharge = 'printed'", "'derived' or 'as-printed'")),

@@ -1,5 +1,7 @@
 """Expected counts: monomials, pulls, one function for NumPy and PyTensor, derivatives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pytensor import function
@@ -7,10 +9,14 @@ from pytensor import tensor as pt
 from pytensor.gradient import grad
 
 from bayesnu.errors import UsageError
+from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.expectation import PULLS, CountModel, channel_pulls, check_pulls, expected_counts
-from bayesnu.experiment.setup import Experiment
+from bayesnu.experiment.prediction import predict
+from bayesnu.experiment.setup import Experiment, load_electron_experiment
+from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.physics.couplings import CHANNELS, ELECTROMAGNETIC, TRANSITION
 from bayesnu.physics.electron import FOLDED
+from bayesnu.results.limits import limit
 
 COUPLING_VALUES = {
     "mu_nue": 2e-9, "mu_numu": 3e-10, "q_nue": -8e-9, "q_numu": 9e-10, "r2_nue": 1.5e-31, "r2_numu": -2e-33,
@@ -191,3 +197,78 @@ def test_check_pulls_refuses(on_axis: Experiment, values: dict[str, float], frag
     with pytest.raises(UsageError) as caught:
         check_pulls(values, on_axis.model)
     assert [fragment for fragment in fragments if fragment not in str(caught.value)] == []
+
+
+RHO = 0.6
+
+
+@pytest.fixture(scope="module")
+def partly() -> ElectronExperiment:
+    return load_electron_experiment("dune-prism", [f"pulls.flux_correlation={RHO}"])
+
+
+def test_flux_norms_that_are_partly_correlated_add_up(partly: ElectronExperiment, prism: Experiment) -> None:
+    """At each position 1 + f_0 + f_p in the place of 1 + f, inside the other factors; predictions are the same."""
+    names = ("flux_norm", "flux_norm[0 m]", "flux_norm[18 m]", "flux_norm[30 m]")
+    assert partly.model.pulls == (*names[:2], *PULLS[1:], *names[2:])
+    width = dict(zip(partly.model.pulls, partly.model.widths, strict=True))
+    assert [width[name] for name in names] == pytest.approx([0.1 * RHO**0.5, *[0.1 * (1 - RHO) ** 0.5] * 3])
+    given = {**PULL_VALUES, "flux_norm[0 m]": -0.03, "flux_norm[18 m]": 0.05, "flux_norm[30 m]": -0.11}
+    expected = []
+    for k, exposure in enumerate(partly.card.exposures):
+        f = PULL_VALUES["flux_norm"] + given[f"flux_norm[{exposure.position_m:g} m]"]
+        total = by_hand(
+            prism, COUPLING_VALUES, dict.fromkeys(("neutrino", "antineutrino"), PULL_VALUES | {"flux_norm": f})
+        )
+        expected.append(total[12 * k : 12 * (k + 1)])
+    np.testing.assert_allclose(partly.model.expected(COUPLING_VALUES, given), np.concatenate(expected), rtol=1e-12)
+    predicted = predict(partly, COUPLING_VALUES, given)
+    np.testing.assert_allclose([e.total for e in predicted.exposures], expected, rtol=1e-12)
+    assert partly.model.signed
+
+
+@pytest.mark.parametrize("rho", [RHO, 0.0])
+def test_profile_with_correlated_flux_norms_is_that_of_the_full_covariance(rho: float) -> None:
+    """V = diag(N) + σ² (ρ S Sᵀ + (1 - ρ) Σ_p S_p S_pᵀ), S_p the signal of one position."""
+    fixed = [f"pulls.{name}=0" for name in PULLS[1:]]
+    card = load_electron_experiment("dune-prism", [*fixed, f"pulls.flux_correlation={rho}"])
+    data = card.data * (1 + 0.1 * np.random.default_rng(5).standard_normal(card.data.size))
+    problem = make_problem(replace(card, data=data), ["q_numu"], "chi2")
+    found = minimise_pulls(problem, np.array([[0.7]])).value[0]
+    value = {"q_numu": 0.7 * problem.scales[0]}
+    centre = card.model.expected(value)
+    signal = centre - card.background
+    positions = np.repeat([exposure.position_m for exposure in card.card.exposures], 12)
+    same = (positions[:, None] == positions).astype(float)
+    covariance = np.diag(card.signal_sm) + 0.01 * (rho + (1 - rho) * same) * signal[:, None] * signal
+    assert found == pytest.approx((data - centre) @ np.linalg.solve(covariance, data - centre), rel=1e-9)
+
+
+def test_full_correlation_is_one_pull(prism: Experiment, partly: ElectronExperiment) -> None:
+    """ρ = 1 number for number the card without the key, ρ near 1 near it, ρ = 0 a pull of each position."""
+    one = load_electron_experiment("dune-prism", ["pulls.flux_correlation=1.0"]).model
+    assert (one.pulls, one.components) == (prism.model.pulls, prism.model.components)
+    np.testing.assert_array_equal(one.arrays, prism.model.arrays)
+    assert not one.signed
+    none = load_electron_experiment("dune-prism", ["pulls.flux_correlation=0"]).model
+    assert none.pulls == ("flux_norm[0 m]", *PULLS[1:], "flux_norm[18 m]", "flux_norm[30 m]")
+    assert not none.signed
+    limits = [
+        limit(load_electron_experiment("dune-prism", [f"pulls.flux_correlation={rho}"]), "mu_nue").intervals[0][1]
+        for rho in (1e-7, 0.0, 1 - 1e-7, 1.0)
+    ]
+    assert limits[0] == pytest.approx(limits[1], rel=1e-5)
+    assert limits[2] == pytest.approx(limits[3], rel=1e-5)
+    # Norms of their own average out, and one of all is measured on axis: in between there is least of both.
+    assert limit(partly, "mu_nue").intervals[0][1] > limits[1] > limits[3]
+
+
+def test_correlation_with_one_position_or_separate_polarities(on_axis: Experiment) -> None:
+    """There is nothing to correlate at one position; polarities with pulls of their own have one of each position."""
+    alone = load_electron_experiment("dune-on-axis", ["pulls.flux_correlation=0.3"])
+    assert alone.model.pulls == on_axis.model.pulls
+    np.testing.assert_array_equal(alone.model.arrays, on_axis.model.arrays)
+    apart = load_electron_experiment("dune-prism", ["pulls.flux_correlation=0.3", "pulls.shared=false"])
+    norms = [name for name in apart.model.pulls if name.startswith("flux_norm")]
+    assert len(norms) == 2 + 2 * 3
+    assert {"flux_norm[neutrino]", "flux_norm[antineutrino, 30 m]"} < set(norms)

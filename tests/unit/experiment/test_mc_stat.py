@@ -9,7 +9,8 @@ from bayesnu.errors import CardError, ResponseError, UsageError
 from bayesnu.experiment import base, mc_stat
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.expectation import build_count_model, deviation_arrays
-from bayesnu.experiment.mc_stat import MODE_WIDTH, chance_correlation, relative_variance, response_modes, with_modes
+from bayesnu.experiment.mc_stat import chance_correlation, relative_variance, response_modes, with_modes
+from bayesnu.experiment.modes import MODE_WIDTH
 from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import load_electron_experiment
 

@@ -1,8 +1,10 @@
 """The hand-written density that NUTS calls against the PyMC model, for every kind of model that a card can make."""
 
 import math
+import tempfile
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from bayesnu.inference.frame import pull_frame
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.model import build_pymc_model
 from bayesnu.inference.priors import SampledVariable, jeffreys_prior, mass_prior, one_coupling, sampled_variable
+from bayesnu.physics.couplings import CHANNELS
 
 with warnings.catch_warnings():
     # Deprecations inside PyMC and PyTensor are theirs.
@@ -34,6 +37,7 @@ class Setting:
     overrides: tuple[str, ...] = ()
     jeffreys: tuple[float, float] | None = None
     spread: float | None = None
+    covariance: bool = False
 
 
 def with_prior(coupling: str, prior: str, card: str = "dune-on-axis") -> Setting:
@@ -64,6 +68,8 @@ SETTINGS = {
     "measured errors": Setting("lsnd-nue", ("mu_nue",)),
     "gamma-distributed means": Setting("dune-on-axis", ("mu_nue",), spread=0.05),
     "covariance of the response": Setting("dune-on-axis", ("q_nue",), COVARIANCE),
+    "covariance of the flux": Setting("dune-on-axis", ("mu_nue",), covariance=True),
+    "partly correlated positions": Setting("dune-prism", ("q_nue",), ("pulls.flux_correlation=0.4",)),
     "mass of N": Setting(
         "nucleus-10g", ("d_nue", "m_N"), (*BOUNDED, "sterile.m_N_prior={kind='uniform',low=0,high=7}")
     ),
@@ -81,8 +87,26 @@ SETTINGS = {
 }
 
 
+def flux_covariance(folder: Path) -> str:
+    """An override with a covariance of the on-axis flux, 16 bins and correlations, in a file."""
+    labels = [f"{m},0,{c},{e}" for m in ("neutrino", "antineutrino") for c in CHANNELS for e in ("0,3", "3,20")]
+    spread = 0.05 + 0.1 * np.arange(len(labels)) / len(labels)
+    matrix = spread[:, None] * spread * (0.5 + 0.5 * np.eye(len(labels)))
+    header = ",".join(["mode,position_m,channel,e_lo_gev,e_hi_gev", *(str(k + 1) for k in range(len(labels)))])
+    rows = [",".join([label, *map(repr, own)]) for label, own in zip(labels, matrix.tolist(), strict=True)]
+    path = folder / "flux_covariance.csv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return f'covariances=[{{name="beam", of="flux", file="{path}", keep=0.8}}]'
+
+
 def make(setting: Setting) -> tuple[Problem, list[SampledVariable]]:
-    card = load_experiment(setting.card, list(setting.overrides))
+    overrides = list(setting.overrides)
+    if setting.covariance:
+        with tempfile.TemporaryDirectory() as folder:
+            card = load_experiment(setting.card, [*overrides, flux_covariance(Path(folder))])
+        assert card.covariances[0].shares.size > 3
+    else:
+        card = load_experiment(setting.card, overrides)
     experiment = card.with_free_mass(mass_prior(card).high, 8) if "m_N" in setting.couplings else card
     if setting.spread is not None:
         assert isinstance(experiment, ElectronExperiment)

@@ -114,7 +114,7 @@ def test_density_of_the_pymc_model(joint: Joint) -> None:
 def test_what_a_joint_fit_needs() -> None:
     with pytest.raises(UsageError, match=r"nucleus-10g\.toml.*: sterile\.m_N_prior: missing"):
         joint_problem(load_experiment("nucleus-10g", PRIORS["linear"][:1]), NAMES)
-    with pytest.raises(UsageError, match=r"couplings\.d_nue\.prior: a joint fit needs a prior"):
+    with pytest.raises(UsageError, match=r"couplings\.d_nue\.prior: a joint fit with m_N needs a prior"):
         joint_problem(load_experiment("nucleus-10g", PRIORS["linear"][1:]), NAMES)
 
 

@@ -21,11 +21,11 @@ def test_the_couplings_and_their_units() -> None:
     assert units == {
         "mu_nue": "mu_B", "mu_numu": "mu_B", "q_nue": "e", "q_numu": "e", "r2_nue": "cm^2", "r2_numu": "cm^2",
         "d_nue": "mu_B", "d_numu": "mu_B", "d_nutau": "mu_B", "d_nue_d_numu": "mu_B^2", "d_nue_d_nutau": "mu_B^2",
-        "m_N": "MeV",
+        "m_N": "MeV", "sin2_theta_w": "1",
     }  # fmt: skip
     assert set(units.values()) == set(UNIT_SYMBOLS)
     signed = [name for name, coupling in COUPLINGS.items() if not coupling.squared_only]
-    assert signed == ["q_nue", "q_numu", "r2_nue", "r2_numu"]
+    assert signed == ["q_nue", "q_numu", "r2_nue", "r2_numu", "sin2_theta_w"]
     # The first eight keep their places: a run's seeds depend on them.
     assert tuple(COUPLINGS)[:8] == (*ELECTROMAGNETIC, *TRANSITION)
     assert set(RADIATIVE) == {"d_nue", "d_numu", "d_nutau", *PRODUCTS}

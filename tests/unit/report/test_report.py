@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bayesnu.errors import RunError
+from bayesnu.experiment.covariance import CovarianceModes, Row
 from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
@@ -353,6 +354,33 @@ def test_prediction_tables(on_axis: Experiment) -> None:
     assert f"{prediction.exposures[0].total.sum():.1f}" in text
     assert f"numu {prediction.exposures[0].signal_total_per_year['numu']:.1f}" in text
     assert tables[0].row_count == 13
+
+
+COVARIANCE = {
+    "name": "beam",
+    "of": "flux",
+    "rows": 24,
+    "pulls": 5,
+    "left_out": 0.0123,
+    "leading": [{"pull": "beam[1]", "share": 0.625, "largest": "neutrino 0 m numu 0–2 GeV", "shift": 0.0812}],
+}
+CELLS = ("beam[1]", "62.5%", "neutrino 0 m numu 0–2 GeV", "+8.12%", "5 pulls for 24 bins of the flux, 1.23% of the")
+
+
+def test_page_names_the_leading_pulls_of_covariances(page: str, reported: Run) -> None:
+    assert 'id="systematics"' not in page
+    information = {**reported.information, "covariances": [COVARIANCE]}
+    text = unescape(render(replace(reported, information=information, limits=withhold(reported.limits)), ""))
+    assert '<h2 id="systematics">' in text
+    assert [cell for cell in CELLS if cell not in text] == []
+
+
+def test_prediction_names_the_leading_pulls_of_covariances(on_axis: Experiment) -> None:
+    row = Row("neutrino", 0.0, "numu", 0.0, 2.0, "GeV")
+    modes = CovarianceModes("beam", "flux", (row,), np.array([[0.0812]]), np.array([0.625]))
+    prediction = replace(predict(on_axis, {}, {}), covariances=(modes,))
+    text = rendered(*prediction_tables(prediction))
+    assert [cell for cell in (*CELLS[:4], "beam: 1 pulls for 1 bins of the flux, 37.50%") if cell not in text] == []
 
 
 def test_models_and_data_tables() -> None:

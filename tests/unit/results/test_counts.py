@@ -57,7 +57,7 @@ def test_statistic_errors_and_bins() -> None:
     ]
     measured = counts_json(load_experiment("lsnd-nue"), ["mu_nue"])
     assert measured["statistic"] == "chi2"
-    np.testing.assert_allclose(np.square(measured["errors"]), measured["variance"])
+    np.testing.assert_allclose(np.square(measured["errors"]), measured["normal_variance"])
 
 
 def test_no_counts_where_m_n_is_free(on_axis: Experiment) -> None:

@@ -338,8 +338,9 @@ MASS_PRIORS = (
         (("mu_nue", "m_N"), (), "joint = mu_nue,m_N: m_N needs a transition moment"),
         (("d_nu", "m_N"), (), "unknown coupling 'd_nu'.*did you mean 'd_nue'"),
         (("d_nue", "m_N"), MASS_PRIORS[:1], r"sterile\.m_N_prior: missing"),
-        (("d_nue", "m_N"), MASS_PRIORS[1:], r"couplings\.d_nue\.prior: a joint fit needs"),
-        (("d_nue", "q_nue"), MASS_PRIORS, r"couplings\.q_nue\.prior: a joint fit needs"),
+        (("d_nue", "m_N"), MASS_PRIORS[1:], r"couplings\.d_nue\.prior: a joint fit with m_N needs"),
+        (("d_nue", "q_nue", "m_N"), MASS_PRIORS, r"couplings\.q_nue\.prior: a joint fit with m_N needs"),
+        (("sin2_theta_w", "m_N"), MASS_PRIORS, "needs a coupling of the card beside them"),
     ],
 )
 def test_what_cannot_be_fitted_together(names: tuple[str, ...], overrides: tuple[str, ...], message: str) -> None:
