@@ -132,10 +132,14 @@ DUNE_VARIATIONS = (
     Variation("pulls of each polarity its own", given("pulls.shared=false")),
     Variation("absolute flux, not Table 1", given(*ABSOLUTE)),
 )
+PRISM_VARIATIONS = (
+    Variation("flux norm of the positions correlated to 0.5", given("pulls.flux_correlation=0.5")),
+    Variation("flux norm of each position its own", given("pulls.flux_correlation=0")),
+)
 NUCLEUS = ("mu_nue", "q_nue", "r2_nue", "d_nue")
 TABLES = (
     Table("dune-on-axis", "dune-on-axis", DUNE, "poisson", DUNE_VARIATIONS),
-    Table("dune-prism", "dune-prism", DUNE, "poisson", DUNE_VARIATIONS),
+    Table("dune-prism", "dune-prism", DUNE, "poisson", (*DUNE_VARIATIONS, *PRISM_VARIATIONS)),
     Table(
         "dune-prism-flux",
         "dune-prism",
