@@ -1,6 +1,6 @@
 # Two commands: `make run` and `make test`. Both make .venv when it is missing.
 .DELETE_ON_ERROR:
-.PHONY: run test test-all lint bench data clean
+.PHONY: run test test-all lint bench data docs clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -19,25 +19,37 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(PYTHON) -m pytest -m "not slow and not browser" $(PARALLEL) $(ARGUMENTS)
 
-test-all: $(VENV)/.installed
+test-all: $(VENV)/.docs
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGUMENTS)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	for folder in analyses/transition_moments_cevns analyses/dirac_vs_majorana analyses/calibration analyses/coverage analyses/prism_correlations; do \
+	for folder in analyses/transition_moments_cevns analyses/dirac_vs_majorana analyses/calibration analyses/coverage analyses/prism_correlations analyses/assumptions docs; do \
 		(cd $$folder && $(CURDIR)/$(VENV)/bin/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache *.py) || exit 1; done
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.installed
 	$(PYTHON) benchmarks/run.py $(ARGUMENTS)
 
+# The documentation, docs/_build/html/index.html; warnings are errors. What it needs is installed when it is first made.
+docs: $(VENV)/.docs
+	$(PYTHON) -m sphinx -W --keep-going --quiet -b html docs docs/_build/html $(ARGUMENTS)
+
 # Write the computed data files, the prebuilt responses and the checksum manifest again.
 data: $(VENV)/.installed
 	$(PYTHON) analyses/dune_em_properties/make_data.py
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist docs/_build docs/_generated
+
+$(VENV)/.docs: $(VENV)/.installed
+	@if uv --version >/dev/null 2>&1; then \
+	  uv pip install --quiet --compile-bytecode --python $(PYTHON) -e '.[docs]'; \
+	else \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[docs]'; \
+	fi
+	@touch $@
 
 # The directory's own python3 (pyenv obeys .python-version) if it is new enough, then any other on the
 # path, then uv. uv installs faster where it works; it does not compile bytecode unless told to.
