@@ -59,23 +59,19 @@ def response(
     override: Override = None,
 ) -> None:
     """Build or find the response matrix of a card and say where it is and how precise."""
-    from bayesnu.detector.store import locate_response
-    from bayesnu.experiment.response import response_settings
     from bayesnu.experiment.setup import load_electron_experiment
+    from bayesnu.results.response import describe_response
 
     settings_overrides = [
         *(override or ()),
         *([f"response.samples={samples}"] if samples is not None else []),
         *([f"response.seed={seed}"] if seed is not None else []),
     ]
-    experiment = load_electron_experiment(model, settings_overrides, notice)
-    settings = response_settings(experiment.card, experiment.flux)
-    total, error = experiment.templates.standard_model_error()
-    worst = float((error / total)[total > 0.01 * total.sum(axis=-1, keepdims=True)].max())
-    print(f"response: {locate_response(settings, experiment.card.response.mc_stat != 'none')}")
+    found = describe_response(load_electron_experiment(model, settings_overrides, notice))
+    print(f"response: {found.path}")
     print(
-        f"method {settings.method}, {settings.samples} samples, seed {settings.seed}; largest statistical error of a "
-        f"bin with more than 1% of the SM counts: {worst:.2%}"
+        f"method {found.method}, {found.samples} samples, seed {found.seed}; largest statistical error of a "
+        f"bin with more than 1% of the SM counts: {found.largest_error:.2%}"
     )
 
 
@@ -89,12 +85,9 @@ def predict(
     override: Override = None,
 ) -> None:
     """Print the expected counts per exposure, channel and bin."""
-    from bayesnu.experiment.electron import ElectronExperiment
-    from bayesnu.experiment.electron_window import ElectronWindowExperiment
-    from bayesnu.experiment.prediction import predict as predict_electrons
-    from bayesnu.experiment.prediction import prediction_json
-    from bayesnu.experiment.recoil import RecoilExperiment
-    from bayesnu.experiment.recoil_prediction import predict_recoils, predict_windows, recoil_prediction_json
+    from bayesnu.experiment.predict import predict as compute
+    from bayesnu.experiment.prediction import Prediction, prediction_json
+    from bayesnu.experiment.recoil_prediction import recoil_prediction_json
     from bayesnu.experiment.setup import with_parameters
     from bayesnu.report.tables import prediction_tables, recoil_prediction_tables
 
@@ -104,17 +97,11 @@ def predict(
     for name, value in values.items():
         if name in experiment.model.couplings and (caution := experiment.caution(name, value)):
             notice(caution)
-    if isinstance(experiment, RecoilExperiment | ElectronWindowExperiment):
-        if isinstance(experiment, RecoilExperiment):
-            recoils = predict_recoils(experiment, values, pulls)
-        else:
-            recoils = predict_windows(experiment, values, pulls)
-        show(format_, recoil_prediction_json(recoils), lambda: recoil_prediction_tables(recoils))
-    elif isinstance(experiment, ElectronExperiment):
-        electrons = predict_electrons(experiment, values, pulls)
-        show(format_, prediction_json(electrons), lambda: prediction_tables(electrons))
+    found = compute(experiment, values, pulls)
+    if isinstance(found, Prediction):
+        show(format_, prediction_json(found), lambda: prediction_tables(found))
     else:
-        experiment.require_alone()
+        show(format_, recoil_prediction_json(found), lambda: recoil_prediction_tables(found))
 
 
 def discriminate(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,9 +29,7 @@ from bayesnu.errors import UsageError
 from bayesnu.report.terminal import Format, counting_bar, notice, rounds_bar, show
 
 if TYPE_CHECKING:
-    from bayesnu.experiment.base import Experiment
     from bayesnu.results.intervals import IntervalSet
-    from bayesnu.results.toy_limits import ToyRunner
 
 
 def limit(
@@ -100,10 +98,10 @@ def limit(
 
     Exit status 1 if the verdict on the draws of nuts is fail; the limit is then withheld.
     """
-    from bayesnu.experiment.setup import with_parameters
     from bayesnu.report.limits import limit_tables, scan_table
     from bayesnu.results.limits import check_options, interval_json, scan_json
     from bayesnu.results.limits import limit as compute_limit
+    from bayesnu.results.limits import scan as compute_scan
     from bayesnu.results.verdict import not_converged
 
     if at and scan:
@@ -115,28 +113,11 @@ def limit(
     running = {"workers": workers, "scheduler": scheduler, "out": out, "force": force}
     check_options(method, {"toys": toys, **running})
 
-    def bound(
-        where: Experiment, runner: ToyRunner | None, progress: Callable[[int, int], None] | None = None
-    ) -> IntervalSet:
-        return compute_limit(
-            where,
-            coupling,
-            method=method,
-            variance=variance,
-            cl=cl,
-            kind=kind,
-            draws=draws,
-            chains=chains,
-            seed=seed,
-            pulls=pulls,
-            tolerance=tolerance,
-            never_falling=never_falling,
-            toys=toys,
-            runner=runner,
-            notice=notice,
-            allow_unconverged=allow_unconverged,
-            progress=progress,
-        )
+    options: dict[str, Any] = {
+        "method": method, "variance": variance, "cl": cl, "kind": kind, "draws": draws, "chains": chains, "seed": seed,
+        "pulls": pulls, "tolerance": tolerance, "never_falling": never_falling, "toys": toys, "notice": notice,
+        "allow_unconverged": allow_unconverged,
+    }  # fmt: skip
 
     def said_first(intervals: Sequence[IntervalSet]) -> None:
         # JSON says it in its own first line.
@@ -149,21 +130,14 @@ def limit(
     with toy_runner(scheduler, workers, out, force) if by_toys else nullcontext() as runner:
         if not masses:
             with counting_bar(f"{coupling} by nuts") if method == "nuts" else nullcontext() as progress:
-                intervals = [bound(experiment, runner, progress)]
-        else:
-            intervals = []
-            # Pseudo-experiments show their own progress.
-            with counting_bar("masses of N") if runner is None else nullcontext() as progress:
-                for mass in masses:
-                    if progress is not None:
-                        progress(len(intervals), len(masses))
-                    own = runner and runner.below(f"m_N-{mass:.12g}")
-                    intervals.append(bound(with_parameters(experiment, {"m_N": mass}), own))
-    said_first(intervals)
-    if not masses:
-        show(format_, interval_json(name, intervals[0]), lambda: limit_tables(name, intervals[0]))
-        return
-    points = list(zip(masses, intervals, strict=True))
+                found = compute_limit(experiment, coupling, runner=runner, progress=progress, **options)
+            said_first([found])
+            show(format_, interval_json(name, found), lambda: limit_tables(name, found))
+            return
+        # Pseudo-experiments show their own progress.
+        with counting_bar("masses of N") if runner is None else nullcontext() as progress:
+            points = compute_scan(experiment, coupling, masses, runner=runner, progress=progress, **options).points
+    said_first([interval for _, interval in points])
     show(format_, scan_json(name, points), lambda: [scan_table(name, points)])
 
 

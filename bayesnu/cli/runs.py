@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 
 from bayesnu.cli import complete
 from bayesnu.cli.options import AllowUnconverged, Chains, Draws, FormatOption, ModelArgument, Override, Seed, load
-from bayesnu.errors import InterruptedStudyError, UsageError
+from bayesnu.errors import UsageError
 from bayesnu.report.terminal import Format, counting_bar, notice, progress_bar, show
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ class Target(StrEnum):
     latex = "latex"
 
 
-ENDINGS = {Target.hepdata: "hepdata", Target.pyhf: "pyhf", Target.csv: "limits.csv", Target.latex: "limits.tex"}
-"""What the name of a run is followed by."""
 
 
 def run(
@@ -70,44 +69,21 @@ def run_experiment(
     allow_unconverged: bool,
 ) -> None:
     """Fit an experiment's couplings into a run folder and print the limits."""
-    from bayesnu.report.build import drawing, report_page, write_report
+    from bayesnu.report.analysis import run as compute
+    from bayesnu.report.build import report_page
     from bayesnu.report.runs import print_limits
-    from bayesnu.results.runs import make_arguments, run_fits, run_hash, write_csv
     from bayesnu.results.verdict import failed
 
     together = [[name.strip() for name in names.split(",")] for names in joint or ()]
-    arguments = make_arguments(experiment, coupling or (), draws, chains, seed, together)
-    folder = out or Path("runs") / f"{experiment.card.name}-{run_hash(experiment, arguments)}"
-    try:
-        with progress_bar(len(arguments.couplings) + len(arguments.joint) + 1) as step, drawing() as figures:
-
-            def begin(text: str) -> None:
-                figures.prepare()
-                step(text)
-
-            finished = run_fits(
-                experiment,
-                arguments,
-                folder,
-                force=force,
-                notice=notice,
-                progress=begin,
-                stored=lambda name: figures.start(folder, name, experiment.observed),
-            )
-            page, failing = report_page(finished), bool(failed(finished.limits))
-            if failing:
-                write_csv(finished, allow_unconverged=allow_unconverged)
-            if failing or not page.exists():
-                # Written last, so that a page that exists is whole; what it shows of a failed fit was asked for then.
-                step("writing the report")
-                write_report(finished, figures, allow_unconverged=allow_unconverged)
-    except KeyboardInterrupt:
-        raise InterruptedStudyError(
-            f"interrupted; finished fits are kept in {folder}: run the same command to go on"
-        ) from None
+    with ExitStack() as bars:
+        finished = compute(
+            experiment, coupling or (), together, out, draws=draws, chains=chains, seed=seed, force=force,
+            allow_unconverged=allow_unconverged, processes=True, notice=notice,
+            begin=lambda steps: bars.enter_context(progress_bar(steps)),
+        )  # fmt: skip
     print_limits([finished], allow_unconverged, notice)
-    print(f"report: {page}")
-    if failing and not allow_unconverged:
+    print(f"report: {report_page(finished)}")
+    if failed(finished.limits) and not allow_unconverged:
         raise typer.Exit(1)
 
 
@@ -152,7 +128,7 @@ def combine(
     if joint or force:
         raise UsageError(f"--{'joint' if joint else 'force'}: is for a run folder; give --out")
     with counting_bar("limits") as progress:
-        limits = combined_limits(
+        found = combined_limits(
             experiment,
             coupling or (),
             method or (),
@@ -167,7 +143,7 @@ def combine(
     if format_ is Format.table:
         for line in experiment.approximations:
             print(line)
-    show(format_, combination_json(experiment, limits), lambda: [combination_table(experiment.card.name, limits)])
+    show(format_, combination_json(found), lambda: [combination_table(found.model, found.limits)])
 
 
 def compare(
@@ -213,7 +189,7 @@ def export(
 
     Exit status 1 if a limit is withheld, since the verdict on its fit is fail.
     """
-    from bayesnu.export.source import experiment_of, write_file
+    from bayesnu.export.run import export_run
     from bayesnu.report.runs import say_verdict
     from bayesnu.results.runs import load_run
     from bayesnu.results.verdict import failed
@@ -223,32 +199,12 @@ def export(
     if allow_unconverged and to is Target.pyhf:
         raise UsageError("--allow-unconverged: is for --to hepdata, csv and latex; a pyhf workspace has no limit")
     finished = load_run(run_folder)
-    beside = f"{run_folder.resolve()}-{ENDINGS[to]}"
-    if to is Target.pyhf:
-        from bayesnu.export.pyhf import choose_coupling, write_workspace
-
-        chosen = choose_coupling(finished, coupling)
-        place = out or Path(f"{beside}-{chosen}")
-        workspace = write_workspace(finished, experiment_of(finished, notice), chosen, place, force)
-        if workspace.product is not None:
-            print(workspace.product.describe())
-        print(f"pyhf: {place / 'workspace.json'}, mu2 = ({chosen}/{workspace.scale:.6g} {workspace.unit})²")
-        return
-    say_verdict([finished], allow_unconverged, notice)
-    place = out or Path(beside)
-    if to is Target.hepdata:
-        from bayesnu.export.hepdata import write_submission
-
-        experiment = experiment_of(finished, notice)
-        tables = write_submission(
-            finished, experiment, place, force=force, allow_unconverged=allow_unconverged, notice=notice
-        )
-        print(f"hepdata: {place / 'submission.yaml'}, {len(tables)} tables")
-    else:
-        from bayesnu.export.tables import csv_text, latex_text
-
-        write = csv_text if to is Target.csv else latex_text
-        write_file(place, write(finished, allow_unconverged=allow_unconverged), force)
-        print(f"{to}: {place}")
-    if failed(finished.limits) and not allow_unconverged:
+    if to is not Target.pyhf:
+        say_verdict([finished], allow_unconverged, notice)
+    print(
+        export_run(
+            finished, to.value, coupling, out, force=force, allow_unconverged=allow_unconverged, notice=notice
+        ).describe()
+    )
+    if to is not Target.pyhf and failed(finished.limits) and not allow_unconverged:
         raise typer.Exit(1)

@@ -33,7 +33,7 @@ LEAST_STEPS = 30
 """Steps between two thresholds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Experiment(ABC):
     """A card with its expected counts and data.
 
@@ -61,6 +61,11 @@ class Experiment(ABC):
     def card(self) -> AnalysisCard:
         """The validated card."""
         return self.loaded.card
+
+    def __repr__(self) -> str:
+        data = "observed" if self.observed else "Asimov data"
+        sizes = f"{self.data.size} observations ({data}), {len(self.model.pulls)} pulls"
+        return f"<{type(self).__name__} {self.card.name}: {sizes}, couplings {', '.join(self.card.couplings)}>"
 
     @property
     @abstractmethod

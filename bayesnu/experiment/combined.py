@@ -31,7 +31,7 @@ class CombinedCard(AnalysisCard):
     cards: dict[str, dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CombinedExperiment(Experiment):
     """Several experiments with one set of couplings.
 

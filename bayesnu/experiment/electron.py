@@ -34,7 +34,7 @@ from bayesnu.flux.table import FluxTable, Spectrum, read_flux
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ElectronExperiment(Experiment):
     """A card of ν-e scattering with its flux, templates and backgrounds.
 

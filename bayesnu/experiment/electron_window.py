@@ -28,7 +28,7 @@ LOWEST_ENERGY_MEV = 0.1
 NODES_PER_BIN = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ElectronWindowExperiment(Experiment):
     """A card of ν-e events in windows of electron energy.
 

@@ -22,6 +22,7 @@ from bayesnu.experiment.recoil import RecoilExperiment, recoil_layout
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.flux.table import COLUMNS, FluxTable
 from bayesnu.resources import data_folder, read_data, write_text
+from bayesnu.shown import Shown
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -35,8 +36,8 @@ FLUX_KEYS = ("file", "normalisation", "pot_per_year")
 ABSOLUTE = ("flux.normalisation=absolute", "backgrounds.model=ccqe")
 
 
-@dataclass(frozen=True)
-class OwnExperiment:
+@dataclass(frozen=True, repr=False)
+class OwnExperiment(Shown):
     """What was written for an experiment of one's own.
 
     Attributes

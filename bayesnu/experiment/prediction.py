@@ -20,6 +20,7 @@ from bayesnu.experiment.mc_stat import PULL
 from bayesnu.experiment.modes import MODE_WIDTH
 from bayesnu.physics.couplings import CHANNELS, check_values
 from bayesnu.physics.electron import FOLDED
+from bayesnu.shown import Shown
 
 Array = NDArray[np.float64]
 
@@ -56,8 +57,8 @@ class ExposurePrediction:
         return np.asarray(sum(self.signal.values()) + sum(self.background.values()))
 
 
-@dataclass(frozen=True)
-class Prediction:
+@dataclass(frozen=True, repr=False)
+class Prediction(Shown):
     """Expected counts of all exposures, couplings and pulls included everywhere.
 
     Attributes

@@ -16,7 +16,7 @@ from bayesnu.experiment.published_limit_card import PublishedLimitCard
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PublishedLimitExperiment(Experiment):
     """One observation for each limit: 1 is measured with the error 1 where 1 + (θⁿ - c)/σ is expected."""
 

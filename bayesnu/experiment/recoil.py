@@ -65,7 +65,7 @@ class MassiveTemplates:
     decays: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecoilExperiment(Experiment):
     """A card of nuclear recoils with its spectra and folded counts.
 

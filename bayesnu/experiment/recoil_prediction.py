@@ -15,6 +15,7 @@ from bayesnu.experiment.electron_window import ElectronWindowExperiment
 from bayesnu.experiment.expectation import CountModel, check_pulls
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.physics.couplings import check_values
+from bayesnu.shown import Shown
 
 Array = NDArray[np.float64]
 
@@ -45,8 +46,8 @@ class TargetPrediction:
         return self.sm + self.signal + self.background
 
 
-@dataclass(frozen=True)
-class RecoilPrediction:
+@dataclass(frozen=True, repr=False)
+class RecoilPrediction(Shown):
     """Expected counts of all compounds (or of the electrons), couplings and pulls included everywhere.
 
     Attributes

@@ -84,6 +84,12 @@ def load_combination(
 def with_parameters(experiment: Experiment, parameters: Mapping[str, float]) -> Experiment:
     """Return an experiment with another mass of N (``m_N``, MeV); the only parameter that is no coupling.
 
+    Parameters
+    ----------
+    experiment : Experiment
+    parameters : mapping
+        Name to value.
+
     Raises
     ------
     UsageError

@@ -14,6 +14,7 @@ from bayesnu.errors import ConvergenceError, UsageError, silent
 from bayesnu.inference.batch import fit_couplings, fixed_fits, starting_points
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.toys import Ensemble, quantile_with_error, toy_fits
+from bayesnu.shown import Shown
 from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
 
 Array = NDArray[np.float64]
@@ -26,8 +27,8 @@ REACH = 0.08
 """Of the grid's length along a coupling: how far the pseudo-experiments of other points count."""
 
 
-@dataclass(frozen=True)
-class ToyRegion:
+@dataclass(frozen=True, repr=False)
+class ToyRegion(Shown):
     """Observed t and its critical value on a grid of two couplings; the region is where t is not above it.
 
     Attributes

@@ -138,7 +138,8 @@ def region_table(model: str, result: ToyRegion) -> Table:
     """Return what there is to say of a region in a few rows."""
     content = region_json(model, result)
     number = result.inside.size
-    table = Table(title=Text(f"{model}: {percent(result.cl)} region of {' and '.join(result.couplings)}"))
+    whose = f"{model}: " if model else ""
+    table = Table(title=Text(f"{whose}{percent(result.cl)} region of {' and '.join(result.couplings)}"))
     table.add_column("quantity")
     table.add_column("value", justify="right")
     units = [COUPLINGS[name].unit for name in result.couplings]

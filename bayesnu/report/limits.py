@@ -33,8 +33,9 @@ def interval_table(model: str, interval: IntervalSet) -> Table:
         for low, high in interval.intervals
     ]
     bounds = write_set(pairs, exponent, one_sided)
+    models = {"model": model} if model else {}
     row = [
-        model,
+        *models.values(),
         interval.coupling,
         *masses.values(),
         interval.method,
@@ -45,7 +46,7 @@ def interval_table(model: str, interval: IntervalSet) -> Table:
     ]
     return text_table(
         "Limit",
-        ["model", "coupling", *masses, "method", "probability", "kind", "interval", "Monte Carlo error"],
+        [*models, "coupling", *masses, "method", "probability", "kind", "interval", "Monte Carlo error"],
         [row],
         describe_toys(interval.toys),
     )

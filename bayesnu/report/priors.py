@@ -42,7 +42,8 @@ def priors_table(study: dict[str, Any]) -> Table:
         The output of `bayesnu.results.prior_study.study_json`, with "model" and "coupling".
     """
     first = study["limits"][0]["limit"]
-    title = f"{study['model']}: {study['coupling']} [{first['unit']}] under several priors{mass_note(first.get('m_N'))}"
+    whose = f"{study['model']}: " if study["model"] else ""
+    title = f"{whose}{study['coupling']} [{first['unit']}] under several priors{mass_note(first.get('m_N'))}"
     left_out = [f"Left out: {reason}." for reason in study["left_out"]]
     caption = " ".join([study["advice"], *left_out, "Laplace grid: deterministic."])
     table = Table(title=Text(title), caption=Text(caption), caption_justify="left")

@@ -31,6 +31,7 @@ from bayesnu.inference.uniformity import Band, overall, simultaneous_band, unifo
 from bayesnu.resources import write_atomically, write_text
 from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds
 from bayesnu.results.toy_limits import ToyRunner
+from bayesnu.shown import Shown
 
 METHODS = {"nuts": (500, 10), "laplace": (10_000, 250)}
 """Method to the default number of simulations, and how many are one task."""
@@ -44,8 +45,8 @@ RHAT_MAX = 1.05
 LEAST_ESS = NutsPosterior.LEAST_PER_RANK * HIGHEST_RANK
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Shown):
     """Ranks of the truth in simulated fits of one coupling.
 
     Attributes

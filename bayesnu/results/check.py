@@ -17,6 +17,7 @@ from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference.priors import mass_prior, one_coupling
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.comparison import read_published
+from bayesnu.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class CheckedFile:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Check:
+@dataclass(frozen=True, repr=False)
+class Check(Shown):
     """What the program understood of a card.
 
     Attributes

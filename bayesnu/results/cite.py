@@ -15,6 +15,7 @@ from bayesnu.flux import reactor, stopped_pion
 from bayesnu.resources import data_folder, read_manifest
 from bayesnu.results.comparison import read_published
 from bayesnu.results.runs import read_record
+from bayesnu.shown import Shown
 
 BIBTEX = """@software{{bayesnu,
   author  = {{{{the bayesnu authors}}}},
@@ -58,8 +59,8 @@ class DataSource:
     references: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Citation:
+@dataclass(frozen=True, repr=False)
+class Citation(Shown):
     """What to cite for an analysis.
 
     Attributes

@@ -12,6 +12,7 @@ from bayesnu.experiment.combined import CombinedExperiment
 from bayesnu.experiment.published_limit import PublishedLimitExperiment
 from bayesnu.results.intervals import IntervalSet
 from bayesnu.results.limits import BAYESIAN, interval_json, limit
+from bayesnu.shown import Shown
 
 METHODS = ("chi2", "poisson", "laplace", "nuts")
 """What limits of a combination are found by; no pseudo-experiments of published limits can be made."""
@@ -33,6 +34,28 @@ class CombinedLimit:
     alone: Mapping[str, IntervalSet]
 
 
+@dataclass(frozen=True, repr=False)
+class Combination(Shown):
+    """Limits of several experiments together.
+
+    Attributes
+    ----------
+    model : str
+        The cards' names, joined.
+    approximations : tuple of str
+        What stands in for a likelihood that is not known, a line each.
+    pulls : tuple of str
+        Of the likelihood; those of one card alone are ``CARD:PULL``.
+    limits : tuple of CombinedLimit
+        By coupling, then by method.
+    """
+
+    model: str
+    approximations: tuple[str, ...]
+    pulls: tuple[str, ...]
+    limits: tuple[CombinedLimit, ...]
+
+
 def combined_limits(
     experiment: CombinedExperiment,
     couplings: Sequence[str] = (),
@@ -45,7 +68,7 @@ def combined_limits(
     notice: Callable[[str], None] = silent,
     progress: Callable[[int, int], None] | None = None,
     allow_unconverged: bool = False,
-) -> list[CombinedLimit]:
+) -> Combination:
     """Return the limit on each coupling, the others 0, by each method.
 
     Parameters
@@ -100,19 +123,19 @@ def combined_limits(
                 and (method != "chi2" or member.variances)
             }
             found.append(CombinedLimit(find(experiment, coupling, method, notice), alone))
-    return found
+    return Combination(experiment.card.name, experiment.approximations, experiment.model.pulls, tuple(found))
 
 
-def combination_json(experiment: CombinedExperiment, limits: Sequence[CombinedLimit]) -> dict[str, Any]:
+def combination_json(combination: Combination) -> dict[str, Any]:
     """Return limits of a combination as JSON-able values; what is approximate first."""
-    name = experiment.card.name
+    name = combination.model
     return {
-        "approximate": list(experiment.approximations),
+        "approximate": list(combination.approximations),
         "model": name,
-        "pulls": list(experiment.model.pulls),
+        "pulls": list(combination.pulls),
         "limits": [
             interval_json(name, item.together)
             | {"alone": {member: interval_json(member, own) for member, own in item.alone.items()}}
-            for item in limits
+            for item in combination.limits
         ],
     }

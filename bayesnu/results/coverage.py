@@ -32,6 +32,7 @@ from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds, d
 from bayesnu.results.prior_study import alternatives
 from bayesnu.results.toy_limits import ToyRunner
 from bayesnu.results.toys import LEAST_TOYS, MOST_TOYS, check_truth, naming_truth
+from bayesnu.shown import Shown
 from bayesnu.workers import Task, run_tasks, task_seed
 
 Array = NDArray[np.float64]
@@ -70,8 +71,8 @@ class Study:
         return replace(prior, low=prior.low if prior.coupling.squared_only else low, high=high)
 
 
-@dataclass(frozen=True)
-class Coverage:
+@dataclass(frozen=True, repr=False)
+class Coverage(Shown):
     """Pseudo-experiments at true values of a coupling, and what decides whether an interval holds the truth.
 
     Attributes

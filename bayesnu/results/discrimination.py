@@ -25,13 +25,14 @@ from bayesnu.inference.discrimination import (
 )
 from bayesnu.physics.couplings import check_values
 from bayesnu.results.limits import DEFAULT_SEED, check_counts
+from bayesnu.shown import Shown
 
 QUANTILES = (0.5, 0.1, 0.9)
 STEPS = ("photon spectra", "simulated experiments", "events for half of them", "events for 90% of them")
 
 
-@dataclass(frozen=True)
-class Discrimination:
+@dataclass(frozen=True, repr=False)
+class Discrimination(Shown):
     """How well photons tell Dirac from Majorana N, without background and with m_N known.
 
     Attributes

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError, unknown_name
 from bayesnu.results.evidence import ExpectedBound, PseudoExperiments
+from bayesnu.shown import Shown
 
 Array = NDArray[np.float64]
 Kind = Literal["hdi", "eti", "upper"]
@@ -23,8 +24,8 @@ _BLOCKS_PER_CHAIN = 20
 _REPLICATES = 200
 
 
-@dataclass(frozen=True)
-class IntervalSet:
+@dataclass(frozen=True, repr=False)
+class IntervalSet(Shown):
     """A union of intervals with its probability and kind.
 
     Attributes

@@ -6,14 +6,15 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import ConvergenceError, UnconvergedError, UsageError, nearest, silent, unknown_name
 from bayesnu.experiment.base import Experiment
+from bayesnu.experiment.setup import with_parameters
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, make_problem
 from bayesnu.inference.priors import Prior, one_coupling
@@ -34,6 +35,7 @@ from bayesnu.results.intervals import (
     relative_error,
 )
 from bayesnu.results.toy_limits import ToyChoices, ToyRunner, cls_interval, feldman_cousins_interval
+from bayesnu.shown import Shown
 
 Method = Literal["chi2", "poisson", "laplace", "nuts", "feldman-cousins", "cls"]
 METHODS = get_args(Method)
@@ -348,6 +350,60 @@ def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> 
             raise UsageError(f"{name} = {value}: must be at least {least}")
     if seed is not None and seed >= 2**32:
         raise UsageError(f"seed = {seed}: must be below {2**32}")
+
+
+@dataclass(frozen=True, repr=False)
+class MassScan(Shown):
+    """Limits on a coupling at several masses of N.
+
+    Attributes
+    ----------
+    model : str
+    points : tuple of (float, IntervalSet)
+        The mass in MeV, and the limit there.
+    """
+
+    model: str
+    points: tuple[tuple[float, IntervalSet], ...]
+
+
+def scan(
+    experiment: Experiment,
+    coupling: str,
+    masses_mev: Sequence[float],
+    *,
+    runner: ToyRunner | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> MassScan:
+    """Return the limit on one coupling at several masses of N.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    coupling : str
+    masses_mev : sequence of float
+    runner : ToyRunner, optional
+        Keeps the pseudo-experiments of each mass in a folder of its own.
+    progress : callable, optional
+        Receives how many masses are done, and of how many.
+    **options
+        Of `limit`.
+
+    Raises
+    ------
+    UsageError
+        If counts of the coupling do not depend on the mass of N, or as `limit`.
+    """
+    if experiment.mass_of(experiment.fitted(coupling)) is None:
+        raise UsageError(f"counts of {coupling} do not depend on the mass of N")
+    points: list[tuple[float, IntervalSet]] = []
+    for mass in masses_mev:
+        if progress is not None:
+            progress(len(points), len(masses_mev))
+        own = runner and runner.below(f"m_N-{mass:.12g}")
+        points.append((mass, limit(with_parameters(experiment, {"m_N": mass}), coupling, runner=own, **options)))
+    return MassScan(experiment.card.name, tuple(points))
 
 
 def scan_json(model: str, points: Sequence[tuple[float, IntervalSet]]) -> dict[str, object]:

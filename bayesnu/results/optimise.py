@@ -17,6 +17,7 @@ from bayesnu.inference.likelihood import make_problem
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.intervals import IntervalSet, check_probability
 from bayesnu.results.limits import check_options, check_responds, frequentist_interval, interval_json, naming
+from bayesnu.shown import Shown
 
 Array = NDArray[np.float64]
 By = Literal["position", "exposure"]
@@ -40,8 +41,8 @@ class Place:
     years_best: float
 
 
-@dataclass(frozen=True)
-class Optimum:
+@dataclass(frozen=True, repr=False)
+class Optimum(Shown):
     """The best split of running time for one coupling.
 
     Attributes

@@ -19,6 +19,7 @@ from bayesnu.results.intervals import IntervalSet, Kind, check_kind, check_proba
 from bayesnu.results.limits import check_responds, default_kind, interval_json, laplace_interval, naming
 from bayesnu.results.modes import Mode, find_modes
 from bayesnu.results.posterior import finite_or_none
+from bayesnu.shown import Shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,8 +58,8 @@ class PriorLimit:
         return None if self.doubled is None else relative_change(self.interval, self.doubled)
 
 
-@dataclass(frozen=True)
-class PriorStudy:
+@dataclass(frozen=True, repr=False)
+class PriorStudy(Shown):
     """Limits on one coupling under several priors, from one Laplace grid.
 
     Attributes

@@ -39,13 +39,14 @@ from bayesnu.results.limits import (
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.summary import limits_csv, result_json, summarise
 from bayesnu.results.verdict import warning, withhold
+from bayesnu.shown import Shown
 
 FORMAT_VERSION = 5
 PACKAGES = ("numpy", "scipy", "xarray", "pymc", "pytensor", "nutpie", "arviz", "numba")
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Shown):
     """A finished run.
 
     Attributes
@@ -63,6 +64,33 @@ class Run:
     information: dict[str, Any]
     limits: dict[str, Any]
     resumed: tuple[str, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class RunComparison(Shown):
+    """Finished runs beside each other.
+
+    Attributes
+    ----------
+    runs : tuple of Run
+    """
+
+    runs: tuple[Run, ...]
+
+
+def compare(folders: Sequence[Path | str]) -> RunComparison:
+    """Return finished runs to be shown beside each other and beside the published limits.
+
+    Parameters
+    ----------
+    folders : sequence of Path or str
+
+    Raises
+    ------
+    RunError
+        As `load_run`.
+    """
+    return RunComparison(tuple(load_run(Path(folder)) for folder in folders))
 
 
 def make_arguments(

@@ -23,6 +23,7 @@ from bayesnu.results.intervals import Kind, check_probability, grid_interval
 from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds, default_kind, laplace_interval, naming
 from bayesnu.results.toy_limits import ToyRunner
 from bayesnu.results.toys import MOST_TOYS
+from bayesnu.shown import Shown
 from bayesnu.workers import Task, run_tasks, task_seed
 
 Array = NDArray[np.float64]
@@ -54,8 +55,8 @@ class ExpectedLimit:
     lower_error: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+@dataclass(frozen=True, repr=False)
+class Sensitivity(Shown):
     """Expected limits on a coupling by several methods.
 
     Attributes

@@ -20,6 +20,7 @@ from bayesnu.physics.couplings import COUPLINGS, check_values
 from bayesnu.resources import write_atomically
 from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds
 from bayesnu.results.toy_limits import ToyRunner, study_key
+from bayesnu.shown import Shown
 from bayesnu.workers import Task, run_tasks, task_seed
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class BestFit:
     at_boundary: float | None
 
 
-@dataclass(frozen=True)
-class ToyStudy:
+@dataclass(frozen=True, repr=False)
+class ToyStudy(Shown):
     """Pseudo-experiments at one truth, each fitted twice.
 
     Attributes
