@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -196,6 +196,37 @@ def make_problem(
     else:
         spread = np.ones(experiment.data.size)
     return Problem(names, scales, experiment.model.restrict(names, scales.tolist()), experiment.data, statistic, spread)
+
+
+def with_measurement(problem: Problem, coupling: str, error: float) -> Problem:
+    """Return the problem with one more observation, normal: a coupling was measured to be 0 ± ``error``.
+
+    1 is observed with the error 1 where 1 + θ/error is expected.
+
+    Parameters
+    ----------
+    problem : Problem
+    coupling : str
+    error : float
+        In the coupling's own unit.
+    """
+    model, j = problem.model, problem.couplings.index(coupling)
+    own = np.zeros((1, len(model.monomials), problem.data.size + 1))
+    own[0, model.monomials.index(()), -1] = 1.0
+    own[0, model.monomials.index(((j, 1),)), -1] = problem.scales[j] / error
+    more = replace(
+        model,
+        components=(*model.components, ()),
+        component_names=(*model.component_names, f"{coupling}, measured"),
+        arrays=np.concatenate([np.pad(model.arrays, ((0, 0), (0, 0), (0, 1))), own]),
+        signed=True,
+    )
+    data = np.append(problem.data, 1.0)
+    if problem.statistic == "chi2":
+        return replace(problem, model=more, data=data, variance=np.append(problem.variance, 1.0))
+    relative = np.zeros(problem.data.size) if problem.statistic == "poisson" else problem.variance
+    # Minus its squared error marks a normal observation.
+    return replace(problem, model=more, data=data, statistic="mixed", variance=np.append(relative, -1.0))
 
 
 def squared_only(problem: Problem) -> NDArray[np.bool_]:

@@ -180,7 +180,8 @@ def plot_regions(
         if second_y is not None:
             label = second_y.label if k == len(panels) - 1 else ""
             _second(axes.secondary_yaxis("right", functions=second_y[:2]), "y", label)
-    columns = -(-len(handles) // 2)
+    # As many as the figure is wide for.
+    columns = min(-(-len(handles) // 2), max(1, round(figure.get_figwidth() / 4.5)))
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=columns, fontsize=9.5, frameon=False)
     if note:
         figure.suptitle(note, fontsize=10)

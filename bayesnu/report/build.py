@@ -27,6 +27,7 @@ from bayesnu.report.figures import (
 )
 from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows
 from bayesnu.report.tables import (
+    correlation_rows,
     covariance_rows,
     describe_chi2,
     describe_region,
@@ -320,6 +321,7 @@ def joint_page(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
         "reasons": entry["reasons"],
         "header": header,
         "rows": rows,
+        "correlations": correlation_rows(entry),
         "region": describe_region(entry),
         "figures": fit_images(folder, entry["name"], without=() if shown else tuple(pairs_of(entry["couplings"]))),
     }

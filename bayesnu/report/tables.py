@@ -173,31 +173,45 @@ def limits_table(limits: dict[str, Any]) -> Table:
 
 
 def joint_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the marginal posteriors of a joint fit."""
+    """Return header and rows of the marginal posteriors of a joint fit; with the correlation, if it is of two."""
+    pair = entry["couplings"] if len(entry["couplings"]) == 2 else ()
     first = entry["parameters"][0]["credible"]
     header = ["parameter", "prior", f"{percent(first['cl'])} credible (NUTS)", "MC error", "R-hat", "ESS bulk, tail"]
-    header += ["divergences", *(f"correlation with {name}" for name in entry["couplings"]), "diagnostics"]
+    header += ["divergences", *(f"correlation with {name}" for name in pair), "diagnostics"]
     rows = []
     for k, parameter in enumerate(entry["parameters"]):
         credible, found = parameter["credible"], parameter["diagnostics"]
         bounds = flat(credible["intervals"])
-        # The mixing angle is far from 0 and known to a fraction of it: the digits that matter are those of the width.
-        middle = sum(bounds) / len(bounds) if COUPLINGS[parameter["coupling"]].family == "s2" and bounds else 0.0
-        exponent = power_of_ten([value - middle for value in bounds])
+        exponent = power_of_ten(bounds)
+        label, text = f"{parameter['coupling']} [10^{exponent} {parameter['unit']}]", write_credible(credible, exponent)
+        if COUPLINGS[parameter["coupling"]].family == "s2" and bounds:
+            # Far from 0 and known to a fraction of it: the digits that matter are those of the width.
+            pieces = (f"[{low:.5f}, {high:.5f}]" for low, high in credible["intervals"])
+            label, exponent = parameter["coupling"], 0
+            text = f"{' ∪ '.join(pieces)} {credible['kind'].upper()}"
         rows.append(
             [
-                f"{parameter['coupling']} [10^{exponent} {parameter['unit']}]",
+                label,
                 parameter["prior"],
-                write_credible(credible, exponent),
+                text,
                 ", ".join(f"±{v / 10.0**exponent:.2g}" for v in flat(credible["mc_error"])) or "–",
                 f"{found['rhat']:.4f}",
                 f"{found['ess_bulk']:.0f}, {found['ess_tail']:.0f}",
                 str(found["divergences"]),
-                *(f"{value:.2f}" for value in entry["correlation"][k]),
+                *(f"{value:.2f}" for value in entry["correlation"][k][: len(pair)]),
                 found["verdict"],
             ]
         )
     return header, rows
+
+
+def correlation_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the correlations of the draws of a fit of more than two couplings; none of two."""
+    names = entry["couplings"]
+    if len(names) == 2:
+        return [], []
+    rows = [[name, *(f"{value:.2f}" for value in row)] for name, row in zip(names, entry["correlation"], strict=True)]
+    return ["correlation of", *names], rows
 
 
 def describe_region(entry: dict[str, Any]) -> str:
@@ -218,6 +232,9 @@ def joint_tables(limits: dict[str, Any]) -> list[Table]:
         header, rows = joint_rows(entry)
         title = f"{limits['title']}: {' and '.join(entry['couplings'])}, free together"
         tables.append(text_table(title, header, rows, "; ".join([*entry["reasons"], describe_region(entry)])))
+        header, rows = correlation_rows(entry)
+        if rows:
+            tables.append(text_table("Correlations of the draws", header, rows))
     return tables
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.laplace import Cells, GridPosterior2D, cells, laplace_posterior_2d
-from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.likelihood import Problem, make_problem, with_measurement
 from bayesnu.inference.priors import AUTOMATIC_RANGE, Prior, mass_prior, mixing_angle_prior, resolve_prior
 from bayesnu.inference.profile import delta_chi2_level, joint_ranges, profile_grid, profile_plane
 from bayesnu.inference.sampling import Sampler
@@ -194,14 +194,19 @@ def _sample(
     )
     tree = posterior_tree(experiment, problem, priors, draws, {"model": experiment.card.name, **attributes})
     names = [prior.coupling.name for prior in priors]
+    # What is known of the mixing angle is a measurement: a profile takes it into the likelihood.
+    known = problem
+    for prior in priors:
+        if prior.coupling.name == "sin2_theta_w" and prior.kind == "normal":
+            known = with_measurement(problem, "sin2_theta_w", prior.sigma)
     for group, pair in pairs_of(names).items():
         places = [names.index(name) for name in pair]
         if len(priors) == 2:
             grid = region(problem, (priors[0], priors[1]), draws.theta)
-            delta = profile_grid(problem, grid.x.centres, grid.y.centres).delta
+            delta = profile_grid(known, grid.x.centres, grid.y.centres).delta
         else:
             grid = density_of_draws(pair, draws.theta[places])
-            delta = profile_plane(problem, pair, grid.x.centres, grid.y.centres).delta
+            delta = profile_plane(known, pair, grid.x.centres, grid.y.centres).delta
         origins = [priors[j].origin for j in places]
         tree[group] = region_dataset(grid, delta, origins)
     return tree

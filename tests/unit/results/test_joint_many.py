@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
-from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
+from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls, with_measurement
 from bayesnu.inference.priors import Prior
 from bayesnu.inference.profile import joint_ranges, minima, profile_others, profile_plane, with_fixed
 from bayesnu.inference.sampling import Draws, Sampler
@@ -53,6 +53,25 @@ def test_profile_is_the_least_over_the_others(three: Problem) -> None:
     for k, (first, last) in enumerate(points.T):
         _, place = least(first, last, np.linspace(-120, 80, 401))
         assert found[k] == pytest.approx(least(first, last, place + np.linspace(-1, 1, 401))[0], abs=1e-5)
+
+
+def test_what_is_known_of_the_mixing_angle_bounds_the_profile(on_axis: Experiment) -> None:
+    """Against a scan of the angle with its penalty; without it the profile has no bound along r2_nue = r2_numu."""
+    free = on_axis.with_free_mixing_angle()
+    problem = make_problem(free, NAMES)
+    known = with_measurement(problem, "sin2_theta_w", 0.0005)
+    assert known.statistic == "mixed"
+    x, y = np.array([0.0, 2e-32]), np.array([0.0, 2e-32])
+    found = profile_plane(known, ("r2_nue", "r2_numu"), x, y).delta
+    steps = np.linspace(-0.02, 0.02, 8001)
+    for k in range(2):
+        scan = np.stack([np.full(steps.size, x[k]), np.full(steps.size, y[k]), steps]) / problem.scales[:, None]
+        penalised = minimise_pulls(problem, scan).value + (steps / 0.0005) ** 2
+        lowest = minimise_pulls(problem, np.zeros((3, 1))).value[0]
+        assert found[k, k] == pytest.approx(penalised.min() - lowest, abs=1e-4)
+    assert found[1, 1] > 20
+    loose = profile_plane(problem, ("r2_nue", "r2_numu"), x, y).delta
+    assert loose[1, 1] < 1e-3
 
 
 def test_minima_are_minima(three: Problem) -> None:
