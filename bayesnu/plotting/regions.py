@@ -130,8 +130,7 @@ def plot_regions(
     from matplotlib.ticker import AutoMinorLocator, LogLocator, NullFormatter, StrMethodFormatter
 
     limits = _limits([region for panel in panels for region in panel.regions], marks, boxes, logarithmic)
-    layout = ConstrainedLayoutEngine(rect=(0.0, 0.11, 1.0, 0.89))
-    figure = Figure(figsize=(5.6 * len(panels), 6.0), layout=layout)
+    figure = Figure(figsize=(5.6 * len(panels), 6.0))
     handles: dict[str, Any] = {}
     for k, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), k + 1)
@@ -180,8 +179,10 @@ def plot_regions(
         if second_y is not None:
             label = second_y.label if k == len(panels) - 1 else ""
             _second(axes.secondary_yaxis("right", functions=second_y[:2]), "y", label)
-    # As many as the figure is wide for.
-    columns = min(-(-len(handles) // 2), max(1, round(figure.get_figwidth() / 4.5)))
+    # As many as the figure is wide for; below the axes.
+    columns = min(-(-len(handles) // 2), max(1, round(figure.get_figwidth() / 4)))
+    below = 0.03 + 0.04 * -(-len(handles) // columns)
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0.0, below, 1.0, 1.0 - below)))
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=columns, fontsize=9.5, frameon=False)
     if note:
         figure.suptitle(note, fontsize=10)
