@@ -401,7 +401,8 @@ class CovarianceCard(Table):
     matrix: str | None = None
     """Name of the TH2 or TMatrixTSym in a ROOT file."""
     relative: bool = True
-    """Whether the matrix is of fractions; false: of the flux file's unit squared, or of (counts per year) squared."""
+    """Whether the matrix is of fractions; false: of (ν per cm² per GeV per POT)², whatever the unit of the flux
+    files, or of (counts per year)²."""
     keep: Annotated[float, Field(gt=0, le=1)] = 0.99
     """Fraction of the fractional variance, summed over the bins, that the eigenvectors kept must have."""
 

@@ -206,6 +206,13 @@ def covariance_modes(
     if size > MOST_MODES:
         raise CardError(f"{where}.keep = {wanted.keep:g}: takes {size} eigenvectors, more than {MOST_MODES}; keep less")
     shifts = np.sqrt(values[:size, None]) * vectors[:size]
+    k, r = (int(n) for n in np.unravel_index(int(np.abs(shifts).argmax()), shifts.shape))
+    if abs(shifts[k, r]) > 1:
+        unit = "a matrix that is not relative is in (ν per cm² per GeV per POT)², or in (counts per year)²"
+        raise CardError(
+            f"{where}.file = '{wanted.file}': one standard deviation of {rows[r].label} is {abs(shifts[k, r]):.3g} of "
+            f"it, more than all of it; {unit}"
+        )
     # The sign of an eigenvector is free.
     shifts *= np.sign(shifts[np.arange(size), np.abs(shifts).argmax(axis=1)])[:, None]
     return CovarianceModes(wanted.name, wanted.of, rows, shifts, shares[:size])

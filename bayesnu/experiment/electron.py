@@ -148,7 +148,10 @@ class ElectronExperiment(Experiment):
             If the card has observed counts, which belong to its own years.
         """
         if self.observed:
-            raise UsageError(f"{self.card.name}: its counts were observed in its own years; leave them out")
+            raise UsageError(
+                f"{self.card.name}: its counts were observed in its own years; leave them out, as by "
+                "-o counts.asimov=true"
+            )
         exposures = self.card.exposures
         ratio = np.array([new / exposure.years for new, exposure in zip(years, exposures, strict=True)])
         changed = [e.model_copy(update={"years": float(y)}) for e, y in zip(exposures, years, strict=True)]
@@ -227,12 +230,12 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
         if (exposure.mode, exposure.position_m) not in flux.spectra:
             have = ", ".join(f"{m} {p:g}" for m, p in flux.spectra)
             raise CardError(
-                f"exposures.{k}.position_m = {exposure.position_m:g}: {flux.path.name} has no flux "
+                f"exposures.{k}.position_m = {exposure.position_m:g}: {card.flux.source} has no flux "
                 f"for mode '{exposure.mode}' there; it has {have}"
             )
     if card.detector.threshold_mev * 1e-3 >= flux.energy_max_gev:
         raise CardError(
-            f"detector.threshold_mev = {card.detector.threshold_mev:g}: no neutrino of {flux.path.name} "
+            f"detector.threshold_mev = {card.detector.threshold_mev:g}: no neutrino of {card.flux.source} "
             f"has more than {flux.energy_max_gev * 1e3:g} MeV"
         )
     check_covers(detector.efficiency, detector.threshold_mev, flux.energy_max_gev * 1e3, "MeV")

@@ -176,7 +176,7 @@ def blocks(experiment: Experiment) -> list[Block]:
 
 def plain(label: str) -> str:
     """Return the label of an axis without TeX."""
-    for written, letters in ((r"\theta", " θ"), ("^2", "²"), ("$", "")):
+    for written, letters in ((r"E_e\theta", "Eₑθ"), (r"\theta", "θ"), ("E_e", "Eₑ"), ("^2", "²"), ("$", "")):
         label = label.replace(written, letters)
     return label
 

@@ -90,7 +90,7 @@ def new_experiment(folder: Path, like: str) -> OwnExperiment:
         _own_flux(document)
     texts[COUNTS_FILE] = counts_text(experiment)
     _own_counts(document, experiment)
-    _own_comparison(document)
+    _own_comparison(document, name)
     _own_files(document, experiment.files, texts)
     card = header(folder, like, experiment) + re.sub(r"\n{3,}", "\n\n", tomlkit.dumps(document))
     try:
@@ -202,7 +202,7 @@ def _own_counts(document: TOMLDocument, experiment: Experiment) -> None:
     document["counts"] = table
 
 
-def _own_comparison(document: TOMLDocument) -> None:
+def _own_comparison(document: TOMLDocument, name: str) -> None:
     """Take out the known analysis's published limits."""
     import tomlkit
 
@@ -212,7 +212,7 @@ def _own_comparison(document: TOMLDocument) -> None:
         "Limits that you have published: a CSV file with the columns of data/published/limits.csv and your rows.",
         "[comparison]",
         'published = "limits.csv"',
-        'scenario = "my-experiment"',
+        f'scenario = "{name}"',
     ):
         document.add(tomlkit.comment(line))
 

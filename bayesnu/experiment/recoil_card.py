@@ -121,7 +121,8 @@ class PhononDetector(Table):
     resolution_constant: NotNegative = 0.0
     """σ/T that stays at high energy; a fraction."""
     efficiency: Curve | None = None
-    """Pairs of true recoil in eV and efficiency, linear between them."""
+    """Pairs of true recoil in eV and efficiency, linear between them; of the signal, not of backgrounds, which are
+    rates of what is reconstructed."""
     efficiency_file: str | None = None
     """CSV file with the columns recoil_ev and efficiency."""
     highest_ev: Positive | None = None

@@ -302,9 +302,23 @@ def _bin_of(axes: Sequence[BinAxis], k: int) -> Iterator[tuple[str, str, str]]:
         yield f"RECONSTRUCTED {SYMBOLS[axis.name]}", f"{axis.low[k]:.6g} - {axis.high[k]:.6g}", axis.units
 
 
-def response_tables(response: ResponseMatrix, axes: Sequence[BinAxis]) -> Iterator[Table]:
-    """Return the response matrix: a row for each true cell from which something is reconstructed in a bin."""
+def response_tables(
+    response: ResponseMatrix, axes: Sequence[BinAxis], curve: Sequence[Sequence[float]] | None = None
+) -> Iterator[Table]:
+    """Return the response matrix: a row for each true cell from which something is reconstructed in a bin.
+
+    And the efficiency, pairs of true kinetic energy in MeV and efficiency, if there is one.
+    """
     settings = response.settings
+    efficiency = ", which is in the table Efficiency" if curve is not None else ", which is 1"
+    if curve is not None:
+        yield Table(
+            "Efficiency",
+            "Efficiency at a true kinetic energy of the electron, linear between the points.",
+            ("EFF",),
+            (Column("True kinetic energy", "MeV", [float(energy) for energy, _ in curve]),),
+            (Column("Efficiency", "", [float(value) for _, value in curve]),),
+        )
     energy, angle = settings.energy_edges_gev, settings.angle_edges_gev * 1e3
     variables = " and ".join(SYMBOLS[axis.name] for axis in axes)
     first, second = np.nonzero(response.values.any(axis=2))
@@ -319,8 +333,8 @@ def response_tables(response: ResponseMatrix, axes: Sequence[BinAxis]) -> Iterat
         part = "" if step >= number else f", bins {own[0] + 1} to {own[-1] + 1}"
         yield Table(
             f"Response matrix{part}",
-            f"Probability that an electron of a true cell is reconstructed in each bin of {variables}. True cells of "
-            "which no electron is are left out.",
+            f"Probability that an electron of a true cell is reconstructed in each bin of {variables}, before the "
+            f"efficiency{efficiency}. True cells of which no electron is are left out.",
             ("RESPONSE",),
             cells,
             tuple(
@@ -464,7 +478,8 @@ def tables_of(
     if isinstance(experiment, ElectronExperiment):
         card = experiment.card
         settings = response_settings(card, experiment.flux)
-        found += response_tables(find_response(settings, notice, card.response.mc_stat != "none"), card.detector.axes)
+        matrix = find_response(settings, notice, card.response.mc_stat != "none")
+        found += response_tables(matrix, card.detector.axes, card.detector.efficiency)
     return found
 
 

@@ -115,6 +115,10 @@ def check_exportable(experiment: Experiment, coupling: str) -> ElectronExperimen
         )
     if not experiment.card.pulls.shared:
         raise refusal("pulls.shared = false: each horn polarity has its flux_norm, and a workspace has one lumi")
+    if experiment.card.pulls.flux_correlation < 1:
+        raise refusal("pulls.flux_correlation < 1: each position has its flux_norm, and a workspace has one lumi")
+    if experiment.card.covariances:
+        raise refusal("covariances: their pulls multiply wrong_sign and electron_flavour, which histosys cannot")
     if not experiment.responds(coupling):
         raise refusal("no count depends on it")
     return experiment

@@ -109,12 +109,13 @@ class Prior:
 
     def describe(self) -> str:
         """Return one phrase with kind, bounds and unit."""
-        unit = self.coupling.unit
+        # Of a number there is no unit to name.
+        unit = "" if self.coupling.unit == "1" else f" {self.coupling.unit}"
         found = f", range found (Δχ² = {AUTOMATIC_RANGE:g})" if self.automatic else ""
         if self.kind in ("normal", "half-normal"):
             about = f" about {self.origin:g}" if self.origin else ""
-            return f"{self.kind}{about}, sigma {self.sigma:.4g} {unit}"
-        return f"{self.kind}, {self.low + self.origin:.4g} to {self.high + self.origin:.4g} {unit}{found}"
+            return f"{self.kind}{about}, sigma {self.sigma:.4g}{unit}"
+        return f"{self.kind}, {self.low + self.origin:.4g} to {self.high + self.origin:.4g}{unit}{found}"
 
 
 def resolve_prior(card: PriorCard | None, problem: Problem) -> Prior:

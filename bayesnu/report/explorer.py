@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bayesnu.experiment.overview import plain
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.report.tables import flat, mass_note
 from bayesnu.results.counts import read_counts
@@ -15,9 +17,6 @@ from bayesnu.results.fits import posterior_path
 from bayesnu.results.intervals import percent
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.runs import Run
-
-PLAIN_WORDS = {r"$E_e\theta^2$": "Eₑθ²"}
-"""How an axis is named where no TeX is set."""
 
 
 def explorer(run: Run) -> dict[str, str]:
@@ -36,9 +35,17 @@ def explorer(run: Run) -> dict[str, str]:
     counts = read_counts(run.folder, run.information["hash"])
     entries = {entry["coupling"]: entry for entry in run.limits["limits"]}
     sliders = [slider(run.folder, entries[name]) for name in counts.get("couplings", ())]
-    command = ["bayesnu", "predict", run.limits["model"]]
+    command = ["bayesnu", "predict", card_of(run)]
     command += [part for override in run.information["overrides"] for part in ("-o", override)]
     return explorer_content(counts, sliders, shlex.join(command), run.limits["m_N"])
+
+
+def card_of(run: Run) -> str:
+    """Return how the command line knows the card of a run: by its name in models/, or by its path."""
+    folder = run.information.get("card_folder")
+    if folder is None:
+        return str(run.limits["model"])
+    return str(os.path.normpath(run.folder / folder / run.information["inputs"]["card"]["file"]))
 
 
 def explorer_content(
@@ -52,9 +59,7 @@ def explorer_content(
 
     if counts["left_out"]:
         return {"left_out": counts["left_out"]}
-    label = counts["axis"]["label"]
-    for tex, words in PLAIN_WORDS.items():
-        label = label.replace(tex, words)
+    label = plain(counts["axis"]["label"])
     shown = counts | {"axis": counts["axis"] | {"label": label}, "couplings": list(sliders), "command": command}
     # No "<" may end the element that holds the text.
     text = json.dumps(shown, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")

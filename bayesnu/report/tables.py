@@ -29,6 +29,10 @@ TWO_SIDED = ("hdi", "eti")
 """Kinds of interval that show both bounds even of a coupling that enters squared only."""
 
 
+PUBLISHED = ("published", "published, true units", "ratio χ²/published")
+"""Columns of the table of limits for the published ones, of a card that has any to compare with."""
+
+
 def power_of_ten(values: Sequence[float]) -> int:
     """Return the exponent in which the largest of some values is written."""
     largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
@@ -99,9 +103,7 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         "MC error",
         "Laplace grid",
         f"{level} C.L. χ²",
-        "published",
-        "published, true units",
-        "ratio χ²/published",
+        *(PUBLISHED if limits["scenario"] is not None else ()),
         "diagnostics",
     ]
     rows = []
@@ -124,9 +126,7 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 ", ".join(f"±{e:.2g}" for e in errors) or "–",
                 write_credible(entry["laplace"], exponent).removesuffix(" HDI"),
                 write_set(chi2["intervals"], exponent, one_sided) or WITHHELD,
-                published,
-                true,
-                ratio,
+                *((published, true, ratio) if limits["scenario"] is not None else ()),
                 entry["diagnostics"]["verdict"],
             ]
         )

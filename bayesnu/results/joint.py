@@ -78,11 +78,10 @@ def joint_priors(experiment: Experiment, couplings: Sequence[str]) -> list[Prior
     cards = {name: experiment.card.couplings[name].prior for name in listed}
     ranges = {}
     if len(couplings) > 1 and None in cards.values():
-        # With the mixing angle, whose prior is narrow, at the card's value.
-        problem = make_problem(experiment, listed)
-        if len(listed) > 1:
-            found = joint_ranges(problem, AUTOMATIC_RANGE) * problem.scales[:, None]
-            ranges = dict(zip(listed, found.tolist(), strict=True))
+        free = experiment.with_free_mixing_angle() if "sin2_theta_w" in couplings else experiment
+        problem = with_known_angle(make_problem(free, couplings), experiment)
+        found = joint_ranges(problem, AUTOMATIC_RANGE) * problem.scales[:, None]
+        ranges = dict(zip(couplings, found.tolist(), strict=True))
     priors = []
     for name in couplings:
         if name in special:
@@ -93,6 +92,13 @@ def joint_priors(experiment: Experiment, couplings: Sequence[str]) -> list[Prior
         else:
             priors.append(resolve_prior(cards[name], make_problem(experiment, [name])))
     return priors
+
+
+def with_known_angle(problem: Problem, experiment: Experiment) -> Problem:
+    """Return the problem with what is known of the mixing angle, if it is free, as a measurement: for profiles."""
+    if "sin2_theta_w" not in problem.couplings or experiment.sin2_theta_w[1] is None:
+        return problem
+    return with_measurement(problem, "sin2_theta_w", experiment.sin2_theta_w[1])
 
 
 def check_priors(experiment: Experiment, couplings: Sequence[str]) -> None:
@@ -194,11 +200,7 @@ def _sample(
     )
     tree = posterior_tree(experiment, problem, priors, draws, {"model": experiment.card.name, **attributes})
     names = [prior.coupling.name for prior in priors]
-    # What is known of the mixing angle is a measurement: a profile takes it into the likelihood.
-    known = problem
-    for prior in priors:
-        if prior.coupling.name == "sin2_theta_w" and prior.kind == "normal":
-            known = with_measurement(problem, "sin2_theta_w", prior.sigma)
+    known = with_known_angle(problem, experiment)
     for group, pair in pairs_of(names).items():
         places = [names.index(name) for name in pair]
         if len(priors) == 2:

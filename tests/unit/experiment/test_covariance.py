@@ -206,7 +206,7 @@ def test_covariance_of_backgrounds(tmp_path: Path) -> None:
 
 
 def test_absolute_matrices(beam: ElectronExperiment, beam_file: Path, tmp_path: Path) -> None:
-    """In the unit of the flux file squared: divided by the mean flux of each row's bin."""
+    """In (ν per cm² per GeV per POT)²: divided by the mean flux of each row's bin; in another unit it is refused."""
     rows, matrix = read_labelled(beam_file, "flux")
     means = []
     for row in rows:
@@ -218,6 +218,9 @@ def test_absolute_matrices(beam: ElectronExperiment, beam_file: Path, tmp_path: 
     path = write(tmp_path / "absolute.csv", "flux", flux_rows(), matrix * scale[:, None] * scale)
     absolute = load_electron_experiment("dune-on-axis", [*ABSOLUTE, key(path, more=", relative=false")])
     np.testing.assert_allclose(absolute.covariances[0].shifts, beam.covariances[0].shifts, rtol=1e-6, atol=1e-9)
+    path = write(tmp_path / "per_m2.csv", "flux", flux_rows(), 1e8 * matrix * scale[:, None] * scale)
+    with pytest.raises(CardError, match=r"one standard deviation of .* more than all of it; .* \(ν per cm² per GeV"):
+        load_electron_experiment("dune-on-axis", [*ABSOLUTE, key(path, more=", relative=false")])
 
 
 def test_rows_of_other_positions_are_left_out(tmp_path: Path, beam: ElectronExperiment) -> None:

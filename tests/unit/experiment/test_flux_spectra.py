@@ -229,7 +229,7 @@ def test_files_are_beside_the_card_or_where_the_override_is_given(
 
 def test_a_card_with_spectra_is_named_where_it_has_not_enough(listing: tuple[Path, Path, Path]) -> None:
     card, beside, _ = listing
-    with pytest.raises(CardError, match=r"exposures\.1\.position_m = 18: card\.toml has no flux .*antineutrino 0"):
+    with pytest.raises(CardError, match=r"exposures\.1\.position_m = 18: flux\.spectra has no flux .*antineutrino 0"):
         load_experiment(str(card), ["exposures.1.position_m=18"])
     with pytest.raises(CardError, match=r"flux\.spectra\.1\.file = 'b\.csv': no such file beside the card"):
         load_experiment(str(card), ["flux.spectra.1.file=b.csv"])

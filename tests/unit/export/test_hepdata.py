@@ -215,6 +215,16 @@ def test_bins_in_two_dimensions() -> None:
     assert (given["RECONSTRUCTED $E_e$"], given[r"RECONSTRUCTED $\theta$"]) == ("1 - 20", "0 - 2")
 
 
+def test_efficiency_stands_beside_the_response() -> None:
+    edges = np.array(SMALL.bin_edges_mev)
+    axis = BinAxis("e_theta2", "MeV", "", "bin_edges_mev", edges, edges[:-1], edges[1:])
+    curve, matrix = response_tables(small_matrix(), [axis], [[30.0, 0.2], [20000.0, 0.9]])
+    assert (curve.independent[0].values, curve.dependent[0].values) == ([30.0, 20000.0], [0.2, 0.9])
+    assert "before the efficiency, which is in the table Efficiency" in matrix.description
+    (alone,) = response_tables(small_matrix(), [axis])
+    assert "before the efficiency, which is 1" in alone.description
+
+
 def test_measured_errors_are_those_of_the_data() -> None:
     lsnd = load_experiment("lsnd-nue")
     (table,) = spectrum_tables(lsnd)

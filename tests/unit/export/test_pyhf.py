@@ -11,6 +11,7 @@ import pyhf
 import pytest
 
 from bayesnu.errors import RunError, UsageError
+from bayesnu.experiment.card import CovarianceCard
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.export.pyhf import choose_coupling, make_workspace, write_workspace
@@ -124,11 +125,15 @@ def with_card(experiment: ElectronExperiment, **update: Any) -> ElectronExperime
 
 def test_refusals_say_why(on_axis: ElectronExperiment, separate_pulls: Experiment) -> None:
     response = on_axis.card.response.model_copy(update={"mc_stat": "gamma-poisson"})
+    partly = on_axis.card.pulls.model_copy(update={"flux_correlation": 0.5})
+    beam = CovarianceCard(name="beam", of="flux", file="beam.csv")
     dark = dataclasses.replace(on_axis.model, arrays=np.zeros_like(on_axis.model.arrays))
     cases = [
         (on_axis, "q_nue", "only a magnetic moment"),
         (on_axis, "mu_nutau", "unknown coupling"),
         (separate_pulls, "mu_nue", r"pulls\.shared = false"),
+        (with_card(on_axis, pulls=partly), "mu_nue", r"pulls\.flux_correlation < 1: each position has its flux_norm"),
+        (with_card(on_axis, covariances=[beam]), "mu_nue", "covariances: their pulls multiply wrong_sign"),
         (with_card(on_axis, response=response), "mu_nue", r"response\.mc_stat = gamma-poisson"),
         (dataclasses.replace(on_axis, model=dark), "mu_nue", "no count depends on it"),
         (load_experiment("lsnd-nue"), "mu_nue", "measured errors; exportable are mu_nue and mu_numu"),

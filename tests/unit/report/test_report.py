@@ -23,11 +23,12 @@ from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
 from bayesnu.report.build import CAPTIONS, Drawing, drawing, exponential, exponents, image, render, write_report
-from bayesnu.report.explorer import explorer
+from bayesnu.report.explorer import card_of, explorer
 from bayesnu.report.figures import PER_FIT, density_panels, fit_figures, forest_panels, predictive_panels
 from bayesnu.report.limits import interval_table
 from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows, priors_table
 from bayesnu.report.tables import (
+    PUBLISHED,
     data_table,
     limits_rows,
     limits_table,
@@ -365,6 +366,20 @@ COVARIANCE = {
     "leading": [{"pull": "beam[1]", "share": 0.625, "largest": "neutrino 0 m numu 0–2 GeV", "shift": 0.0812}],
 }
 CELLS = ("beam[1]", "62.5%", "neutrino 0 m numu 0–2 GeV", "+8.12%", "5 pulls for 24 bins of the flux, 1.23% of the")
+
+
+def test_explorer_names_the_card_as_the_command_line_knows_it(reported: Run) -> None:
+    assert card_of(reported) == "dune-on-axis"
+    own = replace(reported, folder=Path("mine/runs/run"), information={**reported.information, "card_folder": "../.."})
+    assert card_of(own) == "mine/dune-on-axis.toml"
+
+
+def test_table_without_published_limits_has_no_columns_for_them(reported: Run) -> None:
+    header, rows = limits_rows(reported.limits)
+    assert set(PUBLISHED) < set(header)
+    bare, fewer = limits_rows({**reported.limits, "scenario": None})
+    assert bare == [name for name in header if name not in PUBLISHED]
+    assert {len(row) for row in fewer} == {len(bare)} == {len(rows[0]) - 3}
 
 
 def test_page_names_the_leading_pulls_of_covariances(page: str, reported: Run) -> None:

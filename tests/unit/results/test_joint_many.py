@@ -74,6 +74,17 @@ def test_what_is_known_of_the_mixing_angle_bounds_the_profile(on_axis: Experimen
     assert loose[1, 1] < 1e-3
 
 
+def test_ranges_know_how_well_the_mixing_angle_is_known() -> None:
+    """A loose angle widens the range of a radius, which it is nearly degenerate with."""
+    tight = load_experiment("dune-on-axis")
+    loose = load_experiment("dune-on-axis", ["physics.sin2_theta_w_error=0.05"])
+    couplings = ("r2_numu", "sin2_theta_w")
+    (narrow, _), (wide, _) = (joint_priors(experiment, couplings) for experiment in (tight, loose))
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+    alone = joint_priors(tight, ("r2_numu", "q_numu"))[0]
+    assert narrow.high - narrow.low == pytest.approx(alone.high - alone.low, rel=0.5)
+
+
 def test_minima_are_minima(three: Problem) -> None:
     """Asimov data: the lowest is the SM; at each the profile is lower than at its neighbours."""
     found = minima(three, 25.0)
