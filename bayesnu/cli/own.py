@@ -46,6 +46,8 @@ def check(
     found = check_card(model, override or (), notice)
     show(format_, check_json(found), lambda: check_tables(found))
     figures = write_figures(found, out or figures_folder(found))
+    if found.fit.problem:
+        notice(found.fit.problem)
     notice(f"written: {', '.join(map(str, figures))}")
 
 

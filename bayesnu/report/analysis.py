@@ -9,6 +9,7 @@ from pathlib import Path
 from bayesnu.errors import InterruptedStudyError, silent
 from bayesnu.experiment.base import Experiment
 from bayesnu.report import build
+from bayesnu.results.check import standard_model_fit
 from bayesnu.results.runs import Run, make_arguments, run_fits, run_hash, write_csv
 from bayesnu.results.verdict import failed
 
@@ -61,6 +62,8 @@ def run(
     InterruptedStudyError
         At Ctrl-C; finished fits are kept.
     """
+    if problem := standard_model_fit(experiment).problem:
+        notice(problem)
     arguments = make_arguments(experiment, couplings, draws, chains, seed, joint)
     folder = Path(out) if out else Path("runs") / f"{experiment.card.name}-{run_hash(experiment, arguments)}"
     step = begin(len(arguments.couplings) + len(arguments.joint) + 1) if begin is not None else silent

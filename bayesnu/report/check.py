@@ -42,6 +42,7 @@ def _summary(check: Check) -> Table:
         ["source", check.paper],
         ["scattering", check.scattering],
         ["data", check.data],
+        ["data against the SM", f"-2 ln L = {check.fit.deviance:.4g} for {check.fit.degrees} d.o.f., pulls profiled"],
         ["backgrounds", check.background],
         ["response", check.response],
         ["published limits", published],

@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bayesnu.errors import silent
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.overview import Block, Flux, Key, blocks, card_keys, fluxes
 from bayesnu.experiment.setup import load_experiment
+from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.inference.priors import mass_prior, one_coupling
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.comparison import read_published
@@ -46,6 +49,39 @@ class CheckedFile:
     sha256: str
 
 
+@dataclass(frozen=True)
+class StandardModelFit:
+    """The data against the Standard Model, pulls profiled.
+
+    Attributes
+    ----------
+    deviance : float
+        -2 ln L over that of a model that meets every count; infinite where it expects none and there are some.
+    degrees : int
+        Observations less the pulls that nothing but the data fixes.
+    """
+
+    deviance: float
+    degrees: int
+
+    @property
+    def p_value(self) -> float:
+        """Share of experiments of the Standard Model that fit worse, by χ²; meant for bins of many counts."""
+        from scipy.special import chdtrc
+
+        return float(chdtrc(self.degrees, self.deviance)) if math.isfinite(self.deviance) else 0.0
+
+    @property
+    def problem(self) -> str:
+        """What to say of data that the Standard Model does not describe; empty otherwise."""
+        if self.p_value >= UNLIKELY:
+            return ""
+        return (
+            f"the data are far from the Standard Model (-2 ln L = {self.deviance:.4g} for {self.degrees} degrees of "
+            "freedom, pulls profiled): are they the counts of this card?"
+        )
+
+
 @dataclass(frozen=True, repr=False)
 class Check(Shown):
     """What the program understood of a card.
@@ -70,6 +106,8 @@ class Check(Shown):
     published : int
         Rows of the card's scenario in its table of published limits.
     files : tuple of CheckedFile
+    fit : StandardModelFit
+        How well the Standard Model describes the data.
     """
 
     model: str
@@ -87,6 +125,7 @@ class Check(Shown):
     couplings: tuple[CheckedCoupling, ...]
     published: int
     files: tuple[CheckedFile, ...]
+    fit: StandardModelFit
 
 
 def check_card(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = silent) -> Check:
@@ -107,6 +146,10 @@ def check_card(model: str, overrides: Sequence[str] = (), notice: Callable[[str]
         If any input is not valid, or a prior cannot be built.
     """
     return check_experiment(load_experiment(model, overrides, notice))
+
+
+UNLIKELY = 1e-4
+"""Probability below which data are said to be far from the Standard Model."""
 
 
 def check_experiment(experiment: Experiment) -> Check:
@@ -142,6 +185,7 @@ def check_experiment(experiment: Experiment) -> Check:
             CheckedFile(role, path, hashlib.sha256(path.read_bytes()).hexdigest())
             for role, path in experiment.files.items()
         ),
+        standard_model_fit(experiment),
     )
 
 
@@ -196,6 +240,14 @@ def coupling_priors(experiment: Experiment) -> list[CheckedCoupling]:
     return found
 
 
+def standard_model_fit(experiment: Experiment) -> StandardModelFit:
+    """Return how well the Standard Model describes the data."""
+    names = list(experiment.card.couplings)
+    problem = make_problem(experiment, [next(filter(experiment.responds, names), names[0])])
+    value = float(minimise_pulls(problem, np.zeros((1, 1))).value[0])
+    return StandardModelFit(value, max(1, problem.data.size - len(problem.model.free)))
+
+
 def check_json(check: Check) -> dict[str, Any]:
     """Return a check as JSON-able values, without the points of the figures; what is not a number is null."""
 
@@ -212,6 +264,11 @@ def check_json(check: Check) -> dict[str, Any]:
         "backgrounds": check.background,
         "response": check.response,
         "data": check.data,
+        "standard_model_fit": {
+            "minus_two_log_likelihood": number(check.fit.deviance),
+            "degrees_of_freedom": check.fit.degrees,
+            "p_value": check.fit.p_value,
+        },
         "fluxes": [
             {
                 "where": flux.where,

@@ -63,7 +63,7 @@ def test_prior_is_normal_about_the_cards_value(on_axis: Experiment) -> None:
     assert prior.describe() == "normal about 0.2385, sigma 0.0005"
     wide = mixing_angle_prior(load_experiment("dune-on-axis", ["physics.sin2_theta_w_error=none"]))
     assert (wide.low + wide.origin, wide.high + wide.origin) == (0.0, 1.0)
-    assert wide.describe() == "uniform, 0 to 1 1"
+    assert wide.describe() == "uniform, 0 to 1"
 
 
 def test_without_a_prior_the_degeneracy_is_refused() -> None:

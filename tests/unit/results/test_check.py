@@ -3,21 +3,24 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from bayesnu.errors import CardError, DataError
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV
+from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.report.check import check_tables, count_panels, figures_folder, flux_panels, write_figures
 from bayesnu.report.terminal import print_tables
-from bayesnu.results.check import Check, check_card, check_experiment, check_json
+from bayesnu.results.check import Check, StandardModelFit, check_card, check_experiment, check_json, standard_model_fit
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +135,20 @@ def test_figures(checked: Check, tmp_path: Path) -> None:
 def test_figures_of_an_own_card_are_beside_it(edited_card: Callable[..., Path], monkeypatch: Any) -> None:
     card = edited_card(model="lsnd-nue")
     assert figures_folder(check_card(str(card))) == card.parent / "check"
+
+
+def test_data_against_the_standard_model(on_axis: ElectronExperiment) -> None:
+    """A scaled data set is absorbed by the flux norm; counts of another exposure are not."""
+    assert standard_model_fit(on_axis) == StandardModelFit(pytest.approx(0.0, abs=1e-9), 24)  # type: ignore[arg-type]
+    problem = make_problem(on_axis, ["mu_numu"])
+    shifted = replace(on_axis, data=on_axis.data * np.linspace(0.99, 1.01, 24))
+    fit = standard_model_fit(shifted)
+    expected = minimise_pulls(replace(problem, data=shifted.data), np.zeros((1, 1))).value[0]
+    assert fit.deviance == pytest.approx(expected)
+    assert fit.p_value == pytest.approx(chi2.sf(expected, 24))
+    assert fit.problem == ""
+    foreign = standard_model_fit(replace(on_axis, data=on_axis.data[::-1].copy()))
+    assert foreign.p_value < 1e-4
+    assert "are they the counts of this card?" in foreign.problem
+    # Free pulls are fixed by the data alone.
+    assert standard_model_fit(load_experiment("coherent-csi-2017")).degrees == 12
