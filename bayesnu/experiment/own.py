@@ -92,6 +92,7 @@ def new_experiment(folder: Path, like: str) -> OwnExperiment:
     _own_counts(document, experiment)
     _own_comparison(document, name)
     _own_files(document, experiment.files, texts)
+    page = source_text(like, experiment, texts)
     card = header(folder, like, experiment) + re.sub(r"\n{3,}", "\n\n", tomlkit.dumps(document))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,7 @@ def new_experiment(folder: Path, like: str) -> OwnExperiment:
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
-        for file, text in {f"{name}.toml": card, **texts}.items():
+        for file, text in {f"{name}.toml": card, **texts, "SOURCE.md": page}.items():
             write_text(aside / file, text, UsageError)
         aside.chmod(0o755)
         aside.rename(folder)
@@ -108,6 +109,23 @@ def new_experiment(folder: Path, like: str) -> OwnExperiment:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return OwnExperiment(folder / f"{name}.toml", tuple(folder / file for file in texts))
+
+
+def source_text(like: str, experiment: Experiment, texts: Mapping[str, str]) -> str:
+    """Return the page that says where the files of a new experiment came from, a section for each."""
+    roles = {FLUX_FILE: "flux.file", COUNTS_FILE: "counts.file"}
+    parts = []
+    for file in texts:
+        known = experiment.files.get(roles.get(file, ""))
+        page = known.parent / "SOURCE.md" if known is not None else None
+        told = ""
+        if file == COUNTS_FILE and not (isinstance(experiment, RecoilExperiment) and experiment.anticoincidence.size):
+            told = f"Not a measurement: the rounded expectation of the Standard Model for {like}."
+        elif page is not None and page.is_file():
+            text = "\n".join(line for line in page.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
+            told = f"Of {like}, as far as its card uses it.\n\n{text.strip()}"
+        parts.append(f"# {file}\n\n{told or f'Of {like}.'}\n")
+    return "Say here where your own files are from: `bayesnu cite` prints it.\n\n" + "\n".join(parts)
 
 
 def header(folder: Path, like: str, experiment: Experiment) -> str:

@@ -47,7 +47,7 @@ class DataSource:
     sha256 : str
         Of the file; empty for spectra.
     text : str
-        What SOURCE.md of its folder says; empty for a file of the user's own.
+        What SOURCE.md of its folder says; empty for a file of the user's own without one.
     references : tuple of str
         arXiv numbers and DOIs in that text, in order.
     """
@@ -107,7 +107,12 @@ def cite(analysis: str | None = None) -> Citation:
     if analysis is not None and (Path(analysis) / "run.json").exists():
         record = read_record(Path(analysis))
         card = record["card"]
-        inputs = {role: (item["file"], item["sha256"]) for role, item in record["inputs"].items()}
+        folder = record["card_folder"]
+        beside = None if folder is None else Path(analysis) / folder
+        inputs = {
+            role: (str(beside / item["file"]) if beside else item["file"], item["sha256"])
+            for role, item in record["inputs"].items()
+        }
     elif analysis is not None:
         experiment = load_experiment(analysis)
         card = experiment.card.model_dump()
@@ -141,7 +146,8 @@ def _source(role: str, name: str, digest: str) -> DataSource:
     """Describe one input; a shipped file is known by its checksum, wherever it lay when it was read."""
     shipped = {found: known for known, found in read_manifest(data_folder()).items()}
     if digest not in shipped:
-        return DataSource(role, name, digest, "", ())
+        text = _told_beside(Path(name))
+        return DataSource(role, name, digest, text, tuple(dict.fromkeys(REFERENCE.findall(text))))
     page = (data_folder() / shipped[digest]).parent / "SOURCE.md"
     try:
         text = page.read_text(encoding="utf-8")
@@ -149,6 +155,20 @@ def _source(role: str, name: str, digest: str) -> DataSource:
         raise DataError(f"{page}: cannot be read ({error.strerror})") from error
     body = " ".join(line for line in text.splitlines() if line and not line.startswith(("#", "|")))
     return DataSource(role, shipped[digest], digest, body, tuple(dict.fromkeys(REFERENCE.findall(body))))
+
+
+def _told_beside(path: Path) -> str:
+    """Return the section about a file of SOURCE.md beside it; empty if there is none."""
+    page = path.parent / "SOURCE.md"
+    if not page.is_file():
+        return ""
+    told, about = [], False
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            about = line.lstrip("# ").strip() == path.name
+        elif about and line and not line.startswith("|"):
+            told.append(line)
+    return " ".join(told)
 
 
 def citation_json(found: Citation) -> dict[str, Any]:

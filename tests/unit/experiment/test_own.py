@@ -33,6 +33,7 @@ def test_electron_card(tmp_path: Path, quick_background: None) -> None:
     written = new_experiment(tmp_path / "mine", "dune-on-axis")
     assert written.card == tmp_path / "mine" / "mine.toml"
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
+        "SOURCE.md",
         "flux.csv",
         "mine.toml",
         "observed_counts.csv",

@@ -9,6 +9,7 @@ import pytest
 import bayesnu
 from bayesnu import resources
 from bayesnu.errors import DataError, UsageError
+from bayesnu.experiment.own import new_experiment
 from bayesnu.report.cite import WIDTH, citation_text
 from bayesnu.results.cite import citation_json, cite
 from bayesnu.results.runs import Run
@@ -59,6 +60,21 @@ def test_own_file_has_no_source(edited_card, tmp_path: Path) -> None:  # type: i
     source = next(s for s in cite(str(card)).sources if s.role == "flux.file")
     assert (source.name, source.text, source.references) == (str(own), "", ())
     assert f"{own}: your own" in " ".join(citation_text(cite(str(card))).split())
+
+
+def test_source_page_of_a_new_experiment(tmp_path: Path) -> None:
+    written = new_experiment(tmp_path / "mine", "dune-on-axis")
+    found = {source.role: source for source in cite(str(written.card)).sources}
+    assert "arXiv:2103.13910" in found["flux.file"].references
+    assert found["counts.file"].text.startswith("Not a measurement: the rounded expectation")
+    page = tmp_path / "mine" / "SOURCE.md"
+    page.write_text("# flux.csv\n\nOurs, arXiv:2101.00001.\n\n# other.csv\n\nNothing.\n")
+    again = {source.role: source for source in cite(str(written.card)).sources}
+    assert again["flux.file"].text == "Ours, arXiv:2101.00001."
+    assert again["flux.file"].references == ("arXiv:2101.00001",)
+    assert again["counts.file"].text == ""
+    copied = {s.role: s for s in cite(str(new_experiment(tmp_path / "csi", "coherent-csi-2017").card)).sources}
+    assert "arXiv:1708.01294" in copied["counts.file"].references
 
 
 def test_what_is_refused(share_copy: Path) -> None:
