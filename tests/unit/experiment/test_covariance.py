@@ -163,6 +163,7 @@ def test_profiled_chi2_is_that_of_the_full_covariance(fixed: ElectronExperiment,
     assert found != pytest.approx(rest @ np.linalg.solve(alone, rest), rel=0.05)
 
 
+@pytest.mark.slow
 def test_pseudo_experiments_have_the_covariance(fixed: ElectronExperiment) -> None:
     """Pulls drawn from their constraints: V = diag(λ) + Σ_k D_k D_kᵀ, to the noise of 20000."""
     problem = make_problem(fixed, ["mu_numu"])

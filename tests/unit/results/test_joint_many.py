@@ -95,6 +95,7 @@ def test_minima_are_minima(three: Problem) -> None:
         assert (minimise_pulls(three, around).value >= value - 1e-6).all()
 
 
+@pytest.mark.slow
 def test_ranges_with_others_free_are_wider(three: Problem) -> None:
     found = joint_ranges(three, 9.0)
     start = minima(three, 9.0)
