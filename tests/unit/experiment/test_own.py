@@ -140,5 +140,6 @@ def test_every_model_makes_a_valid_card(model: str, tmp_path: Path, fake_sampler
     assert check.data.startswith("observed counts of observed_counts.csv")
     experiment = load_experiment(str(written.card))
     names = [name for name in experiment.card.couplings if experiment.responds(name)]
-    run = run_fits(experiment, make_arguments(experiment, names[:2], 100, 2, 5), tmp_path / "run")
+    arguments = make_arguments(experiment, names[:2], 100, 2, 5)
+    run = run_fits(experiment, arguments, tmp_path / "run", notice=lambda _: None, progress=lambda _: None)
     assert [entry["coupling"] for entry in run.limits["limits"]] == names[:2]

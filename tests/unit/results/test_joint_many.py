@@ -196,12 +196,14 @@ def test_a_run_of_three(run: Run) -> None:
     assert entry["couplings"] == list(NAMES)
     assert entry["region"] is None
     angle = entry["parameters"][2]
-    assert angle["prior"] == "normal about 0.2385, sigma 0.0005 1"
+    assert angle["prior"] == "normal about 0.2385, sigma 0.0005"
     # Values are those of the angle, not of its difference from the card's.
     ((low, high),) = angle["credible"]["intervals"]
     assert 0.2385 - 0.0010 < low < 0.2385 < high < 0.2385 + 0.0010
-    (table,) = joint_tables(run.limits)
-    assert "sin2_theta_w [10^-4 1]" in [str(cell) for cell in table.columns[0].cells]
+    table, correlations = joint_tables(run.limits)
+    assert [str(cell) for cell in table.columns[0].cells][2] == "sin2_theta_w"
+    assert [str(cell) for cell in table.columns[2].cells][2] == f"[{low:.5f}, {high:.5f}] HDI"
+    assert [str(column.header) for column in correlations.columns] == ["correlation of", *NAMES]
     tree = load_posterior(run.folder / "posteriors" / Path("+".join(NAMES) + ".nc"))
     assert tree["posterior"]["sin2_theta_w"].values.mean() == pytest.approx(0.2385, abs=1e-4)
     assert tree["prior"]["sin2_theta_w"].values.mean() == pytest.approx(0.2385, abs=1e-4)
