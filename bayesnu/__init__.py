@@ -40,6 +40,7 @@ PUBLIC = {
     "open_workers": ("bayesnu.workers", "open_workers"),
 }
 """Every public name, with the module and the name there; ``__init__.pyi`` has the same for type checkers."""
+# One list of names: ruff wants them written out again.
 __all__ = ("__version__", *PUBLIC)  # noqa: PLE0604
 
 

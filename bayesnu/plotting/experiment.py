@@ -128,7 +128,11 @@ def plot_count_panels(panels: Sequence[CountPanel], data_label: str) -> Figure:
         own.set_xlabel(panel.label)
         own.set_ylabel("counts per bin")
         own.set_title(panel.title, fontsize=11)
-    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=min(len(handles), 8), frameon=False)
+    # One row, within the narrowest figure too.
+    figure.legend(
+        handles.values(), handles.keys(), loc="lower center", ncols=min(len(handles), 8), frameon=False, fontsize=8,
+        columnspacing=1.0, handlelength=1.4, handletextpad=0.5,
+    )  # fmt: skip
     return figure
 
 
