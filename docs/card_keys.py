@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bayesnu.experiment.card import AnalysisCard, Card
+from bayesnu.experiment.card import AnalysisCard
+from bayesnu.experiment.electron_card import Card
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.recoil_card import RecoilCard
 

@@ -13,7 +13,7 @@ from bayesnu.detector.response import build_response
 from bayesnu.detector.store import response_name
 from bayesnu.errors import UsageError
 from bayesnu.experiment.backgrounds import background_table, computed_backgrounds
-from bayesnu.experiment.card import Card
+from bayesnu.experiment.electron_card import Card
 from bayesnu.experiment.load import load_card
 from bayesnu.experiment.response import response_settings
 from bayesnu.flux.table import FluxTable, read_flux

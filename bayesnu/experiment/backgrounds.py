@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from bayesnu.detector.efficiency import efficiency_at
 from bayesnu.detector.settings import Smearing
 from bayesnu.errors import CardError, DataError
-from bayesnu.experiment.card import Card, MaterialName, Positive, Table
+from bayesnu.experiment.card import MaterialName, Positive, Table
+from bayesnu.experiment.electron_card import Card
 from bayesnu.experiment.load import describe
 from bayesnu.experiment.response import response_settings
 from bayesnu.flux.table import FluxTable, Spectrum

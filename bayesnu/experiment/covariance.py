@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import CardError, DataError, nearest
 from bayesnu.experiment.backgrounds import BACKGROUNDS
-from bayesnu.experiment.card import Card, CovarianceCard
+from bayesnu.experiment.electron_card import Card, CovarianceCard
 from bayesnu.experiment.expectation import shift_arrays
 from bayesnu.experiment.templates import Templates, TemplateShifts, shift_templates
 from bayesnu.flux.covariance import check_covariance, read_covariance, read_covariance_csv

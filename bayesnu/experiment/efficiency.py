@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bayesnu.errors import CardError, DataError
 from bayesnu.experiment.base import locate
-from bayesnu.experiment.card import Curve, Detector, check_curve
+from bayesnu.experiment.card import Curve, check_curve
+from bayesnu.experiment.electron_card import Detector
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.recoil_card import PhononDetector
 from bayesnu.resources import number, read_table

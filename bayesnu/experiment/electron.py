@@ -13,9 +13,9 @@ from bayesnu.detector.settings import SUBSAMPLES
 from bayesnu.errors import CardError, UsageError
 from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, read_backgrounds
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
-from bayesnu.experiment.card import Card, CovarianceCard, Flux
 from bayesnu.experiment.covariance import CovarianceModes, FoldedModes, covariance_modes, fold_modes
 from bayesnu.experiment.efficiency import check_covers, with_efficiency
+from bayesnu.experiment.electron_card import Card, CovarianceCard, Flux
 from bayesnu.experiment.expectation import CountModel, build_count_model, deviation_arrays
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.mc_stat import ResponseModes, relative_variance, response_modes, with_modes

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError, unknown_name
 from bayesnu.experiment.backgrounds import BACKGROUNDS
-from bayesnu.experiment.card import Card, Exposure
+from bayesnu.experiment.electron_card import Card, Exposure
 from bayesnu.experiment.templates import Templates
 from bayesnu.physics.couplings import CHANNELS, COUPLINGS
 from bayesnu.physics.electron import FOLDED

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bayesnu.errors import CardError, nearest, unknown_name
-from bayesnu.experiment.card import AnalysisCard, Card
+from bayesnu.experiment.card import AnalysisCard
+from bayesnu.experiment.electron_card import Card
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.published_limit_card import PublishedLimitCard
 from bayesnu.experiment.recoil_card import RecoilCard

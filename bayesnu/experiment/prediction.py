@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from bayesnu.errors import UsageError
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.base import finite
-from bayesnu.experiment.card import BinAxis
 from bayesnu.experiment.covariance import CovarianceModes, covariance_json
 from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.electron_card import BinAxis
 from bayesnu.experiment.expectation import channel_factor, check_pulls, pull_names
 from bayesnu.experiment.mc_stat import PULL
 from bayesnu.experiment.modes import MODE_WIDTH

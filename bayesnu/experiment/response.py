@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bayesnu.detector.settings import ResponseSettings
-from bayesnu.experiment.card import Card
+from bayesnu.experiment.electron_card import Card
 from bayesnu.flux.table import FluxTable
 from bayesnu.physics.constants import ELECTRON_MASS_GEV
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from bayesnu.errors import CardError, UsageError, silent, unknown_name
 from bayesnu.experiment import electron, electron_window, published_limit, recoil
 from bayesnu.experiment.base import Experiment
-from bayesnu.experiment.card import Card
 from bayesnu.experiment.combined import CombinedExperiment, combine, listed_pulls
 from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.electron_card import Card
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.load import LoadedCard, load_card
 from bayesnu.experiment.published_limit_card import PublishedLimitCard

@@ -16,7 +16,7 @@ from bayesnu.detector.settings import ResponseSettings
 from bayesnu.detector.store import find_response
 from bayesnu.errors import CardError
 from bayesnu.experiment.backgrounds import check_made_for, read_made_for
-from bayesnu.experiment.card import Card
+from bayesnu.experiment.electron_card import Card
 from bayesnu.experiment.response import response_settings
 from bayesnu.flux.table import FluxTable
 from bayesnu.physics.constants import ELECTRON_MASS_GEV

@@ -19,8 +19,8 @@ from bayesnu.detector.response import ResponseMatrix
 from bayesnu.detector.store import find_response
 from bayesnu.errors import RunError, silent
 from bayesnu.experiment.base import Experiment
-from bayesnu.experiment.card import BinAxis
 from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.electron_card import BinAxis
 from bayesnu.experiment.response import response_settings
 from bayesnu.export.source import write_folder
 from bayesnu.inference.laplace import Cells

@@ -10,8 +10,8 @@ import pytest
 from bayesnu.errors import CardError, DataError
 from bayesnu.experiment import backgrounds
 from bayesnu.experiment.backgrounds import PI0_FRACTION, background_table, ccqe_kernel, computed_backgrounds
-from bayesnu.experiment.card import Card
 from bayesnu.experiment.electron import ElectronExperiment, electron_layout
+from bayesnu.experiment.electron_card import Card
 from bayesnu.experiment.load import load_card
 from bayesnu.experiment.observed import observed_text
 from bayesnu.experiment.prediction import predict, prediction_json

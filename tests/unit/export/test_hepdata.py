@@ -15,7 +15,7 @@ import yaml
 from bayesnu.detector.response import ResponseMatrix
 from bayesnu.detector.settings import ResponseSettings
 from bayesnu.errors import RunError
-from bayesnu.experiment.card import BinAxis
+from bayesnu.experiment.electron_card import BinAxis
 from bayesnu.experiment.setup import Experiment, load_electron_experiment, load_experiment
 from bayesnu.export import hepdata
 from bayesnu.export.hepdata import (

@@ -11,8 +11,8 @@ import pyhf
 import pytest
 
 from bayesnu.errors import RunError, UsageError
-from bayesnu.experiment.card import CovarianceCard
 from bayesnu.experiment.electron import ElectronExperiment
+from bayesnu.experiment.electron_card import CovarianceCard
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.export.pyhf import choose_coupling, make_workspace, write_workspace
 from bayesnu.inference.toys import poisson_log_likelihood
