@@ -208,7 +208,7 @@ def few_counts(problem: Problem, number: int) -> Problem:
         widths=np.array([0.4]), free=("rate",),
     )  # fmt: skip
     data = np.append(problem.data, float(number))
-    return replace(problem, model=model, data=data, normal_variance=np.ones(2), relative_variance=np.zeros(2))
+    return replace(problem, model=model, data=data, normal_variance=np.zeros(2), relative_variance=np.zeros(2))
 
 
 @pytest.mark.parametrize("number", [5, 20])

@@ -69,14 +69,14 @@ def test_negative_binomial_is_its_own_deviance() -> None:
     from scipy.stats import nbinom, poisson
 
     n, mean, tau = np.array([0.0, 3.0, 40.0]), np.array([1.5, 4.0, 33.0]), np.array([0.1, 0.02, 0.3])
-    found = newton._statistic(newton.NEGATIVE_BINOMIAL, n, tau, mean)
+    found = newton._statistic(newton.NEGATIVE_BINOMIAL, n, 0 * tau, tau, mean)
     size = 1 / tau
     expected = sum(
         -2 * (nbinom.logpmf(k, r, r / (r + m)) - (nbinom.logpmf(k, r, r / (r + k)) if k else 0.0))
         for k, m, r in zip(n, mean, size, strict=True)
     )
     assert found == pytest.approx(expected, rel=1e-12)
-    bare = newton._statistic(newton.NEGATIVE_BINOMIAL, n, 0 * tau, mean)
+    bare = newton._statistic(newton.NEGATIVE_BINOMIAL, n, 0 * tau, 0 * tau, mean)
     assert bare == pytest.approx(-2 * (poisson.logpmf(n, mean) - poisson.logpmf(n, np.maximum(n, 1e-300))).sum())
 
 
