@@ -96,12 +96,9 @@ class Experiment(ABC):
         return ()
 
     @property
-    def mixed_variance(self) -> Array | None:
-        """For data of which some are counts and some normal: minus the squared error of each normal observation.
-
-        The squared relative error of the expected counts, 0 or more, of the others; None where all are of one kind.
-        """
-        return None
+    def normal_variance(self) -> Array:
+        """Squared measured errors, shape (obs,); 0 of what are counts."""
+        return np.zeros(self.data.size) if self.errors is None else self.errors**2
 
     def chi2_variance(self, variance: Variance) -> Array:
         """Return V of χ² (3.1), shape (obs,), with the independent errors of the expected counts.

@@ -71,19 +71,16 @@ class CombinedExperiment(Experiment):
     @property
     def relative_variance(self) -> Array | None:
         """Squared relative errors of the expected counts, 0 for a member without; None if there are none at all."""
-        if self.mixed_variance is not None or all(member.relative_variance is None for member in self.members):
+        own = [member.relative_variance for member in self.members]
+        if all(variance is None for variance in own):
             return None
-        return np.concatenate([_relative_variance(member) for member in self.members])
+        sizes = [member.data.size for member in self.members]
+        return np.concatenate([np.zeros(n) if v is None else v for v, n in zip(own, sizes, strict=True)])
 
     @property
-    def mixed_variance(self) -> Array | None:
-        """For data of which some are counts and some normal; see `Experiment.mixed_variance`."""
-        normal = [member.errors is not None for member in self.members]
-        if all(normal) or not any(normal):
-            return None
-        return np.concatenate(
-            [_relative_variance(member) if member.errors is None else -(member.errors**2) for member in self.members]
-        )
+    def normal_variance(self) -> Array:
+        """Squared measured errors of the members that have them, 0 of the counts of others."""
+        return np.concatenate([member.normal_variance for member in self.members])
 
     @property
     def variances(self) -> tuple[Variance, ...]:
@@ -175,11 +172,6 @@ class CombinedExperiment(Experiment):
     def at(self, m_N: float) -> CombinedExperiment:
         """Return the combination with N of another mass (MeV)."""
         return combine([member.at(m_N) for member in self.members])
-
-
-def _relative_variance(member: Experiment) -> Array:
-    own = member.relative_variance
-    return np.zeros(member.data.size) if own is None else own
 
 
 def combine(members: Sequence[Experiment]) -> CombinedExperiment:

@@ -21,7 +21,7 @@ from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.electron_card import Card, CovarianceCard
 from bayesnu.experiment.expectation import shift_arrays
 from bayesnu.experiment.templates import Templates, TemplateShifts, shift_templates
-from bayesnu.flux.covariance import check_covariance, read_covariance, read_covariance_csv
+from bayesnu.flux.covariance_file import check_covariance, read_covariance, read_covariance_csv
 from bayesnu.flux.table import MODES, FluxTable
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.resources import number, read_table

@@ -113,7 +113,8 @@ def fit_couplings(
     whole = exponents.astype(np.int64)
     newton.fit_couplings(
         arrays, whole, lower, model.membership, model.widths, model.constraint, statistic_code(problem),
-        problem.variance, counts, measured, points, begin, 400, TOLERANCE, PROMISE, value, found, converged,
+        problem.normal_variance, problem.relative_variance, counts, measured, points, begin, 400, TOLERANCE, PROMISE,
+        value, found, converged,
     )  # fmt: skip
     couplings = found[:, :n_couplings]
     return BestFits(value, np.where(square, np.sqrt(np.abs(couplings)), couplings), found[:, n_couplings:], converged)

@@ -89,7 +89,8 @@ def density_inputs(problem: Problem, variables: Sequence[SampledVariable], frame
         # Rows without any counts are passed over.
         model.arrays.any(axis=2),
         problem.data,
-        np.broadcast_to(problem.variance, problem.data.shape) if statistic != POISSON else np.zeros(problem.data.size),
+        problem.normal_variance,
+        problem.relative_variance,
         _constant_terms(problem),
         frame.centre,
         frame.spread,
@@ -129,17 +130,14 @@ def _constant_terms(problem: Problem) -> Array:
     from scipy.special import gammaln
 
     counts = problem.data.astype(float)
-    if problem.statistic == "chi2":
-        return np.asarray(-(np.log(problem.variance) + LOG_TWO_PI) / 2 + np.zeros(counts.size))
     if problem.statistic == "poisson":
         return np.asarray(-gammaln(counts + 1))
-    normal = problem.variance < 0
+    normal = problem.normal
+    counts = np.where(normal, 1.0, counts)
     # At λ = 1, where ln λ is 0, less the one term that is left.
-    v = np.maximum(problem.variance, LEAST_VARIANCE)
-    ones = np.ones(counts.size)
-    constant = negative_binomial_log_density(np.where(normal, 1.0, counts), ones, v)
-    constant += (np.where(normal, 1.0, counts) + 1 / v) * np.log1p(v)
-    return np.asarray(np.where(normal, -(np.log(np.where(normal, -problem.variance, 1.0)) + LOG_TWO_PI) / 2, constant))
+    v = np.maximum(problem.relative_variance, LEAST_VARIANCE)
+    constant = negative_binomial_log_density(counts, np.ones(counts.size), v) + (counts + 1 / v) * np.log1p(v)
+    return np.where(normal, -(np.log(np.where(normal, problem.normal_variance, 1.0)) + LOG_TWO_PI) / 2, constant)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -209,19 +207,19 @@ def _jeffreys(inputs: Array, start: int, cells: int, kind: float, least: float, 
 def _observe(inputs: Array, code: int, least: float, data: int, expected: Array, slopes: Array) -> float:
     """Return Σ ln p(n | λ) and write its derivatives in λ; -inf where λ is impossible.
 
-    Counts, variances and constant terms follow each other from a place on.
+    Counts, normal and relative variances and constant terms follow each other from a place on.
     """
     total, size = 0.0, expected.size
     for o in range(size):
         n, mean = inputs[data + o], expected[o]
-        spread, constant = inputs[data + size + o], inputs[data + 2 * size + o]
-        if code == NORMAL or (code == MIXED and spread < 0):
-            away = (n - mean) / abs(spread)
+        normal, constant = inputs[data + size + o], inputs[data + 3 * size + o]
+        if code == NORMAL or (code == MIXED and normal > 0):
+            away = (n - mean) / normal
             total += constant - away * (n - mean) / 2
             slopes[o] = away
         elif mean > 0:
             if code >= NEGATIVE_BINOMIAL:
-                v = max(spread, least)
+                v = max(inputs[data + 2 * size + o], least)
                 total += constant + n * math.log(mean) - (n + 1 / v) * math.log1p(v * mean)
                 slopes[o] = n / mean - (n * v + 1) / (1 + v * mean)
             else:
@@ -253,7 +251,7 @@ def log_density(u: Array, inputs: Array, gradient: Array) -> float:
     arrays = constraint + n_p
     filled = arrays + n_c * n_m * n_o
     data = filled + n_c * n_m
-    centre = data + 3 * n_o
+    centre = data + 4 * n_o
     spread = centre + n_p * (degree + 1)
     middle = spread + n_p * n_p
     bent = middle + 2

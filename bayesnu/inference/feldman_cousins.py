@@ -282,7 +282,7 @@ def outcomes(problem: Problem, expected: float) -> tuple[Array, Array]:
     from scipy.stats import norm, poisson
 
     if problem.statistic == "chi2":
-        width = math.sqrt(float(problem.variance[0]))
+        width = math.sqrt(float(problem.normal_variance[0]))
         edges = expected + width * np.linspace(-NORMAL_REACH, NORMAL_REACH, NORMAL_CELLS + 1)
         return edges, np.diff(norm.cdf(edges, expected, width))
     n = np.arange(int(poisson.isf(TAIL, expected)) + 2, dtype=float)

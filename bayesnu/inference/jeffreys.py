@@ -63,20 +63,16 @@ def _information(problem: Problem, theta: Array) -> Array:
     by_pull = np.einsum("gm,pmo->gpo", derivative(0), counts)
     expected = by_pull[:, 0]
     slope, bend = (np.einsum("gm,mo->go", derivative(order), counts[0]) for order in (1, 2))
-    if problem.statistic == "chi2":
-        weight, empty = np.broadcast_to(1 / problem.variance, expected.shape), np.zeros(expected.shape, dtype=bool)
-    else:
-        normal = np.broadcast_to((problem.variance < 0) & (problem.statistic == "mixed"), expected.shape)
-        if (expected[~normal] < 0).any():
-            worst = theta[np.unravel_index(int(expected.argmin()), expected.shape)[0]] * problem.scales[0]
-            raise ConvergenceError(
-                f"{problem.couplings[0]} = {worst:.4g}: a count is negative there, so that it holds no Fisher "
-                "information; give the Jeffreys prior a narrower range"
-            )
-        empty = (expected == 0) & ~normal
-        spread = expected + (problem.variance * expected**2 if problem.statistic in ("gamma-poisson", "mixed") else 0.0)
-        spread = np.where(normal, np.abs(problem.variance), spread)
-        weight = np.where(empty, 0.0, 1 / np.where(empty, 1.0, spread))
+    counted = ~problem.normal
+    if (expected[:, counted] < 0).any():
+        worst = theta[np.unravel_index(int(expected.argmin()), expected.shape)[0]] * problem.scales[0]
+        raise ConvergenceError(
+            f"{problem.couplings[0]} = {worst:.4g}: a count is negative there, so that it holds no Fisher "
+            "information; give the Jeffreys prior a narrower range"
+        )
+    empty = (expected == 0) & counted
+    spread = np.where(counted, expected + problem.relative_variance * expected**2, problem.normal_variance)
+    weight = np.where(empty, 0.0, 1 / np.where(empty, 1.0, spread))
     gradients = np.concatenate([slope[:, None], by_pull[:, 1:]], axis=1)
     matrix = np.einsum("gao,gbo,go->gab", gradients, gradients, weight)
     # Where nothing is expected, λ ≈ λ'' θ²/2 gives λ'²/λ = 2 λ'', and a λ that is linear gives infinity.

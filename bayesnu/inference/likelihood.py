@@ -50,18 +50,32 @@ class Problem:
     model : CountModel
         Expected counts in scaled couplings.
     data : ndarray, shape (obs,)
-    statistic : {"poisson", "gamma-poisson", "chi2", "mixed"}
-    variance : ndarray, shape (obs,)
-        V of (3.1), or the squares of measured errors; relative variances of "gamma-poisson"; unused by "poisson". Of
-        "mixed" a negative one is minus the square of a measured error, any other a relative variance.
+    normal_variance : ndarray, shape (obs,)
+        V of a normal observation: that of (3.1), or the square of a measured error; 0 of counts.
+    relative_variance : ndarray, shape (obs,)
+        Of the gamma-distributed mean of counts; 0 where they are Poisson, and of normal observations.
     """
 
     couplings: tuple[str, ...]
     scales: Array
     model: CountModel
     data: Array
-    statistic: Statistic
-    variance: Array
+    normal_variance: Array
+    relative_variance: Array
+
+    @cached_property
+    def normal(self) -> NDArray[np.bool_]:
+        """Which observations are normal, shape (obs,); the others are counts."""
+        return self.normal_variance > 0
+
+    @cached_property
+    def statistic(self) -> Statistic:
+        """What the observations are together: "mixed" where some are normal and some counts."""
+        if self.normal.all():
+            return "chi2"
+        if self.normal.any():
+            return "mixed"
+        return "gamma-poisson" if self.relative_variance.any() else "poisson"
 
     @cached_property
     def wide_scan(self) -> tuple[Array, Array]:
@@ -182,20 +196,14 @@ def make_problem(
     """
     names = tuple(experiment.fitted(name) for name in couplings)
     scales = np.array([coupling_scale(experiment.model, name) for name in names])
-    if experiment.errors is not None:
-        # Measured errors make the data normal: one likelihood, whatever it is called.
-        statistic, spread = "chi2", experiment.errors**2
-    elif statistic == "chi2":
+    normal, relative = experiment.normal_variance, experiment.relative_variance
+    # Measured errors make the data normal: one likelihood, whatever it is called.
+    if statistic == "chi2" and experiment.errors is None:
         if not experiment.variances:
             raise UsageError(f"{experiment.card.name}: some bins expect no counts, χ² has no variance; use poisson")
-        spread = experiment.chi2_variance(variance or experiment.variances[0])
-    elif experiment.mixed_variance is not None:
-        statistic, spread = "mixed", experiment.mixed_variance
-    elif experiment.relative_variance is not None:
-        statistic, spread = "gamma-poisson", experiment.relative_variance
-    else:
-        spread = np.ones(experiment.data.size)
-    return Problem(names, scales, experiment.model.restrict(names, scales.tolist()), experiment.data, statistic, spread)
+        normal, relative = experiment.chi2_variance(variance or experiment.variances[0]), None
+    spread = np.zeros(experiment.data.size) if relative is None else relative
+    return Problem(names, scales, experiment.model.restrict(names, scales.tolist()), experiment.data, normal, spread)
 
 
 def with_measurement(problem: Problem, coupling: str, error: float) -> Problem:
@@ -221,12 +229,13 @@ def with_measurement(problem: Problem, coupling: str, error: float) -> Problem:
         arrays=np.concatenate([np.pad(model.arrays, ((0, 0), (0, 0), (0, 1))), own]),
         signed=True,
     )
-    data = np.append(problem.data, 1.0)
-    if problem.statistic == "chi2":
-        return replace(problem, model=more, data=data, variance=np.append(problem.variance, 1.0))
-    relative = np.zeros(problem.data.size) if problem.statistic == "poisson" else problem.variance
-    # Minus its squared error marks a normal observation.
-    return replace(problem, model=more, data=data, statistic="mixed", variance=np.append(relative, -1.0))
+    return replace(
+        problem,
+        model=more,
+        data=np.append(problem.data, 1.0),
+        normal_variance=np.append(problem.normal_variance, 1.0),
+        relative_variance=np.append(problem.relative_variance, 0.0),
+    )
 
 
 def squared_only(problem: Problem) -> NDArray[np.bool_]:
@@ -284,7 +293,8 @@ def minimise_pulls(
         model.widths,
         model.constraint,
         statistic_code(problem),
-        problem.variance,
+        problem.normal_variance,
+        problem.relative_variance,
         np.ascontiguousarray(sets, dtype=float),
         np.ascontiguousarray(measured),
         iterations,

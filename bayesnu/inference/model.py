@@ -132,14 +132,14 @@ def build_pymc_model(problem: Problem, variables: Sequence[SampledVariable]) -> 
         factors = model.pull_factors(pulls, _product)
         expected = expected_counts(inputs["templates"], model.monomial_values(inner, pt), factors, model.floored)
         if problem.statistic == "chi2":
-            pm.Normal("n", expected, np.sqrt(problem.variance), observed=counts, dims="obs")
+            pm.Normal("n", expected, np.sqrt(problem.normal_variance), observed=counts, dims="obs")
         elif problem.statistic in ("gamma-poisson", "mixed"):
 
             def log_density(value: Any, mean: Any) -> Any:
-                return mixed_log_density(value, mean, problem.variance, pt)
+                return mixed_log_density(value, mean, problem.normal_variance, problem.relative_variance, pt)
 
             def draw(mean: Any, rng: Any = None, size: Any = None) -> Any:
-                return draw_mixed(mean, problem.variance, rng, size)
+                return draw_mixed(mean, problem.normal_variance, problem.relative_variance, rng, size)
 
             pm.CustomDist("n", expected, logp=log_density, random=draw, observed=counts, dims="obs")
         else:
@@ -208,6 +208,6 @@ def model_structure(problem: Problem, variables: Sequence[SampledVariable]) -> t
         (v.kind, "identity" if v.map == "folded" and v.table is None else v.map, v.table is not None)
         for v in variables
     )
-    errors = b"" if problem.statistic == "poisson" else problem.variance.tobytes()
+    errors = (problem.normal_variance.tobytes(), problem.relative_variance.tobytes())
     shape = (model.monomials, model.components, model.arrays.shape, model.free, model.masses, model.floored)
-    return kinds, problem.statistic, errors, *shape, bent
+    return kinds, *errors, *shape, bent

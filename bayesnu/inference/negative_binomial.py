@@ -56,35 +56,40 @@ def draw_means(mean: Array, relative_variance: Array, rng: np.random.Generator, 
     return np.asarray(mean * rng.gamma(1 / v, v, size=np.shape(mean) if size is None else size))
 
 
-def mixed_log_density(data: Any, mean: Any, variance: Array, library: Any = None) -> Any:
-    """Return ln p(n | λ): normal where a variance is negative, with minus that; `negative_binomial_log_density` else.
+def mixed_log_density(
+    data: Any, mean: Any, normal_variance: Array, relative_variance: Array, library: Any = None
+) -> Any:
+    """Return ln p(n | λ): normal where there is a variance of that, `negative_binomial_log_density` elsewhere.
 
     Parameters
     ----------
     data, mean : arrays, or tensors of PyTensor
-    variance : ndarray
+    normal_variance, relative_variance : ndarray
         See `bayesnu.inference.likelihood.Problem`.
     library : module, optional
         ``pytensor.tensor`` for tensors; NumPy by default.
     """
-    normal = variance < 0
+    normal = normal_variance > 0
     if not normal.any():
-        return negative_binomial_log_density(data, mean, variance, library)
+        return negative_binomial_log_density(data, mean, relative_variance, library)
     switch = np.where if library is None else library.switch
-    spread = np.where(normal, -variance, 1.0)
+    spread = np.where(normal, normal_variance, 1.0)
     gaussian = -((data - mean) ** 2 / spread + np.log(2 * np.pi * spread)) / 2
     # Counts of 1 stand in where there are none, so that no branch that is not taken is without a derivative.
-    counts = negative_binomial_log_density(switch(normal, 1.0, data), switch(normal, 1.0, mean), variance, library)
+    data, mean = switch(normal, 1.0, data), switch(normal, 1.0, mean)
+    counts = negative_binomial_log_density(data, mean, relative_variance, library)
     return switch(normal, gaussian, counts)
 
 
-def draw_mixed(mean: Array, variance: Array, rng: np.random.Generator, size: Any = None) -> Array:
-    """Draw data about expected counts: normal where a variance is negative, else Poisson about a gamma-drawn mean."""
-    normal = np.broadcast_to(variance < 0, np.shape(mean) if size is None else size)
+def draw_mixed(
+    mean: Array, normal_variance: Array, relative_variance: Array, rng: np.random.Generator, size: Any = None
+) -> Array:
+    """Draw data about expected counts: normal where there is a variance of that, else Poisson, a gamma-drawn mean."""
+    normal = np.broadcast_to(normal_variance > 0, np.shape(mean) if size is None else size)
     # Expectations beyond NumPy's range (priors far wider than data) stay as they are.
     limit = 1e18
-    drawn = draw_means(np.where(normal, 1.0, mean), variance, rng, size)
+    drawn = draw_means(np.where(normal, 1.0, mean), relative_variance, rng, size)
     counts = np.where(drawn < limit, rng.poisson(np.minimum(drawn, limit)).astype(float), drawn)
     if not normal.any():
         return counts
-    return np.where(normal, rng.normal(mean, np.sqrt(np.abs(variance)), size), counts)
+    return np.where(normal, rng.normal(mean, np.sqrt(normal_variance), size), counts)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 POISSON, NORMAL, NEGATIVE_BINOMIAL, MIXED = 0, 1, 2, 3
-"""Statistics; of a mixed one a negative variance is that of a normal observation, any other that of a gamma mean."""
+"""Statistics; of a mixed one an observation is normal where it has a normal variance, else a count."""
 RIDGE = 1e-13
 """Added to the unit diagonal of a scaled Hessian: only a degenerate one feels it."""
 EDGE = 1e-13
@@ -76,17 +76,19 @@ def _structure(arrays: Array, membership: Array, filled: NDArray[np.bool_], memb
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _statistic(code: int, data: Array, variance: Array, expected: Array) -> float:
+def _statistic(
+    code: int, data: Array, normal_variance: Array, relative_variance: Array, expected: Array
+) -> float:
     """Return the statistic; infinite where λ is impossible."""
     value = 0.0
     for o in range(data.size):
         n, mean = data[o], expected[o]
-        if code == NORMAL or (code == MIXED and variance[o] < 0.0):
+        if code == NORMAL or (code == MIXED and normal_variance[o] > 0.0):
             residual = mean - n
-            value += residual * residual / abs(variance[o])
+            value += residual * residual / normal_variance[o]
         elif mean > 0.0:
             # The relative variance of a gamma-distributed mean; at 0 the counts are Poisson.
-            v = variance[o] if code >= NEGATIVE_BINOMIAL else 0.0
+            v = relative_variance[o] if code >= NEGATIVE_BINOMIAL else 0.0
             away = (mean - n) / n if n > 0.0 else 0.0
             # Near λ, of large counts no more than the difference from it is rounded.
             log_ratio = math.log1p(away) if away > -0.5 else math.log(mean / n)
@@ -103,14 +105,22 @@ def _statistic(code: int, data: Array, variance: Array, expected: Array) -> floa
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _slopes(code: int, data: Array, variance: Array, expected: Array, first: Array, second: Array) -> None:
+def _slopes(
+    code: int,
+    data: Array,
+    normal_variance: Array,
+    relative_variance: Array,
+    expected: Array,
+    first: Array,
+    second: Array,
+) -> None:
     """Write the two derivatives of the statistic in λ, where it is finite."""
     for o in range(data.size):
         n, mean = data[o], expected[o]
-        if code == NORMAL or (code == MIXED and variance[o] < 0.0):
-            first[o], second[o] = 2 * (mean - n) / abs(variance[o]), 2 / abs(variance[o])
+        if code == NORMAL or (code == MIXED and normal_variance[o] > 0.0):
+            first[o], second[o] = 2 * (mean - n) / normal_variance[o], 2 / normal_variance[o]
         elif mean > 0.0:
-            v = variance[o] if code >= NEGATIVE_BINOMIAL else 0.0
+            v = relative_variance[o] if code >= NEGATIVE_BINOMIAL else 0.0
             first[o] = 2 * ((mean - n) / mean) / (1 + v * mean)
             second[o] = 2 * (n / mean / mean - v * (1 + v * n) / (1 + v * mean) ** 2)
         else:
@@ -175,7 +185,8 @@ def _value(
     widths: Array,
     constraint: Array,
     code: int,
-    variance: Array,
+    normal_variance: Array,
+    relative_variance: Array,
     data: Array,
     centre: Array,
     y: Array,
@@ -197,7 +208,7 @@ def _value(
             if filled[row] and factor != 0.0:
                 _add(factor, arrays, row, work, 0)
             row += 1
-    value = _statistic(code, data, variance, work[0])
+    value = _statistic(code, data, normal_variance, relative_variance, work[0])
     for p in range(z.size):
         value += constraint[p] * (z[p] - centre[p]) ** 2
     return float(value)
@@ -213,7 +224,8 @@ def _derivatives(
     widths: Array,
     constraint: Array,
     code: int,
-    variance: Array,
+    normal_variance: Array,
+    relative_variance: Array,
     data: Array,
     centre: Array,
     y: Array,
@@ -254,7 +266,7 @@ def _derivatives(
                 break
             unit = widths[p] / (1 + widths[p] * z[p])
             _add(weight[c] * membership[c, p] * unit, strength, c, work, 3 + k_all + p)
-    _slopes(code, data, variance, work[0], work[1], work[2])
+    _slopes(code, data, normal_variance, relative_variance, work[0], work[1], work[2])
     for a in range(y.size):
         gradient[a] = _dot(work, 3 + a, work, 1)
     for p in range(n_pulls):
@@ -354,7 +366,8 @@ def minimise(
     widths: Array,
     constraint: Array,
     code: int,
-    variance: Array,
+    normal_variance: Array,
+    relative_variance: Array,
     data: Array,
     centre: Array,
     iterations: int,
@@ -382,7 +395,8 @@ def minimise(
     gradient, scale, step, trial = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     gauss, bend, factor = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     frozen = np.zeros(n, dtype=np.bool_)
-    model = (arrays, filled, members, exponents, membership, widths, constraint, code, variance, data, centre)
+    statistic = (code, normal_variance, relative_variance)
+    model = (arrays, filled, members, exponents, membership, widths, constraint, *statistic, data, centre)
     value = _value(*model, y, mono, weight, work)
     converged = False
     for _ in range(iterations):
@@ -476,7 +490,8 @@ def fit_points(
     widths: Array,
     constraint: Array,
     code: int,
-    variance: Array,
+    normal_variance: Array,
+    relative_variance: Array,
     data: Array,
     centre: Array,
     iterations: int,
@@ -519,8 +534,9 @@ def fit_points(
                 for p in range(y.size):
                     y[p] = pulls[t, g - 1, p] if warm and attempt == 0 else first[t, p]
                 value[t, g], converged[t, g] = minimise(
-                    strengths[g], filled[g], members, none, lower, membership, widths, constraint, code, variance,
-                    data[t], centre[t], iterations, tolerance, promise, known, y, own,
+                    strengths[g], filled[g], members, none, lower, membership, widths, constraint, code,
+                    normal_variance, relative_variance, data[t], centre[t], iterations, tolerance, promise, known, y,
+                    own,
                 )  # fmt: skip
                 if converged[t, g]:
                     break
@@ -540,7 +556,8 @@ def fit_couplings(
     widths: Array,
     constraint: Array,
     code: int,
-    variance: Array,
+    normal_variance: Array,
+    relative_variance: Array,
     data: Array,
     centre: Array,
     starts: Array,
@@ -576,7 +593,8 @@ def fit_couplings(
     _structure(arrays, membership, filled, members)
     mono, weight = np.empty((1 + k_all + k_all * k_all, exponents.shape[0])), np.empty(membership.shape[0])
     work = np.empty((4 + n, arrays.shape[1]))
-    model = (arrays, filled, members, exponents, membership, widths, constraint, code, variance)
+    statistic = (code, normal_variance, relative_variance)
+    model = (arrays, filled, members, exponents, membership, widths, constraint, *statistic)
     for t in range(data.shape[0]):
         value[t] = math.inf
         converged[t] = False
@@ -584,7 +602,7 @@ def fit_couplings(
             for a in range(n):
                 y[a] = starts[t, s, a] if a < k_all else first[t, a - k_all]
             own, good = minimise(
-                arrays, filled, members, exponents, lower, membership, widths, constraint, code, variance,
+                arrays, filled, members, exponents, lower, membership, widths, constraint, *statistic,
                 data[t], centre[t], iterations, tolerance, promise, known[:s], y, hessian,
             )  # fmt: skip
             known[s, 0] = own if good else -math.inf
@@ -607,7 +625,8 @@ def statistics(
     membership: Array,
     widths: Array,
     code: int,
-    variance: Array,
+    normal_variance: Array,
+    relative_variance: Array,
     data: Array,
     monomials: Array,
     pulls: Array,
@@ -646,4 +665,4 @@ def statistics(
         for o in range(work.shape[1]):
             possible = possible and work[0, o] >= 0.0
         if possible:
-            value[t] = _statistic(code, data, variance, work[0])
+            value[t] = _statistic(code, data, normal_variance, relative_variance, work[0])

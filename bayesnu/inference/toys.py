@@ -70,9 +70,9 @@ def expected_draws(problem: Problem, theta: Array, pulls: Array) -> Array:
 def draw_counts(problem: Problem, expected: Array, rng: np.random.Generator) -> Array:
     """Draw data about expected counts: Poisson, about a gamma-distributed mean, or normal with measured errors."""
     if problem.statistic == "chi2":
-        return np.asarray(rng.normal(expected, np.sqrt(problem.variance)))
+        return np.asarray(rng.normal(expected, np.sqrt(problem.normal_variance)))
     if problem.statistic in ("gamma-poisson", "mixed"):
-        return draw_mixed(expected, problem.variance, rng)
+        return draw_mixed(expected, problem.normal_variance, problem.relative_variance, rng)
     # Expectations beyond NumPy's range (priors far wider than data) stay as they are.
     limit = 1e18
     return np.where(expected < limit, rng.poisson(np.minimum(expected, limit)).astype(float), expected)
@@ -94,8 +94,8 @@ def draw_prior_pulls(problem: Problem, theta: Array, rng: np.random.Generator) -
     widths, draws = problem.model.widths, theta.shape[1]
     pulls = widths * rng.standard_normal((draws, widths.size))
     counts = expected_draws(problem, theta, pulls)
-    # A measurement with a normal error may be of something negative.
-    counted = problem.variance >= 0 if problem.statistic == "mixed" else np.full(counts.shape[1], True)
+    # Beside counts, a measurement with a normal error may be of something negative.
+    counted = ~problem.normal | problem.normal.all()
     while (bad := unsupported(pulls, counts[:, counted])).any():
         pulls[bad] = widths * rng.standard_normal((int(bad.sum()), widths.size))
         counts[bad] = expected_draws(problem, theta[:, bad], pulls[bad])
@@ -109,13 +109,9 @@ def unsupported(pulls: Array, counts: Array) -> NDArray[np.bool_]:
 
 def log_likelihood(problem: Problem, expected: Array) -> Array:
     """Return ln p(data | expected), normal, negative binomial or Poisson; broadcast shape."""
-    if problem.statistic == "chi2":
-        return np.asarray(
-            -((problem.data - expected) ** 2 / problem.variance + np.log(2 * np.pi * problem.variance)) / 2
-        )
-    if problem.statistic in ("gamma-poisson", "mixed"):
-        return np.asarray(mixed_log_density(problem.data, expected, problem.variance))
-    return poisson_log_likelihood(problem.data, expected)
+    if problem.statistic == "poisson":
+        return poisson_log_likelihood(problem.data, expected)
+    return np.asarray(mixed_log_density(problem.data, expected, problem.normal_variance, problem.relative_variance))
 
 
 def poisson_log_likelihood(counts: Array, expected: Array) -> Array:

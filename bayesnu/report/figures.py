@@ -27,7 +27,8 @@ from bayesnu.report.tables import describe_chi2
 from bayesnu.resources import write_atomically
 from bayesnu.results.fits import CREDIBILITY, posterior_path
 from bayesnu.results.intervals import percent
-from bayesnu.results.joint import pairs_of, stored_region
+from bayesnu.results.joint import pairs_of
+from bayesnu.results.joint_region import stored_region
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.verdict import WITHHELD
 

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayesnu.errors import RunError
 from bayesnu.experiment.base import Coordinates, Experiment
 from bayesnu.experiment.expectation import CountModel
-from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.likelihood import make_problem
 
-Array = NDArray[np.float64]
 MASS_IS_FREE = "its counts are splines in m_N, no polynomials"
 
 
@@ -36,7 +34,6 @@ def counts_json(experiment: Experiment, couplings: Sequence[str]) -> dict[str, A
         return {"left_out": MASS_IS_FREE}
     problem = make_problem(experiment, couplings)
     model = experiment.model.restrict(couplings, [1.0] * len(couplings))
-    normal, relative = _variances(problem)
     return {
         "left_out": "",
         "couplings": list(couplings),
@@ -48,24 +45,14 @@ def counts_json(experiment: Experiment, couplings: Sequence[str]) -> dict[str, A
             for name, width in zip(model.pulls, model.widths.tolist(), strict=True)
         ],
         "statistic": problem.statistic,
-        "normal_variance": normal.tolist(),
-        "relative_variance": relative.tolist(),
+        "normal_variance": problem.normal_variance.tolist(),
+        "relative_variance": problem.relative_variance.tolist(),
         "data": problem.data.tolist(),
         "errors": None if experiment.errors is None else experiment.errors.tolist(),
         "observed": experiment.observed,
         "axis": _axis(experiment.observation_coordinates()),
         "exposures": _exposures(experiment.observation_coordinates()),
     }
-
-
-def _variances(problem: Problem) -> tuple[Array, Array]:
-    """Return the variance of normal observations, 0 of counts, and the squared relative error of expected counts."""
-    none, variance = np.zeros(problem.data.size), problem.variance
-    if problem.statistic == "chi2":
-        return variance, none
-    if problem.statistic == "mixed":
-        return np.maximum(-variance, 0.0), np.maximum(variance, 0.0)
-    return none, variance if problem.statistic == "gamma-poisson" else none
 
 
 def read_counts(folder: Path, run: str) -> dict[str, Any]:

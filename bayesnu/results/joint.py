@@ -1,44 +1,31 @@
-"""Fits of several couplings at once, the mass of N among them: posterior, marginal intervals, two-parameter regions."""
+"""Fits of several couplings at once, the mass of N among them: which may be, with what priors, and their posterior."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
-from bayesnu.inference.laplace import Cells, GridPosterior2D, cells, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem, with_measurement
 from bayesnu.inference.priors import AUTOMATIC_RANGE, Prior, mass_prior, mixing_angle_prior, resolve_prior
-from bayesnu.inference.profile import delta_chi2_level, joint_ranges, profile_grid, profile_plane
+from bayesnu.inference.profile import joint_ranges, profile_grid, profile_plane
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS, FREE_TOGETHER
-from bayesnu.results.diagnostics import AGREEMENT_SIGMA, Diagnostics, diagnose, diagnostics_json, worst_verdict
 from bayesnu.results.fits import RunArguments, kept_fit, posterior_path, seed_of
-from bayesnu.results.intervals import IntervalSet
-from bayesnu.results.limits import default_kind, interval_json, nuts_interval
+from bayesnu.results.joint_region import density_of_draws, region, region_dataset
 from bayesnu.results.posterior import posterior_tree, save_posterior
 
 if TYPE_CHECKING:
     import xarray as xr
 
-Array = NDArray[np.float64]
 TARGET_ACCEPT = 0.98
 """Of the sampler: regions of two parameters are more bent than those of one."""
 TARGET_ACCEPT_OF_MANY = 0.9
 """With more than two couplings: short steps would cross between second solutions less often."""
-REGION_CELLS = 96
-PLANE_CELLS = 48
-"""Along each coupling of a pair among more, whose density is that of draws."""
 FAMILIES = ("mu", "q", "r2", "d")
-REGION_TOLERANCE = 0.01
-"""How much of the draws a region may hold more or less because its cells are of a finite size."""
 
 
 def joint_name(couplings: Sequence[str]) -> str:
@@ -214,69 +201,6 @@ def _sample(
     return tree
 
 
-def region_dataset(grid: GridPosterior2D, delta: Array, origins: Sequence[float]) -> xr.Dataset:
-    """Return the region of two couplings as it is stored; values are shown from the origins of their priors."""
-    import xarray as xr
-
-    axes = dict(zip(grid.couplings, zip((grid.x, grid.y), origins, strict=True), strict=True))
-    return xr.Dataset(
-        {
-            "density": (grid.couplings, grid.density, {"long_name": "posterior density, per unit or logarithm"}),
-            "weight": (grid.couplings, grid.weight, {"long_name": "posterior probability of each cell"}),
-            "delta_chi2": (grid.couplings, delta, {"long_name": "Δ(-2 ln L)"}),
-            **{f"width_{name}": (name, axis.widths) for name, (axis, _) in axes.items()},
-        },
-        coords={
-            name: (name, axis.centres + origin, {"units": COUPLINGS[name].unit, "logarithmic": int(axis.logarithmic)})
-            for name, (axis, origin) in axes.items()
-        },
-    )
-
-
-def density_of_draws(pair: tuple[str, str], draws: Array) -> GridPosterior2D:
-    """Return the density of draws, shape (2, chains, draws), on a grid: a histogram, smoothed over a cell.
-
-    Where a coupling enters squared only the grid begins at 0, and the density is smooth across it.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    axes = []
-    for name, values in zip(pair, draws, strict=True):
-        low, high = float(values.min()), float(values.max())
-        margin = 0.03 * (high - low)
-        low = 0.0 if COUPLINGS[name].squared_only and low < 0.1 * high else low - margin
-        axes.append(cells(low, high + margin, PLANE_CELLS, "linear"))
-    edges = [np.append(c.centres - c.widths / 2, c.centres[-1] + c.widths[-1] / 2) for c in axes]
-    histogram = np.histogram2d(draws[0].ravel(), draws[1].ravel(), bins=edges)[0]
-    weight = gaussian_filter(histogram / histogram.sum(), 1.0, mode="reflect")
-    weight /= weight.sum()
-    x, y = axes
-    return GridPosterior2D(pair, x, y, weight / (x.widths[:, None] * y.widths[None, :]), weight)
-
-
-def region(problem: Problem, priors: tuple[Prior, Prior], draws: Array) -> GridPosterior2D:
-    """Return the posterior of two couplings on a grid that holds all of some draws, shape (2, chains, draws).
-
-    Cells are equal in the logarithm under a log-uniform prior, in the square root for a coupling that enters squared
-    only (whose posterior may be much narrower at some values of the other), else in the coupling.
-    """
-    axes: list[Cells] = []
-    for prior, values in zip(priors, draws, strict=True):
-        low, high = float(values.min()), float(values.max())
-        if prior.kind == "log-uniform":
-            margin = (high / low) ** 0.05
-            low, high = max(low / margin, prior.low), min(high * margin, prior.high)
-            axes.append(cells(low, high, REGION_CELLS, "log"))
-            continue
-        margin = 0.05 * (high - low)
-        low, high = max(low - margin, prior.low), min(high + margin, prior.high)
-        if prior.coupling.squared_only and low < 0.1 * high:
-            low = max(prior.low, 0.0)
-        bent = prior.coupling.squared_only and prior.coupling.name != "m_N"
-        axes.append(cells(low, high, REGION_CELLS, "square" if bent else "linear"))
-    return laplace_posterior_2d(problem, priors, axes[0], axes[1])
-
-
 def fit_joint(
     experiment: Experiment,
     arguments: RunArguments,
@@ -296,129 +220,3 @@ def fit_joint(
     tree = _sample(experiment, problem, priors, arguments, seed, sampler, {"run_hash": run})
     save_posterior(tree, path)
     return tree, priors, False
-
-
-@dataclass(frozen=True)
-class RegionCheck:
-    """How much of the draws lies in the highest-density region of the grid, with its Monte Carlo error."""
-
-    probability: float
-    fraction: float
-    error: float
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong, if something is."""
-        distance = abs(self.fraction - self.probability)
-        if distance <= AGREEMENT_SIGMA * self.error + REGION_TOLERANCE:
-            return None
-        return f"the grid's {self.probability:.0%} region holds {self.fraction:.1%} ± {self.error:.1%} of the draws"
-
-
-@dataclass(frozen=True)
-class JointResult:
-    """What a joint fit says of each of its couplings.
-
-    Attributes
-    ----------
-    couplings, priors : tuple of str
-    intervals : tuple of IntervalSet
-        Marginal credible intervals.
-    diagnostics : tuple of Diagnostics
-    correlation : ndarray, shape (couplings, couplings)
-        Of the draws.
-    region : RegionCheck or None
-        For two couplings.
-    """
-
-    couplings: tuple[str, ...]
-    priors: tuple[str, ...]
-    intervals: tuple[IntervalSet, ...]
-    diagnostics: tuple[Diagnostics, ...]
-    correlation: Array
-    region: RegionCheck | None
-
-    @property
-    def verdict(self) -> str:
-        """The worst verdict."""
-        region = ["fail"] if self.region is not None and self.region.problem else []
-        return worst_verdict([*(item.verdict for item in self.diagnostics), *region])
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why it is not "pass"."""
-        found = [f"{item.coupling}: {reason}" for item in self.diagnostics for reason in item.reasons]
-        if self.region is not None and self.region.problem:
-            found.append(self.region.problem)
-        return tuple(dict.fromkeys(found))
-
-
-def stored_region(tree: xr.DataTree, couplings: Sequence[str], group: str = "region") -> GridPosterior2D:
-    """Return the grid posterior of two couplings that a fit stored; ``group`` is a name of `pairs_of`."""
-    stored = tree[group].to_dataset().transpose(*couplings, ...)
-    x, y = (
-        Cells(stored[name].values, stored[f"width_{name}"].values, bool(stored[name].attrs["logarithmic"]))
-        for name in couplings
-    )
-    return GridPosterior2D((couplings[0], couplings[1]), x, y, stored["density"].values, stored["weight"].values)
-
-
-def check_region(tree: xr.DataTree, couplings: tuple[str, ...], probability: float) -> RegionCheck | None:
-    """Compare the draws of a two-coupling fit with the grid's highest-density region; None for more couplings."""
-    from arviz_stats.base import array_stats
-
-    if "region" not in tree.children:
-        return None
-    grid = stored_region(tree, couplings)
-    draws = [np.asarray(tree["posterior"][name].values) for name in couplings]
-    inside = grid.contains(draws[0], draws[1], probability).astype(float)
-    fraction = float(inside.mean())
-    # An indicator that never changes has no effective sample size.
-    varies = 0 < fraction < 1
-    ess = float(array_stats.ess(inside, chain_axis=0, draw_axis=1)) if varies else float(inside.size)
-    return RegionCheck(probability, fraction, float(np.sqrt(fraction * (1 - fraction) / ess)))
-
-
-def summarise_joint(tree: xr.DataTree, priors: Sequence[Prior], credibility: float) -> JointResult:
-    """Return the marginal intervals and diagnostics of a joint fit."""
-    names = tuple(prior.coupling.name for prior in priors)
-    draws = [np.asarray(tree["posterior"][name].values) for name in names]
-    intervals = [
-        nuts_interval(own, prior, credibility, default_kind(name))
-        for name, prior, own in zip(names, priors, draws, strict=True)
-    ]
-    return JointResult(
-        names,
-        tuple(prior.describe() for prior in priors),
-        tuple(intervals),
-        tuple(diagnose(tree, name, interval, None) for name, interval in zip(names, intervals, strict=True)),
-        np.corrcoef(np.stack([own.ravel() for own in draws])),
-        check_region(tree, names, credibility),
-    )
-
-
-def joint_json(model: str, result: JointResult) -> dict[str, Any]:
-    """Return the entry of a joint fit in limits.json."""
-    parameters = []
-    for k, name in enumerate(result.couplings):
-        parameters.append(
-            {
-                "coupling": name,
-                "unit": COUPLINGS[name].unit,
-                "prior": result.priors[k],
-                "credible": interval_json(model, result.intervals[k]),
-                "diagnostics": diagnostics_json(result.diagnostics[k]),
-            }
-        )
-    region_entry = None
-    if result.region is not None:
-        region_entry = asdict(result.region) | {"delta_chi2_level": delta_chi2_level(result.region.probability, 2)}
-    return {
-        "name": joint_name(result.couplings),
-        "couplings": list(result.couplings),
-        "parameters": parameters,
-        "correlation": result.correlation.tolist(),
-        "region": region_entry,
-        "verdict": result.verdict,
-        "reasons": list(result.reasons),
-    }

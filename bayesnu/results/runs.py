@@ -26,7 +26,8 @@ from bayesnu.results.counts import counts_json, counts_path
 from bayesnu.results.diagnostics import worst_verdict
 from bayesnu.results.fits import RunArguments, deterministic, fit_coupling, posterior_path
 from bayesnu.results.joint import TARGET_ACCEPT as JOINT_ACCEPT
-from bayesnu.results.joint import TARGET_ACCEPT_OF_MANY, check_joint, fit_joint, joint_json, joint_name, summarise_joint
+from bayesnu.results.joint import TARGET_ACCEPT_OF_MANY, check_joint, fit_joint, joint_name
+from bayesnu.results.joint_summary import joint_json, summarise_joint
 from bayesnu.results.limits import (
     DEFAULT_CHAINS,
     DEFAULT_DRAWS,

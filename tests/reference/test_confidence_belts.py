@@ -20,7 +20,8 @@ def one_bin(observed: float, background: float, statistic: str) -> Problem:
     """A single observation of mean θ² + b: Poisson, or normal of variance 1."""
     arrays = np.array([[[background], [1.0]]])
     model = CountModel(("mu_nue",), ((), ((0, 2),)), ((),), ("all",), (), np.zeros(0), arrays)
-    return Problem(("mu_nue",), np.ones(1), model, np.array([observed]), statistic, np.ones(1))  # type: ignore[arg-type]
+    variance = np.array([float(statistic == "chi2")])
+    return Problem(("mu_nue",), np.ones(1), model, np.array([observed]), variance, np.zeros(1))
 
 
 def belt(problem: Problem) -> np.ndarray:

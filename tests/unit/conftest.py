@@ -32,8 +32,9 @@ def remember(key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
 
 def fingerprint(problem: Problem) -> tuple[Any, ...]:
     """What makes two problems the same."""
-    arrays = (problem.data, problem.model.arrays, problem.model.widths, problem.variance)
-    return problem.couplings, problem.statistic, *(array.tobytes() for array in arrays)
+    variances = (problem.normal_variance, problem.relative_variance)
+    arrays = (problem.data, problem.model.arrays, problem.model.widths, *variances)
+    return problem.couplings, *(array.tobytes() for array in arrays)
 
 
 def inverse_cdf(problem: Problem, prior: Prior) -> tuple[np.ndarray, np.ndarray]:

@@ -70,7 +70,7 @@ def test_measured_errors_make_one_likelihood(lsnd: ElectronWindowExperiment) -> 
     problems = [make_problem(lsnd, ["mu_nue"], statistic) for statistic in ("chi2", "poisson")]
     for problem in problems:
         assert problem.statistic == "chi2"
-        assert problem.variance.tolist() == [22.0**2]
+        assert problem.normal_variance.tolist() == [22.0**2]
     assert limit(lsnd, "mu_nue", method="chi2").intervals == limit(lsnd, "mu_nue", method="poisson").intervals
 
 

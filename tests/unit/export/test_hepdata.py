@@ -17,10 +17,10 @@ from bayesnu.detector.settings import ResponseSettings
 from bayesnu.errors import RunError
 from bayesnu.experiment.electron_card import BinAxis
 from bayesnu.experiment.setup import Experiment, load_electron_experiment, load_experiment
-from bayesnu.export import hepdata
-from bayesnu.export.hepdata import (
-    Column,
-    Table,
+from bayesnu.export import hepdata, hepdata_tables
+from bayesnu.export.hepdata import submission, write_submission
+from bayesnu.export.hepdata_format import Column, Table, to_yaml
+from bayesnu.export.hepdata_tables import (
     contour_lines,
     contour_tables,
     density_tables,
@@ -28,10 +28,7 @@ from bayesnu.export.hepdata import (
     response_tables,
     sidedness,
     spectrum_tables,
-    submission,
     tables_of,
-    to_yaml,
-    write_submission,
 )
 from bayesnu.inference.laplace import cells
 from bayesnu.inference.profile import delta_chi2_level
@@ -78,7 +75,7 @@ def problems(monkeypatch: pytest.MonkeyPatch) -> Check:
 @pytest.fixture
 def small_response(monkeypatch: pytest.MonkeyPatch) -> None:
     """A response of six cells in the place of the card's 7680."""
-    monkeypatch.setattr(hepdata, "find_response", lambda *_: small_matrix())
+    monkeypatch.setattr(hepdata_tables, "find_response", lambda *_: small_matrix())
 
 
 def qualifiers(column: Column) -> dict[str, Any]:
@@ -93,7 +90,7 @@ def test_submission_is_accepted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hepdata, "DENSITY_ROWS", 20)
+    monkeypatch.setattr(hepdata_tables, "DENSITY_ROWS", 20)
     folder = tmp_path / "submission"
     tables = write_submission(joint_run("pass"), on_axis, folder)
     assert problems(folder) == []
@@ -242,7 +239,7 @@ def test_response_is_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     found = np.array([column.values for column in table.dependent]).T
     np.testing.assert_allclose(found, response.values[kept], rtol=1e-4)
     assert qualifiers(table.dependent[1])[r"RECONSTRUCTED $E_e\theta^2$"] == "1 - 2"
-    monkeypatch.setattr(hepdata, "MOST_NUMBERS", 5)
+    monkeypatch.setattr(hepdata_tables, "MOST_NUMBERS", 5)
     parts = list(response_tables(response, [axis]))
     assert [part.name for part in parts] == ["Response matrix, bins 1 to 1", "Response matrix, bins 2 to 2"]
     assert parts[1].dependent == table.dependent[1:]

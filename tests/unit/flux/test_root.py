@@ -11,7 +11,7 @@ import pytest
 import uproot
 
 from bayesnu.errors import DataError, UsageError
-from bayesnu.flux.covariance import read_covariance, read_covariance_csv
+from bayesnu.flux.covariance_file import read_covariance, read_covariance_csv
 from bayesnu.flux.root import read_root
 from bayesnu.physics.couplings import CHANNELS
 

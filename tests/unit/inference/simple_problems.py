@@ -17,14 +17,14 @@ def normal(x: float, name: str = "mu_nue", power: int = 2, systematic: float = 0
         arrays, components, pulls, widths = arrays[:1], ((),), (), np.zeros(0)
     names = ("signal", "background")[: len(components)]
     model = CountModel((name,), ((), ((0, power),)), components, names, pulls, widths, arrays)
-    return Problem((name,), np.ones(1), model, np.array([x + constant]), "chi2", np.ones(1))
+    return Problem((name,), np.ones(1), model, np.array([x + constant]), np.ones(1), np.zeros(1))
 
 
 def counting(n: float, background: float, name: str = "mu_nue", power: int = 2) -> Problem:
     """n ~ Poisson(θ^power + b)."""
     arrays = np.array([[[background], [1.0]]])
     model = CountModel((name,), ((), ((0, power),)), ((),), ("all",), (), np.zeros(0), arrays)
-    return Problem((name,), np.ones(1), model, np.array([float(n)]), "poisson", np.ones(1))
+    return Problem((name,), np.ones(1), model, np.array([float(n)]), np.zeros(1), np.zeros(1))
 
 
 def counting_with_efficiency(n: float, background: float, width: float, power: int = 2) -> Problem:
@@ -34,4 +34,4 @@ def counting_with_efficiency(n: float, background: float, width: float, power: i
     model = CountModel(
         ("mu_nue",), ((), ((0, power),)), ((0,), ()), ("signal", "background"), *pulls, arrays
     )
-    return Problem(("mu_nue",), np.ones(1), model, np.array([float(n)]), "poisson", np.ones(1))
+    return Problem(("mu_nue",), np.ones(1), model, np.array([float(n)]), np.zeros(1), np.zeros(1))

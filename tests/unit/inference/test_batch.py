@@ -224,7 +224,7 @@ def test_log_determinant_of_a_curve() -> None:
     """One pull σ = 0.1 on one count: H = d²(λ - n ln λ)/dz² + 1 = n σ²/(1 + σ ẑ)² + 1."""
     arrays = np.array([[[50.0], [1.0]]])
     model = CountModel(("mu_nue",), ((), ((0, 2),)), ((0,),), ("all",), ("norm",), np.array([0.1]), arrays)
-    problem = Problem(("mu_nue",), np.ones(1), model, np.array([60.0]), "poisson", np.ones(1))
+    problem = Problem(("mu_nue",), np.ones(1), model, np.array([60.0]), np.zeros(1), np.zeros(1))
     curves = profile_curves(problem, problem.data[None], np.array([[0.0, 2.0]]))
     for k, expected in enumerate((50.0, 54.0)):
         # d/dz: σ λ₀ - 60 σ/(1 + σ z) + z = 0

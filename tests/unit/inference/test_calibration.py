@@ -181,7 +181,7 @@ def test_places_are_those_of_quadrature_in_coupling_and_pull() -> None:
     points = np.stack(np.meshgrid(theta, z, indexing="ij")).reshape(2, -1)
     expected = expected_draws(problem, points[:1], problem.model.widths * points[1][:, None])[:, 0]
     for k in range(12):
-        log_density = -((found.data[k, 0] - expected) ** 2) / problem.variance[0] / 2 - points[1] ** 2 / 2
+        log_density = -((found.data[k, 0] - expected) ** 2) / problem.normal_variance[0] / 2 - points[1] ** 2 / 2
         density = np.exp(log_density - log_density.max()).reshape(theta.size, z.size)
         density /= density.sum()
         true_theta, true_z = found.theta[[k]], found.pulls[[k]] / problem.model.widths
@@ -207,7 +207,8 @@ def few_counts(problem: Problem, number: int) -> Problem:
         model, arrays=arrays, components=((), (0,)), component_names=("all", "rate"), pulls=("rate",),
         widths=np.array([0.4]), free=("rate",),
     )  # fmt: skip
-    return replace(problem, model=model, data=np.append(problem.data, float(number)), variance=np.ones(2))
+    data = np.append(problem.data, float(number))
+    return replace(problem, model=model, data=data, normal_variance=np.zeros(2), relative_variance=np.zeros(2))
 
 
 @pytest.mark.parametrize("number", [5, 20])

@@ -34,7 +34,8 @@ def counting(
     monomials = ((), *(((0, k),) for k in range(1, len(coefficients))))
     arrays = np.array(coefficients, dtype=float)[None, :, None]
     model = CountModel((name,), monomials, ((0,),), ("all",), ("norm",), np.array([width]), arrays, free)
-    return Problem((name,), np.ones(1), model, np.array([data]), statistic, np.ones(1))
+    variances = (np.array([float(statistic == own)]) for own in ("chi2", "gamma-poisson"))
+    return Problem((name,), np.ones(1), model, np.array([data]), *variances)
 
 
 THETA = np.array([0.1, 0.7, 1.0, 3.0])

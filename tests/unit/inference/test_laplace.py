@@ -152,7 +152,7 @@ def toy(n: float, signal: float, background: float, width: float) -> Problem:
         np.array([width]),
         arrays,
     )
-    return Problem(("q_nue",), np.array([1.0]), model, np.array([n]), "poisson", np.array([n]))
+    return Problem(("q_nue",), np.array([1.0]), model, np.array([n]), np.zeros(1), np.zeros(1))
 
 
 @pytest.mark.parametrize("width", [0.0, 0.02])

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from pytensor.compile.mode import Mode
 
 PLAIN = Mode(linker="py", optimizer="fast_compile")
-VARIANCE = np.array([0.0, -4.0, 0.0, -0.25])
+NORMAL, RELATIVE = np.array([0.0, 4.0, 0.0, 0.25]), np.zeros(4)
 DATA, MEAN = np.array([3.0, -1.0, 0.0, 2.0]), np.array([2.5, -2.0, 0.7, 2.2])
 
 
@@ -38,7 +38,7 @@ def problem(both: Experiment) -> Problem:
 
 
 def test_density_is_that_of_either() -> None:
-    found = mixed_log_density(DATA, MEAN, VARIANCE)
+    found = mixed_log_density(DATA, MEAN, NORMAL, RELATIVE)
     expected = [
         poisson.logpmf(3, 2.5), norm.logpdf(-1, -2, 2), poisson.logpmf(0, 0.7), norm.logpdf(2, 2.2, 0.5),
     ]  # fmt: skip
@@ -46,7 +46,7 @@ def test_density_is_that_of_either() -> None:
 
 
 def test_draws_are_of_either() -> None:
-    draws = draw_mixed(np.broadcast_to(MEAN, (20_000, 4)), VARIANCE, np.random.default_rng(2))
+    draws = draw_mixed(np.broadcast_to(MEAN, (20_000, 4)), NORMAL, RELATIVE, np.random.default_rng(2))
     np.testing.assert_allclose(draws.mean(axis=0), MEAN, atol=0.05)
     np.testing.assert_allclose(draws.var(axis=0), [2.5, 4.0, 0.7, 0.25], rtol=0.05)
     assert (draws[:, [0, 2]] == np.round(draws[:, [0, 2]])).all()
@@ -54,8 +54,9 @@ def test_draws_are_of_either() -> None:
 
 def test_problem(problem: Problem) -> None:
     assert problem.statistic == "mixed"
-    assert problem.variance[0] == -(22.0**2)
-    assert (problem.variance[1:] == 0).all()
+    assert problem.normal_variance[0] == 22.0**2
+    assert (problem.normal_variance[1:] == 0).all()
+    assert (problem.relative_variance == 0).all()
     expected = problem.model.signal_strengths(np.zeros((1, 1)))[0].sum(axis=0)
     by_bin = log_likelihood(problem, expected)
     assert by_bin[0] == pytest.approx(norm.logpdf(191, expected[0], 22))

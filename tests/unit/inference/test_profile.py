@@ -139,6 +139,6 @@ def test_counts_that_end_inside_the_range() -> None:
     model = CountModel(
         ("q_nue",), ((), ((0, 1),), ((0, 2),)), ((),), ("all",), (), np.zeros(0), arrays
     )
-    problem = Problem(("q_nue",), np.ones(1), model, np.zeros(1), "poisson", np.ones(1))
+    problem = Problem(("q_nue",), np.ones(1), model, np.zeros(1), np.zeros(1), np.zeros(1))
     half = np.sqrt(1 + delta_chi2_level(0.9, 1) / 6)
     np.testing.assert_allclose(delta_chi2_intervals(problem, 0.9), [[2 - half, 1], [3, 2 + half]], atol=1e-6)

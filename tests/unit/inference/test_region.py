@@ -23,7 +23,7 @@ def two_means(names: tuple[str, str] = ("q_nue", "q_numu")) -> Problem:
     arrays = np.array([[[20.0, 20.0], [1.0, 0.0], [0.0, 1.0]]])
     monomials = ((), ((0, 1),), ((1, 1),))
     model = CountModel(names, monomials, ((),), ("c",), (), np.zeros(0), arrays)
-    return Problem(names, np.ones(2), model, np.array([20.3, 19.8]), "chi2", np.ones(2))
+    return Problem(names, np.ones(2), model, np.array([20.3, 19.8]), np.ones(2), np.zeros(2))
 
 
 def test_normal_data_have_the_quantile_of_chi_square() -> None:
@@ -149,7 +149,7 @@ def correlated(correlation: float) -> Problem:
     long, short = np.sqrt((1 + correlation) / 2), np.sqrt((1 - correlation) / 2)
     arrays = np.array([[[20.0, 20.0], [0.5 / long, 0.5 / short], [0.5 / long, -0.5 / short]]])
     model = CountModel(("q_nue", "q_numu"), ((), ((0, 1),), ((1, 1),)), ((),), ("c",), (), np.zeros(0), arrays)
-    return Problem(model.couplings, np.array([1.0, 2.0]), model, np.full(2, 20.0), "chi2", np.ones(2))
+    return Problem(model.couplings, np.array([1.0, 2.0]), model, np.full(2, 20.0), np.ones(2), np.zeros(2))
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9, 0.999])
@@ -165,7 +165,7 @@ def test_grid_holds_the_region_of_correlated_couplings(correlation: float) -> No
 
 
 def test_couplings_of_which_only_the_sum_is_bounded_have_no_region() -> None:
-    problem = replace(correlated(0.0), variance=np.array([1.0, 1e30]))
+    problem = replace(correlated(0.0), normal_variance=np.array([1.0, 1e30]))
     with pytest.raises(ConvergenceError, match="q_nue and q_numu: the data do not bound them together"):
         grid_ranges(problem, [(-1.0, 1.0), (-1.0, 1.0)], 0.9)
 

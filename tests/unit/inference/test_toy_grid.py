@@ -22,7 +22,7 @@ def normal(power: int = 1, name: str = "q_nue") -> Problem:
     """One normal observation of unit width with mean θ, or θ²."""
     arrays = np.array([[[0.0], [1.0]]])
     model = CountModel((name,), ((), ((0, power),)), ((),), ("c",), (), np.zeros(0), arrays)
-    return Problem((name,), np.ones(1), model, np.array([0.0]), "chi2", np.ones(1))
+    return Problem((name,), np.ones(1), model, np.array([0.0]), np.ones(1), np.zeros(1))
 
 
 FLAT = Prior(COUPLINGS["q_nue"], "uniform", -12.0, 12.0)

@@ -25,7 +25,7 @@ def two_pulls(free: tuple[str, ...] = (), widths: np.ndarray = WIDTHS) -> Proble
         ("mu_nue",), ((), ((0, 2),)), ((0,), (1,)), ("signal", "background"), ("a", "b"), widths, arrays, free
     )
     data = np.round(1.1 * (SIGNAL + BACKGROUND))
-    return Problem(("mu_nue",), np.ones(1), model, data, "poisson", np.ones(3))
+    return Problem(("mu_nue",), np.ones(1), model, data, np.zeros(3), np.zeros(3))
 
 
 def posterior(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +114,7 @@ def test_pulls_that_always_leave_it_are_refused() -> None:
         ("mu_nue",), ((), ((0, 2),)), tuple((k,) for k in range(60)), names, names, np.full(60, 1e6),
         np.ones((60, 2, 1)),
     )  # fmt: skip
-    problem = Problem(("mu_nue",), np.ones(1), model, np.array([120.0]), "poisson", np.ones(1))
+    problem = Problem(("mu_nue",), np.ones(1), model, np.array([120.0]), np.zeros(1), np.zeros(1))
     with pytest.raises(ConvergenceError, match="choose narrower pulls"):
         pseudo_experiments(problem, TRUTH, 20, np.random.default_rng(3), "constraint")
 
@@ -130,13 +130,14 @@ def test_a_truth_that_the_data_rule_out_is_refused() -> None:
 def test_draws_of_each_statistic() -> None:
     """Variances λ, λ + v λ² and V."""
     expected = np.broadcast_to(np.array([5.0, 20.0, 80.0]), (NUMBER, 3))
-    problem = replace(two_pulls(), variance=np.array([0.04, 0.1, 0.02]))
-    for statistic, variance in (
-        ("poisson", expected[0]),
-        ("gamma-poisson", expected[0] + problem.variance * expected[0] ** 2),
-        ("chi2", problem.variance),
+    own, none = np.array([0.04, 0.1, 0.02]), np.zeros(3)
+    for normal, relative, variance in (
+        (none, none, expected[0]),
+        (none, own, expected[0] + own * expected[0] ** 2),
+        (own, none, own),
     ):
-        drawn = draw_counts(replace(problem, statistic=statistic), expected, np.random.default_rng(4))
+        problem = replace(two_pulls(), normal_variance=normal, relative_variance=relative)
+        drawn = draw_counts(problem, expected, np.random.default_rng(4))
         np.testing.assert_allclose(drawn.mean(axis=0), expected[0], atol=4.5 * np.sqrt(variance.max() / NUMBER))
         # Kurtosis of what is discrete or gamma-distributed: 8% is 6 standard errors at most.
         np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.08)

@@ -33,7 +33,7 @@ def normal(name: str = "q_nue", power: int = 1) -> Problem:
     model = CountModel(
         (name,), ((), ((0, power),)), ((),), ("c",), (), np.zeros(0), np.array([[[0.0], [1.0]]])
     )
-    return Problem((name,), np.ones(1), model, np.array([0.0]), "chi2", np.ones(1))
+    return Problem((name,), np.ones(1), model, np.array([0.0]), np.ones(1), np.zeros(1))
 
 
 def result(study: Study, truth: float, labels: tuple[str, ...]) -> Coverage:

@@ -20,7 +20,8 @@ from bayesnu.report.build import write_report
 from bayesnu.report.figures import figure_names, region_figure, save_figure
 from bayesnu.report.tables import joint_tables
 from bayesnu.results import intervals
-from bayesnu.results.joint import RegionCheck, region, stored_region
+from bayesnu.results.joint_region import region, stored_region
+from bayesnu.results.joint_summary import RegionCheck
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.runs import Run, load_run, make_arguments, own_files, run_fits
 

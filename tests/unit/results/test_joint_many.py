@@ -16,7 +16,8 @@ from bayesnu.inference.sampling import Draws, Sampler
 from bayesnu.report.figures import figure_names, region_figure
 from bayesnu.report.tables import joint_tables
 from bayesnu.results import intervals
-from bayesnu.results.joint import density_of_draws, joint_priors, pairs_of, stored_region
+from bayesnu.results.joint import joint_priors, pairs_of
+from bayesnu.results.joint_region import density_of_draws, stored_region
 from bayesnu.results.posterior import load_posterior
 from bayesnu.results.runs import Run, make_arguments, run_fits
 

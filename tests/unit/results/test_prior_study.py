@@ -42,7 +42,7 @@ def counting(coefficients: Sequence[float], statistic: Statistic, data: float, n
     monomials = ((), *(((0, k),) for k in range(1, len(coefficients))))
     arrays = np.array(coefficients, dtype=float)[None, :, None]
     model = CountModel((name,), monomials, ((),), ("all",), ("none",), np.array([0.0]), arrays)
-    return Problem((name,), np.ones(1), model, np.array([data]), statistic, np.ones(1))
+    return Problem((name,), np.ones(1), model, np.array([data]), np.array([float(statistic == "chi2")]), np.zeros(1))
 
 
 def study(problem: Problem, high: float, kind: Any = "upper") -> PriorStudy:

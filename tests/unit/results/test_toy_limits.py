@@ -194,9 +194,9 @@ def test_never_falling_is_the_largest_limit(
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"background-{k:02d}" for k in range(11)]
 
 
-@pytest.mark.parametrize(("statistic", "steps"), [("poisson", 401), ("chi2", 11)])
+@pytest.mark.parametrize(("variance", "steps"), [(0.0, 401), (1.0, 11)])
 def test_backgrounds_of_a_single_count(
-    statistic: str, steps: int, monkeypatch: pytest.MonkeyPatch
+    variance: float, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sums over counts take a moment each, so that the steps are fine; those over normal data do not."""
     made: list[Problem] = []
@@ -206,9 +206,9 @@ def test_backgrounds_of_a_single_count(
         return ToyIntervals(((0.0, 1.0),), ((math.nan, math.nan),), 0)
 
     experiment, _ = one_number(0.0)
-    ordinary = toy_limits.make_problem
+    ordinary, own = toy_limits.make_problem, np.array([variance])
     monkeypatch.setattr(toy_limits, "feldman_cousins", construct)
-    monkeypatch.setattr(toy_limits, "make_problem", lambda *given: replace(ordinary(*given), statistic=statistic))
+    monkeypatch.setattr(toy_limits, "make_problem", lambda *given: replace(ordinary(*given), normal_variance=own))
     found = limit(experiment, "mu_nue", method="feldman-cousins", never_falling=True)
     assert len(made) == steps
     assert found.toys is not None
