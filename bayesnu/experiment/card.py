@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from bayesnu.detector.settings import Method
 from bayesnu.errors import UsageError, nearest
-from bayesnu.flux.formats import UNITS, Format
+from bayesnu.flux.formats import UNITS, Format, source_of
 from bayesnu.physics.constants import SIN2_THETA_W
 from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC, TRANSITION
 from bayesnu.physics.electron import MillichargeForm
@@ -300,30 +300,16 @@ class FluxSpectrum(Table):
         return self
 
 
-class Flux(Table):
-    """The flux, in one file or one for each of its spectra, and how counts are normalised."""
+class FluxFiles(Table):
+    """The flux, in one file or one for each of its spectra."""
 
     file: str | None = None
     """CSV file with mode, position_m, e_lo_gev, e_hi_gev and ν per cm² per GeV per POT of each channel."""
     spectra: Annotated[list[FluxSpectrum], Field(min_length=1)] | None = None
     """A file for each horn polarity and position, in place of flux.file."""
-    normalisation: Literal["table", "absolute"]
-    """'absolute' keeps the flux; 'table' scales each channel to its SM events in event_table."""
-    event_table: str | None = None
-    """CSV file with SM events per year by mode, position_m and channel; for normalisation 'table'."""
-    pot_per_year: Positive
-    """Protons on target per year of running."""
 
     @model_validator(mode="after")
-    def _table_named(self) -> Flux:
-        if self.normalisation == "table" and self.event_table is None:
-            raise PydanticCustomError(
-                "missing_table", "normalisation = 'table' needs the key event_table, or choose 'absolute'", {}
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Flux:
+    def _one_source(self) -> Self:
         if (self.file is None) == (self.spectra is None):
             raise PydanticCustomError("one_flux", "give exactly one of file and spectra", {})
         return self
@@ -343,6 +329,32 @@ class Flux(Table):
     def source(self) -> str:
         """The key that says where the flux is, with its value if it is one file, as an error names it."""
         return "flux.spectra" if self.file is None else f"flux.file = '{self.file}'"
+
+
+class Flux(FluxFiles):
+    """The flux, in one file or one for each of its spectra, and how counts are normalised."""
+
+    normalisation: Literal["table", "absolute"]
+    """'absolute' keeps the flux; 'table' scales each channel to its SM events in event_table."""
+    event_table: str | None = None
+    """CSV file with SM events per year by mode, position_m and channel; for normalisation 'table'."""
+    pot_per_year: Positive
+    """Protons on target per year of running."""
+
+    @model_validator(mode="after")
+    def _table_named(self) -> Flux:
+        if self.normalisation == "table" and self.event_table is None:
+            raise PydanticCustomError(
+                "missing_table", "normalisation = 'table' needs the key event_table, or choose 'absolute'", {}
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _per_proton(self) -> Flux:
+        for index, spectrum in enumerate(self.spectra or []):
+            if source_of(spectrum.unit) != "POT":
+                raise below(f"spectra.{index}.unit", f"'{spectrum.unit}': pot_per_year needs a unit per POT")
+        return self
 
 
 class Backgrounds(Table):
