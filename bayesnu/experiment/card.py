@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -24,6 +25,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Width = Annotated[float, Field(ge=0, le=1)]
 MixingAngleError = Annotated[float, Field(gt=0, lt=0.1)] | Literal["none"]
 SIN2_THETA_W_ERROR = 0.0005
+WHOLE = "observed counts are whole numbers; say expected_data = true of the expectation of a model"
 
 
 def check_edges(edges: list[float]) -> list[float]:
@@ -622,6 +624,9 @@ class Card(AnalysisCard):
     """Years of running, one table for each horn polarity and position."""
     counts: Counts | None = None
     """A file of observed counts; absent, exposures have them, or the data are the SM expectation."""
+    expected_data: bool = False
+    """Whether the counts that are given are the expectation of some model, which need not be whole; observed ones are.
+    """
 
     @field_validator("covariances")
     @classmethod
@@ -658,12 +663,22 @@ class Card(AnalysisCard):
     def _counts_once(self) -> Card:
         if self.counts is not None and self.exposures[0].observed_counts is not None:
             raise below("counts.file", "exposures.0.observed_counts has counts too; give one of the two")
+        for index, exposure in enumerate(self.exposures):
+            if not self.expected_data:
+                check_whole(f"exposures.{index}.observed_counts", exposure.observed_counts or ())
         return self
 
 
 def below(key: str, message: str) -> PydanticCustomError:
     """An error at a key below the validated one."""
     return PydanticCustomError("below", "{text}", {"key": key, "text": message})
+
+
+def check_whole(key: str, counts: Sequence[float]) -> None:
+    """Refuse counts of a card that are no whole numbers."""
+    for index, value in enumerate(counts):
+        if value != round(value):
+            raise below(f"{key}.{index}", f"{value:.12g}: {WHOLE}")
 
 
 def _check_prior(name: str, prior: PriorCard) -> None:

@@ -256,7 +256,8 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
     if observed:
         data = np.array(counts, dtype=float).ravel()
     elif card.counts is not None:
-        from_file = read_observed(locate(loaded, files, "counts", "file", card.counts.file), electron_layout(card))
+        path = locate(loaded, files, "counts", "file", card.counts.file)
+        from_file = read_observed(path, electron_layout(card), whole=not card.expected_data)
         observed = not card.counts.asimov
         data = from_file[:, 0] if observed else expected
     folded = tuple(fold_modes(item, card, flux, templates, backgrounds) for item in covariances)

@@ -19,7 +19,7 @@ from bayesnu.experiment.efficiency import check_covers, with_efficiency
 from bayesnu.experiment.expectation import CountModel, Monomial
 from bayesnu.experiment.flux_files import find_flux
 from bayesnu.experiment.load import LoadedCard
-from bayesnu.experiment.observed import Layout, read_observed
+from bayesnu.experiment.observed import Layout, check_whole, read_observed
 from bayesnu.experiment.recoil_card import LOWEST_RECOIL_EV, PhononDetector, PhotoelectronDetector, RecoilCard
 from bayesnu.experiment.recoil_templates import (
     RecoilResponse,
@@ -262,7 +262,7 @@ def assemble(loaded: LoadedCard, card: RecoilCard, notice: Callable[[str], None]
     if card.counts is not None:
         path = locate(loaded, files, "counts", "file", card.counts.file)
         if isinstance(card.detector, PhononDetector):
-            coincidence = read_observed(path, recoil_layout(card))[:, 0]
+            coincidence = read_observed(path, recoil_layout(card), whole=not card.expected_data)[:, 0]
         else:
             coincidence, anticoincidence = read_counts(path, card)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -296,7 +296,7 @@ def read_counts(path: Path, card: RecoilCard) -> tuple[Array, Array]:
     Raises
     ------
     CardError
-        If its bins are not the detector's, or a bin has no anticoincidence counts.
+        If its bins are not the detector's, a count is no whole number, or a bin has no anticoincidence counts.
     DataError
         If a number is missing or negative.
     """
@@ -312,10 +312,13 @@ def read_counts(path: Path, card: RecoilCard) -> tuple[Array, Array]:
             f"counts.file = '{path.name}': has {len(found)} bins from {found[0][0]:g} to {found[-1][1]:g} "
             f"photoelectrons; detector.bin_edges_pe has {edges.size - 1} from {edges[0]:g} to {edges[-1]:g}{where}"
         )
-    coincidence, anticoincidence = (
-        np.array([number(path, row, column, minimum=0) for row in rows])
-        for column in ("coincidence", "anticoincidence")
-    )
+    counts = {
+        column: [number(path, row, column, minimum=0) for row in rows] for column in ("coincidence", "anticoincidence")
+    }
+    for column, values in counts.items() if not card.expected_data else ():
+        for row, value in zip(rows, values, strict=True):
+            check_whole(path, row, column, value)
+    coincidence, anticoincidence = map(np.array, counts.values())
     if not (anticoincidence > 0).all():
         raise CardError(
             f"counts.file = '{path.name}': bin {int(np.argmin(anticoincidence))} has no anticoincidence "

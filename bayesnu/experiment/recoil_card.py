@@ -25,6 +25,7 @@ from bayesnu.experiment.card import (
     Width,
     below,
     check_material,
+    check_whole,
 )
 from bayesnu.flux.formats import source_of
 from bayesnu.flux.reactor import ENERGY_MAX_MEV, EXTRAPOLATED_MEV, JOIN_MEV, check_fractions
@@ -332,6 +333,9 @@ class RecoilCard(AnalysisCard):
     """A file of observed counts; a pulsed beam needs one, of coincidence and anticoincidence."""
     observed_counts: dict[str, list[Annotated[float, Field(ge=0, le=1e15)]]] | None = None
     """Counts in the bins of each compound; absent, the data are the SM expectation."""
+    expected_data: bool = False
+    """Whether the counts that are given are the expectation of some model, which need not be whole; observed ones are.
+    """
 
     @field_validator("targets")
     @classmethod
@@ -387,3 +391,5 @@ class RecoilCard(AnalysisCard):
             bins = len(self.detector.edges_ev) - 1
             if len(counts) != bins:
                 raise below(f"observed_counts.{name}", f"has {len(counts)} values, the detector has {bins} bins")
+            if not self.expected_data:
+                check_whole(f"observed_counts.{name}", counts)

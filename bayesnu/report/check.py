@@ -136,7 +136,8 @@ def write_figures(check: Check, folder: Path) -> list[Path]:
     """
     from bayesnu.plotting.experiment import plot_count_panels, plot_flux_panels
 
-    data = "observed" if check.data.startswith("observed") else "SM expectation (Asimov data)"
+    kind = check.data.partition(" ")[0]
+    data = kind if kind in ("observed", "expected") else "SM expectation (Asimov data)"
     drawn = (plot_flux_panels(flux_panels(check)), plot_count_panels(count_panels(check), data))
     return [_save(figure, folder / f"{name}.png") for name, figure in zip(FIGURES, drawn, strict=True)]
 

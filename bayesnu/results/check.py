@@ -236,7 +236,8 @@ def data_used(experiment: Experiment) -> str:
         return "Asimov: the SM expectation, not rounded"
     name = experiment.files["counts.file"].name if "counts.file" in experiment.files else "the card"
     errors = "" if experiment.errors is None else ", with their measured errors"
-    return f"observed counts of {name}{errors}"
+    kind = "expected" if getattr(experiment.card, "expected_data", False) else "observed"
+    return f"{kind} counts of {name}{errors}"
 
 
 def pull_widths(experiment: Experiment) -> list[CheckedPull]:
