@@ -51,7 +51,7 @@ def test_what_is_no_file_of_these_counts(
 ) -> None:
     assert old in TEXT
     with pytest.raises(error) as raised:
-        read_observed(written(tmp_path, TEXT.replace(old, new)), LAYOUT)
+        read_observed(written(tmp_path, TEXT.replace(old, new)), LAYOUT, whole=new == "12.50")
     assert [fragment for fragment in ("counts.csv", *fragments) if fragment not in str(raised.value)] == []
 
 
