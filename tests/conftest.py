@@ -110,9 +110,8 @@ def observe(on_axis: Experiment) -> Callable[[dict[str, float]], Experiment]:
 
     def load(couplings: dict[str, float]) -> Experiment:
         counts = on_axis.model.expected(couplings).reshape(len(on_axis.card.exposures), -1)
-        return load_experiment(
-            "dune-on-axis", [f"exposures.{k}.observed_counts={row.tolist()!r}" for k, row in enumerate(counts)]
-        )
+        given = [f"exposures.{k}.observed_counts={row.tolist()!r}" for k, row in enumerate(counts)]
+        return load_experiment("dune-on-axis", ["expected_data=true", *given])
 
     return load
 

@@ -97,13 +97,14 @@ def injected_moment() -> float:
     return INJECTED_TIMES * upper(at(load_experiment(MODEL), INJECTED_MASS))
 
 
-def injected_counts(moment: float) -> str:
-    """Return the override that makes the expectation with an injected signal the data, not rounded."""
+def injected_counts(moment: float) -> list[str]:
+    """Return the overrides that make the expectation with an injected signal the data, not rounded."""
     experiment = at(load_experiment(MODEL), INJECTED_MASS)
     assert isinstance(experiment, RecoilExperiment)
     names = list(experiment.card.targets)
     blocks = experiment.model.expected({"d_nue": moment}).reshape(len(names), -1).tolist()
-    return f"observed_counts={{{', '.join(f'{name}={block}' for name, block in zip(names, blocks, strict=True))}}}"
+    counts = ", ".join(f"{name}={block}" for name, block in zip(names, blocks, strict=True))
+    return ["expected_data=true", f"observed_counts={{{counts}}}"]
 
 
 def joint(data: str, prior: str, extra: list[str], sampler: Sampler | None) -> Joint:
@@ -135,7 +136,7 @@ def sample(experiment: Experiment, number: int, sampler: Sampler) -> tuple[Array
 def all_joint(sampler: Sampler | None) -> tuple[list[Joint], float]:
     """Return both data sets under both priors, and the injected moment."""
     moment = injected_moment()
-    extra = {"SM": list[str](), "injected": [injected_counts(moment)]}
+    extra = {"SM": list[str](), "injected": injected_counts(moment)}
     return [joint(data, prior, extra[data], sampler) for prior in PRIORS for data in extra], moment
 
 

@@ -27,6 +27,9 @@ ModelArgument = Annotated[
 Override = Annotated[
     list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Override a card key; repeatable.")
 ]
+Joint = Annotated[
+    list[str] | None, typer.Option(metavar="A,B", help="Fit these together, as in d_nue,m_N; repeatable.")
+]
 Draws = Annotated[int | None, typer.Option(help="Draws per chain after tuning.")]
 Chains = Annotated[int | None, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the sampler.")]
@@ -54,6 +57,11 @@ def load(model: str, overrides: Sequence[str] | None) -> Experiment:
     for line in experiment.approximations:
         notice(line)
     return experiment
+
+
+def together(joint: Sequence[str] | None) -> list[list[str]]:
+    """Read repeated ``--joint A,B``."""
+    return [[name.strip() for name in names.split(",")] for names in joint or ()]
 
 
 def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, float]:

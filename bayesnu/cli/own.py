@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bayesnu.cli import complete
-from bayesnu.cli.options import FormatOption, ModelArgument, Override
+from bayesnu.cli.options import FormatOption, Joint, ModelArgument, Override, together
 from bayesnu.report.terminal import Format, notice, show
 
 SCHEMA_KINDS = ("electron", "nucleus", "electron-window", "published-limit")
@@ -32,6 +32,7 @@ def new(
 
 def check(
     model: ModelArgument,
+    joint: Joint = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for flux.png and spectrum.png; check/ beside a card of your own, else check-MODEL."),
@@ -43,7 +44,7 @@ def check(
     from bayesnu.report.check import check_tables, figures_folder, write_figures
     from bayesnu.results.check import check_card, check_json
 
-    found = check_card(model, override or (), notice)
+    found = check_card(model, override or (), together(joint), notice)
     show(format_, check_json(found), lambda: check_tables(found))
     figures = write_figures(found, out or figures_folder(found))
     if found.fit.problem:

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bayesnu.cli import complete
-from bayesnu.cli.options import AllowUnconverged, Chains, Draws, FormatOption, ModelArgument, Override, Seed, load
+from bayesnu.cli.options import (
+    AllowUnconverged,
+    Chains,
+    Draws,
+    FormatOption,
+    Joint,
+    ModelArgument,
+    Override,
+    Seed,
+    load,
+    together,
+)
 from bayesnu.errors import UsageError
 from bayesnu.report.terminal import Format, counting_bar, notice, progress_bar, show
 
@@ -30,17 +41,13 @@ class Target(StrEnum):
     latex = "latex"
 
 
-
-
 def run(
     model: ModelArgument,
     coupling: Annotated[
         list[str] | None,
         typer.Option(help="Fit this coupling; repeatable. All by default.", autocompletion=complete.couplings),
     ] = None,
-    joint: Annotated[
-        list[str] | None, typer.Option(metavar="A,B", help="Fit these together, as in d_nue,m_N; repeatable.")
-    ] = None,
+    joint: Joint = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL-<hash> by default.")] = None,
     draws: Draws = None,
     chains: Chains = None,
@@ -74,10 +81,9 @@ def run_experiment(
     from bayesnu.report.runs import print_limits
     from bayesnu.results.verdict import failed
 
-    together = [[name.strip() for name in names.split(",")] for names in joint or ()]
     with ExitStack() as bars:
         finished = compute(
-            experiment, coupling or (), together, out, draws=draws, chains=chains, seed=seed, force=force,
+            experiment, coupling or (), together(joint), out, draws=draws, chains=chains, seed=seed, force=force,
             allow_unconverged=allow_unconverged, processes=True, notice=notice,
             begin=lambda steps: bars.enter_context(progress_bar(steps)),
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,6 +19,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Width = Annotated[float, Field(ge=0, le=1)]
 MixingAngleError = Annotated[float, Field(gt=0, lt=0.1)] | Literal["none"]
 SIN2_THETA_W_ERROR = 0.0005
+WHOLE = "observed counts are whole numbers; say expected_data = true of the expectation of a model"
 
 
 def check_edges(edges: list[float]) -> list[float]:
@@ -248,6 +250,13 @@ class AnalysisCard(Table):
 def below(key: str, message: str) -> PydanticCustomError:
     """An error at a key below the validated one."""
     return PydanticCustomError("below", "{text}", {"key": key, "text": message})
+
+
+def check_whole(key: str, counts: Sequence[float]) -> None:
+    """Refuse counts of a card that are no whole numbers."""
+    for index, value in enumerate(counts):
+        if value != round(value):
+            raise below(f"{key}.{index}", f"{value:.12g}: {WHOLE}")
 
 
 def _check_prior(name: str, prior: PriorCard) -> None:

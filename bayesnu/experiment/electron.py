@@ -15,8 +15,9 @@ from bayesnu.experiment.backgrounds import computed_backgrounds, made_for_path, 
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
 from bayesnu.experiment.covariance import CovarianceModes, FoldedModes, covariance_modes, fold_modes
 from bayesnu.experiment.efficiency import check_covers, with_efficiency
-from bayesnu.experiment.electron_card import Card, CovarianceCard, Flux
+from bayesnu.experiment.electron_card import Card, CovarianceCard
 from bayesnu.experiment.expectation import CountModel, build_count_model, deviation_arrays
+from bayesnu.experiment.flux_files import find_flux
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.mc_stat import ResponseModes, relative_variance, response_modes, with_modes
 from bayesnu.experiment.modes import add_modes
@@ -28,8 +29,7 @@ from bayesnu.experiment.templates import (
     read_event_table,
     refold_dipole,
 )
-from bayesnu.flux.formats import read_spectrum
-from bayesnu.flux.table import FluxTable, Spectrum, read_flux
+from bayesnu.flux.table import FluxTable
 
 Array = NDArray[np.float64]
 
@@ -186,18 +186,6 @@ def count_model(
     return model if modes is None else with_modes(model, deviation_arrays(card, templates, backgrounds), modes)
 
 
-def find_flux(loaded: LoadedCard, files: dict[str, Path], flux: Flux, notice: Callable[[str], None]) -> FluxTable:
-    """Read the flux that a card names, from one file or from one for each of its spectra; note them in ``files``."""
-    if flux.file is not None:
-        return read_flux(locate(loaded, files, "flux", "file", flux.file))
-    spectra: dict[tuple[str, float], Spectrum] = {}
-    for k, named in enumerate(flux.spectra or []):
-        path = locate(loaded, files, "flux", f"spectra.{k}.file", named.file)
-        histograms = named.histograms.model_dump() if named.histograms is not None else None
-        spectra[named.mode, named.position_m] = read_spectrum(
-            path, named.format, named.unit, named.mode, named.position_m, histograms, notice
-        )
-    return FluxTable(loaded.path, spectra)
 def find_matrix(
     loaded: LoadedCard, files: dict[str, Path], k: int, covariance: CovarianceCard
 ) -> tuple[Path, Path | None]:
@@ -268,7 +256,8 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
     if observed:
         data = np.array(counts, dtype=float).ravel()
     elif card.counts is not None:
-        from_file = read_observed(locate(loaded, files, "counts", "file", card.counts.file), electron_layout(card))
+        path = locate(loaded, files, "counts", "file", card.counts.file)
+        from_file = read_observed(path, electron_layout(card), whole=not card.expected_data)
         observed = not card.counts.asimov
         data = from_file[:, 0] if observed else expected
     folded = tuple(fold_modes(item, card, flux, templates, backgrounds) for item in covariances)

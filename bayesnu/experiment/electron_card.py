@@ -10,7 +10,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from bayesnu.detector.settings import Method
-from bayesnu.errors import nearest
 from bayesnu.experiment.card import (
     SIN2_THETA_W_ERROR,
     AnalysisCard,
@@ -24,8 +23,10 @@ from bayesnu.experiment.card import (
     Table,
     Width,
     below,
+    check_whole,
 )
-from bayesnu.flux.formats import UNITS, Format
+from bayesnu.experiment.flux_card import FluxFiles
+from bayesnu.flux.formats import source_of
 from bayesnu.physics.constants import SIN2_THETA_W
 from bayesnu.physics.electron import MillichargeForm
 
@@ -191,60 +192,9 @@ class Response(Table):
         return self
 
 
-class Histograms(Table):
-    """The name of each channel's histogram in a ROOT file."""
-
-    numu: str
-    """Histogram of ν_μ."""
-    numubar: str
-    """Histogram of ν̄_μ."""
-    nue: str
-    """Histogram of ν_e."""
-    nuebar: str
-    """Histogram of ν̄_e."""
-
-
-class FluxSpectrum(Table):
-    """The file of the flux in one horn polarity at one position, and the unit that it is in."""
-
-    mode: Literal["neutrino", "antineutrino"]
-    """Horn polarity."""
-    position_m: NotNegative
-    """Distance off axis in m."""
-    file: str
-    """File of the flux of all channels."""
-    format: Format
-    """'globes' and 'snowglobes' are text of seven columns, 'root' histograms, 'csv' as flux.file."""
-    unit: str
-    """Unit of the values, spelled out as 'per GeV per m^2 per POT'; which are allowed depends on the format."""
-    histograms: Histograms | None = None
-    """Name of each channel's histogram, for format 'root'."""
-
-    @model_validator(mode="after")
-    def _unit_of_the_format(self) -> FluxSpectrum:
-        allowed = UNITS[self.format]
-        if self.unit not in allowed:
-            names = ", ".join(f"'{name}'" for name in allowed)
-            hint = nearest(self.unit, allowed)
-            raise below("unit", f"'{self.unit}': allowed with format '{self.format}': {names}{hint}")
-        return self
-
-    @model_validator(mode="after")
-    def _histograms_of_root(self) -> FluxSpectrum:
-        if self.format == "root" and self.histograms is None:
-            raise below("histograms", "missing; format 'root' needs a table of channel to name in the file")
-        if self.format != "root" and self.histograms is not None:
-            raise below("histograms", f"is for format 'root', not '{self.format}'")
-        return self
-
-
-class Flux(Table):
+class Flux(FluxFiles):
     """The flux, in one file or one for each of its spectra, and how counts are normalised."""
 
-    file: str | None = None
-    """CSV file with mode, position_m, e_lo_gev, e_hi_gev and ν per cm² per GeV per POT of each channel."""
-    spectra: Annotated[list[FluxSpectrum], Field(min_length=1)] | None = None
-    """A file for each horn polarity and position, in place of flux.file."""
     normalisation: Literal["table", "absolute"]
     """'absolute' keeps the flux; 'table' scales each channel to its SM events in event_table."""
     event_table: str | None = None
@@ -261,26 +211,11 @@ class Flux(Table):
         return self
 
     @model_validator(mode="after")
-    def _one_source(self) -> Flux:
-        if (self.file is None) == (self.spectra is None):
-            raise PydanticCustomError("one_flux", "give exactly one of file and spectra", {})
+    def _per_proton(self) -> Flux:
+        for index, spectrum in enumerate(self.spectra or []):
+            if source_of(spectrum.unit) != "POT":
+                raise below(f"spectra.{index}.unit", f"'{spectrum.unit}': pot_per_year needs a unit per POT")
         return self
-
-    @field_validator("spectra")
-    @classmethod
-    def _distinct_spectra(cls, spectra: list[FluxSpectrum] | None) -> list[FluxSpectrum] | None:
-        seen: set[tuple[str, float]] = set()
-        for index, spectrum in enumerate(spectra or []):
-            pair = (spectrum.mode, spectrum.position_m)
-            if pair in seen:
-                raise below(str(index), f"mode '{pair[0]}' at position_m = {pair[1]:g} stands twice")
-            seen.add(pair)
-        return spectra
-
-    @property
-    def source(self) -> str:
-        """The key that says where the flux is, with its value if it is one file, as an error names it."""
-        return "flux.spectra" if self.file is None else f"flux.file = '{self.file}'"
 
 
 class Backgrounds(Table):
@@ -389,6 +324,9 @@ class Card(AnalysisCard):
     """Years of running, one table for each horn polarity and position."""
     counts: Counts | None = None
     """A file of observed counts; absent, exposures have them, or the data are the SM expectation."""
+    expected_data: bool = False
+    """Whether the counts that are given are the expectation of some model, which need not be whole; observed ones are.
+    """
 
     @field_validator("covariances")
     @classmethod
@@ -425,4 +363,7 @@ class Card(AnalysisCard):
     def _counts_once(self) -> Card:
         if self.counts is not None and self.exposures[0].observed_counts is not None:
             raise below("counts.file", "exposures.0.observed_counts has counts too; give one of the two")
+        for index, exposure in enumerate(self.exposures):
+            if not self.expected_data:
+                check_whole(f"exposures.{index}.observed_counts", exposure.observed_counts or ())
         return self

@@ -131,7 +131,7 @@ def read_measurement(loaded: LoadedCard, files: dict[str, Path], card: ElectronW
         measurement = card.exposures[0]
         return np.array(measurement.observed_counts), np.array(measurement.observed_errors)
     path = locate(loaded, files, "counts", "file", card.counts.file)
-    values = read_observed(path, window_layout(card))
+    values = read_observed(path, window_layout(card), whole=False)
     if not (values > 0).all():
         row = int(np.argmin(values.min(axis=1)))
         raise CardError(f"counts.file = '{path.name}': bin {row}: counts and errors must be above 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import CardError
+from bayesnu.experiment.card import WHOLE
 from bayesnu.resources import number, read_table
 
 Array = NDArray[np.float64]
@@ -42,15 +44,15 @@ class Layout:
         return (*self.columns, *self.values)
 
 
-def read_observed(path: Path, layout: Layout) -> Array:
-    """Return the numbers of a file of counts, shape (rows, values).
+def read_observed(path: Path, layout: Layout, *, whole: bool = True) -> Array:
+    """Return the numbers of a file of counts, shape (rows, values); unless they are ``whole``, they may be fractions.
 
     Raises
     ------
     DataError
         If a column is missing, or a number is missing or negative.
     CardError
-        If its bins are not those of the card, or a count is too large to be one.
+        If its bins are not those of the card, or a count is too large to be one, or no whole number.
     """
     rows = read_table(path, layout.names)
     found: list[list[float]] = []
@@ -69,12 +71,26 @@ def read_observed(path: Path, layout: Layout) -> Array:
                     f"counts.file = '{path.name}': line {row['line']}, {column} = {value:g}: must be at most "
                     f"{MOST_COUNTS:g}"
                 )
+            if whole:
+                check_whole(path, row, column, value)
     if len(rows) != len(layout.rows):
         raise CardError(
             f"counts.file = '{path.name}': has {len(rows)} rows, the card has {len(layout.rows)} bins: "
             f"{_first_and_last(layout)}"
         )
     return np.array(found)
+
+
+def check_whole(path: Path, row: Mapping[str, str], column: str, value: float) -> None:
+    """Check that a count in a row of a file is a whole number.
+
+    Raises
+    ------
+    CardError
+        Otherwise; names file, line, column and value.
+    """
+    if value != round(value):
+        raise CardError(f"counts.file = '{path.name}': line {row['line']}, {column} = {value:.12g}: {WHOLE}")
 
 
 def observed_text(layout: Layout, values: Array) -> str:

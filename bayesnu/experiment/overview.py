@@ -15,6 +15,7 @@ from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.electron_window import ElectronWindowExperiment, decay_at_rest_spectra
 from bayesnu.experiment.recoil import RecoilExperiment
+from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.flux.spectrum import Spectrum
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.physics.electron import FOLDED
@@ -128,10 +129,17 @@ def fluxes(experiment: Experiment) -> list[Flux]:
     if isinstance(experiment, ElectronExperiment):
         return [own for where in _positions(experiment) for own in _tabulated(experiment, *where)]
     if isinstance(experiment, RecoilExperiment):
-        reactor = experiment.card.reactor is not None
-        where, unit = ("reactor", "per cm² in all days") if reactor else ("stopped pions", "per cm² of all protons")
+        where, unit = _source(experiment.card)
         return [_smooth(spectrum, where, unit) for spectrum in experiment.spectra]
     return [_smooth(spectrum, "decay at rest", "shape alone") for spectrum in decay_at_rest_spectra()]
+
+
+def _source(card: RecoilCard) -> tuple[str, str]:
+    """Return where the neutrinos of a card are from, and the unit of their fluence."""
+    days, protons = "per cm² in all days", "per cm² of all protons"
+    if card.flux is not None:
+        return card.flux.file or "flux.spectra", days if card.flux.per_second else protons
+    return ("reactor", days) if card.reactor is not None else ("stopped pions", protons)
 
 
 def _positions(experiment: ElectronExperiment) -> list[tuple[str, float]]:
@@ -150,8 +158,7 @@ def _tabulated(experiment: ElectronExperiment, mode: str, position_m: float) -> 
 
 def _smooth(spectrum: Spectrum, where: str, unit: str) -> Flux:
     total = float(spectrum.integrals[0, 0])
-    density = -spectrum.slopes[0] if spectrum.slopes.size else np.array([total])
-    return Flux(where, spectrum.channel, total, unit, spectrum.mean_energy_gev, spectrum.energy_gev, density)
+    return Flux(where, spectrum.channel, total, unit, spectrum.mean_energy_gev, *spectrum.curve)
 
 
 def blocks(experiment: Experiment) -> list[Block]:
@@ -226,8 +233,13 @@ def _exposed(experiment: Experiment, k: int) -> dict[str, float]:
             days = card.reactor.days
             power = sum(core.power_gw for core in card.reactor.cores)
             return {"mass [kg]": mass, "days": days, "mass × time [kg d]": mass * days, "power [GW]": power}
-        if card.stopped_pion is not None:
-            return {"mass [kg]": mass, "POT": card.stopped_pion.protons_on_target}
+        beam = card.stopped_pion or card.flux
+        exposed = {"mass [kg]": mass}
+        if beam is not None and beam.protons_on_target is not None:
+            exposed["POT"] = beam.protons_on_target
+        if card.days is not None:
+            exposed |= {"days": card.days, "mass × time [kg d]": mass * card.days}
+        return exposed
     if isinstance(experiment, ElectronWindowExperiment):
         return {"events of the slope": experiment.card.normalisation.events}
     return {}

@@ -15,6 +15,7 @@ import numpy as np
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.electron import ElectronExperiment, electron_layout
+from bayesnu.experiment.electron_card import Card
 from bayesnu.experiment.electron_window import ElectronWindowExperiment, window_layout
 from bayesnu.experiment.load import load_card
 from bayesnu.experiment.observed import observed_text
@@ -80,7 +81,7 @@ def new_experiment(folder: Path, like: str) -> OwnExperiment:
     import tomlkit
 
     known = load_card(like)
-    overrides = ABSOLUTE if "flux" in type(known.card).model_fields else ()
+    overrides = ABSOLUTE if isinstance(known.card, Card) else ()
     experiment = load_experiment(like, overrides)
     document = tomlkit.parse(known.path.read_text(encoding="utf-8"))
     texts: dict[str, str] = {}

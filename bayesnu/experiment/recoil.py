@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.detector.recoil import Phonons, Photoelectrons
-from bayesnu.errors import CardError
+from bayesnu.errors import CardError, silent
 from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
 from bayesnu.experiment.efficiency import check_covers, with_efficiency
 from bayesnu.experiment.expectation import CountModel, Monomial
+from bayesnu.experiment.flux_files import find_flux
 from bayesnu.experiment.load import LoadedCard
-from bayesnu.experiment.observed import Layout, read_observed
+from bayesnu.experiment.observed import Layout, check_whole, read_observed
 from bayesnu.experiment.recoil_card import LOWEST_RECOIL_EV, PhononDetector, PhotoelectronDetector, RecoilCard
 from bayesnu.experiment.recoil_templates import (
     RecoilResponse,
@@ -72,7 +73,7 @@ class RecoilExperiment(Experiment):
     Attributes
     ----------
     spectra : tuple of Spectrum
-        Fluence per species, over the days or the protons of the card.
+        Fluence of each species, over the days or the protons of the card.
     electromagnetic : ndarray, shape (responses, targets, channels, terms, bins)
         Counts per unit of the term of `bayesnu.physics.electron.TERMS`; responses are the nominal one, or those at
         `morph_shifts` of the quenching, the nominal one in the middle.
@@ -241,11 +242,12 @@ def electromagnetic_templates(card: RecoilCard, spectra: Sequence[Spectrum]) -> 
     )
 
 
-def assemble(loaded: LoadedCard, card: RecoilCard) -> RecoilExperiment:
+def assemble(loaded: LoadedCard, card: RecoilCard, notice: Callable[[str], None] = silent) -> RecoilExperiment:
     """Fold a card's spectra and read its counts."""
     files: dict[str, Path] = {"card": loaded.path}
     check_comparison(loaded, files, card)
-    spectra = card_spectra(card)
+    table = None if card.flux is None else find_flux(loaded, files, card.flux, notice)
+    spectra = card_spectra(card, table)
     if isinstance(card.detector, PhononDetector):
         detector = with_efficiency(loaded, files, card.detector, "recoil_ev")
         card = card.model_copy(update={"detector": detector})
@@ -259,8 +261,8 @@ def assemble(loaded: LoadedCard, card: RecoilCard) -> RecoilExperiment:
     anticoincidence, coincidence = np.empty(0), np.empty(0)
     if card.counts is not None:
         path = locate(loaded, files, "counts", "file", card.counts.file)
-        if card.stopped_pion is None:
-            coincidence = read_observed(path, recoil_layout(card))[:, 0]
+        if isinstance(card.detector, PhononDetector):
+            coincidence = read_observed(path, recoil_layout(card), whole=not card.expected_data)[:, 0]
         else:
             coincidence, anticoincidence = read_counts(path, card)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -294,7 +296,7 @@ def read_counts(path: Path, card: RecoilCard) -> tuple[Array, Array]:
     Raises
     ------
     CardError
-        If its bins are not the detector's, or a bin has no anticoincidence counts.
+        If its bins are not the detector's, a count is no whole number, or a bin has no anticoincidence counts.
     DataError
         If a number is missing or negative.
     """
@@ -310,10 +312,13 @@ def read_counts(path: Path, card: RecoilCard) -> tuple[Array, Array]:
             f"counts.file = '{path.name}': has {len(found)} bins from {found[0][0]:g} to {found[-1][1]:g} "
             f"photoelectrons; detector.bin_edges_pe has {edges.size - 1} from {edges[0]:g} to {edges[-1]:g}{where}"
         )
-    coincidence, anticoincidence = (
-        np.array([number(path, row, column, minimum=0) for row in rows])
-        for column in ("coincidence", "anticoincidence")
-    )
+    counts = {
+        column: [number(path, row, column, minimum=0) for row in rows] for column in ("coincidence", "anticoincidence")
+    }
+    for column, values in counts.items() if not card.expected_data else ():
+        for row, value in zip(rows, values, strict=True):
+            check_whole(path, row, column, value)
+    coincidence, anticoincidence = map(np.array, counts.values())
     if not (anticoincidence > 0).all():
         raise CardError(
             f"counts.file = '{path.name}': bin {int(np.argmin(anticoincidence))} has no anticoincidence "
@@ -392,7 +397,7 @@ def build_recoil_model(
             both[[b, n_bins + b]] = counts
             components.append(((name,), f"steady state, bin {b}", {(): both}))
     else:
-        days = card.reactor.days if card.reactor is not None else 0.0
+        days = card.days or 0.0
         kev = np.diff(bin_edges(card)) * 1e-3
         for k, (compound, target) in enumerate(card.targets.items()):
             name = f"background[{compound}]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -24,7 +24,10 @@ from bayesnu.experiment.card import (
     Width,
     below,
     check_material,
+    check_whole,
 )
+from bayesnu.experiment.flux_card import FluxFiles
+from bayesnu.flux.formats import source_of
 from bayesnu.flux.reactor import ENERGY_MAX_MEV, EXTRAPOLATED_MEV, JOIN_MEV, check_fractions
 from bayesnu.flux.stopped_pion import arrived
 from bayesnu.physics.couplings import ELECTROMAGNETIC, PRODUCTS, TRANSITION
@@ -104,6 +107,50 @@ class StoppedPion(Table):
             except UsageError as error:
                 raise ValueError(str(error).removeprefix(f"window_us = {window:g}: ")) from error
         return window
+
+
+class RecoilFlux(FluxFiles):
+    """The flux at the detector, in files, and the protons on target or the days in which the counts are taken."""
+
+    file: str | None = None
+    """CSV file with mode, position_m, e_lo_gev, e_hi_gev and the flux of each channel in flux.unit."""
+    unit: Literal["per GeV per cm^2 per POT", "per GeV per cm^2 per s"] | None = None
+    """Unit of the values of flux.file; each of flux.spectra has its own."""
+    mode: Literal["neutrino", "antineutrino"] | None = None
+    """Horn polarity of the spectrum that is taken, where the files have several."""
+    position_m: NotNegative | None = None
+    """Distance off axis in m of the spectrum that is taken, where the files have several."""
+    protons_on_target: Positive | None = None
+    """Protons on target over the whole run; for a flux per POT."""
+    days: Positive | None = None
+    """Time of running in days; for a flux per second, and for backgrounds that are rates."""
+
+    @model_validator(mode="after")
+    def _normalised(self) -> Self:
+        if self.file is not None and self.unit is None:
+            raise below("unit", "missing; a file does not say what its values are per")
+        if self.spectra is not None and self.unit is not None:
+            raise below("unit", "is of flux.file; each of flux.spectra has its own")
+        sources = list(dict.fromkeys(source_of(unit) for unit in self.units))
+        if len(sources) > 1:
+            raise below("spectra", f"units are {' and '.join(f'per {source}' for source in sources)}; give one of both")
+        if self.per_second and self.days is None:
+            raise below("days", "missing; a flux per s needs the time of running")
+        if self.per_second and self.protons_on_target is not None:
+            raise below("protons_on_target", "is for a flux per POT; this one is per s")
+        if not self.per_second and self.protons_on_target is None:
+            raise below("protons_on_target", "missing; a flux per POT needs the protons on target")
+        return self
+
+    @property
+    def units(self) -> list[str]:
+        """The units of the files."""
+        return [self.unit] if self.unit is not None else [spectrum.unit for spectrum in self.spectra or []]
+
+    @property
+    def per_second(self) -> bool:
+        """Whether the flux is per second of running; else it is per POT."""
+        return source_of(self.units[0]) == "s"
 
 
 class PhononDetector(Table):
@@ -267,9 +314,11 @@ class RecoilCard(AnalysisCard):
     targets: Annotated[dict[str, Compound], Field(min_length=1)]
     """How much there is of each compound."""
     reactor: Reactor | None = None
-    """Power reactors; a card has these or stopped_pion."""
+    """Power reactors; a card has these, stopped_pion or flux."""
     stopped_pion: StoppedPion | None = None
-    """Decays at rest; a card has these or reactor."""
+    """Decays at rest; a card has these, reactor or flux."""
+    flux: RecoilFlux | None = None
+    """A flux from files; a card has this, reactor or stopped_pion."""
     detector: Annotated[PhononDetector | PhotoelectronDetector, Field(discriminator="kind")]
     """What is measured of a recoil."""
     backgrounds: RecoilBackgrounds = RecoilBackgrounds()
@@ -284,6 +333,9 @@ class RecoilCard(AnalysisCard):
     """A file of observed counts; a pulsed beam needs one, of coincidence and anticoincidence."""
     observed_counts: dict[str, list[Annotated[float, Field(ge=0, le=1e15)]]] | None = None
     """Counts in the bins of each compound; absent, the data are the SM expectation."""
+    expected_data: bool = False
+    """Whether the counts that are given are the expectation of some model, which need not be whole; observed ones are.
+    """
 
     @field_validator("targets")
     @classmethod
@@ -297,17 +349,20 @@ class RecoilCard(AnalysisCard):
 
     @model_validator(mode="after")
     def _consistent(self) -> RecoilCard:
-        if (self.reactor is None) == (self.stopped_pion is None):
-            raise PydanticCustomError("one_source", "give exactly one of the tables reactor and stopped_pion", {})
+        if [self.reactor, self.stopped_pion, self.flux].count(None) != 2:
+            raise PydanticCustomError("one_source", "give exactly one of the tables reactor, stopped_pion and flux", {})
         phonons = isinstance(self.detector, PhononDetector)
-        if phonons and self.reactor is None:
-            raise below("detector.kind", "'phonons' goes with a reactor")
-        if not phonons and (self.counts is None or self.stopped_pion is None or len(self.targets) > 1):
-            raise below("detector.kind", "'photoelectrons' goes with stopped_pion, counts.file and one compound")
+        if phonons and self.stopped_pion is not None:
+            raise below("detector.kind", "'phonons' goes with a reactor or a flux")
+        if not phonons and (self.counts is None or self.reactor is not None or len(self.targets) > 1):
+            goes = "goes with stopped_pion or flux, counts.file and one compound"
+            raise below("detector.kind", f"'photoelectrons' {goes}")
         if phonons and self.backgrounds.neutrons:
-            raise below("backgrounds.neutrons", "is for a pulsed beam; a reactor card has flat_per_kev_kg_day")
+            raise below("backgrounds.neutrons", "is for a pulsed beam; a card with phonons has flat_per_kev_kg_day")
         if not phonons and self.backgrounds.flat_per_kev_kg_day:
-            raise below("backgrounds.flat_per_kev_kg_day", "is for reactors; a pulsed beam measures its own")
+            raise below("backgrounds.flat_per_kev_kg_day", "is for phonons; a pulsed beam measures its own")
+        if self.backgrounds.flat_per_kev_kg_day and self.days is None:
+            raise below("flux.days", "missing; backgrounds.flat_per_kev_kg_day is a rate")
         if self.photon_detector is not None and self.reactor is None:
             raise below("photon_detector", "goes with a reactor")
         seen = ("d_nue", *PRODUCTS) if self.photon_detector is not None else (*ELECTROMAGNETIC, *TRANSITION)
@@ -318,6 +373,12 @@ class RecoilCard(AnalysisCard):
         if self.observed_counts is not None:
             self._check_observed(self.observed_counts)
         return self
+
+    @property
+    def days(self) -> float | None:
+        """Time of running; None where no rate needs it."""
+        source = self.reactor or self.flux
+        return None if source is None else source.days
 
     def _check_observed(self, observed: dict[str, list[float]]) -> None:
         if not isinstance(self.detector, PhononDetector):
@@ -330,3 +391,5 @@ class RecoilCard(AnalysisCard):
             bins = len(self.detector.edges_ev) - 1
             if len(counts) != bins:
                 raise below(f"observed_counts.{name}", f"has {len(counts)} values, the detector has {bins} bins")
+            if not self.expected_data:
+                check_whole(f"observed_counts.{name}", counts)

@@ -99,8 +99,7 @@ def predict_recoils(
     for k, (compound, target) in enumerate(card.targets.items()):
         own = slice(k * bins, (k + 1) * bins)
         # With a photon detector the counts are coincidences, of which the SM has none.
-        alone = card.reactor is not None and card.photon_detector is None
-        days = card.reactor.days if card.reactor is not None and alone else math.nan
+        days = card.days if card.days is not None and card.photon_detector is None else math.nan
         targets[compound] = TargetPrediction(
             experiment.bin_edges,
             sm[own],

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bayesnu.detector.recoil import recoil_nodes
 from bayesnu.errors import CardError
-from bayesnu.experiment.recoil_card import LOWEST_RECOIL_EV, Reactor, RecoilCard, StoppedPion
+from bayesnu.experiment.recoil_card import LOWEST_RECOIL_EV, Reactor, RecoilCard, RecoilFlux, StoppedPion
 from bayesnu.flux.reactor import JOIN_MEV, LOW_NODES_MEV, Core, reactor_flux
-from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, line_spectrum
+from bayesnu.flux.spectrum import Spectrum, continuous_spectrum, histogram_spectrum, line_spectrum
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV, arrived, fluence, michel_nue, michel_numubar
+from bayesnu.flux.table import FluxTable
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.physics.dipole import energy_min, primakoff_coefficients, primakoff_cross_section, recoil_window
 from bayesnu.physics.materials import ELEMENTS, Element, nuclei_per_kg
@@ -94,13 +95,46 @@ def stopped_pion_spectra(source: StoppedPion, cells: int = 1500) -> tuple[Spectr
     )
 
 
-def card_spectra(card: RecoilCard) -> tuple[Spectrum, ...]:
-    """Return the spectra of a card's source."""
+def flux_spectra(flux: RecoilFlux, table: FluxTable) -> tuple[Spectrum, ...]:
+    """Return the fluence of each channel of a flux from files, over the card's days or protons.
+
+    Raises
+    ------
+    CardError
+        If the files have several spectra and the card does not say which, or nothing of the one that it says.
+    """
+    wanted = {"mode": flux.mode, "position_m": flux.position_m}
+    found = [
+        (mode, position)
+        for mode, position in table.spectra
+        if flux.mode in (None, mode) and flux.position_m in (None, position)
+    ]
+    if len(found) != 1:
+        have = ", ".join(f"{mode} {position:g} m" for mode, position in table.spectra)
+        asked = ", ".join(f"{key} = {value}" for key, value in wanted.items() if value is not None)
+        which = f"nothing of {asked}" if not found else "several spectra; choose one by flux.mode and flux.position_m"
+        raise CardError(f"{flux.source}: has {which}; it has {have}")
+    spectrum = table.spectra[found[0]]
+    exposure = (flux.days or 0.0) * SECONDS_PER_DAY if flux.per_second else flux.protons_on_target or 0.0
+    spectra = tuple(
+        histogram_spectrum(channel, spectrum.edges_gev, values * exposure)
+        for channel, values in zip(CHANNELS, spectrum.values, strict=True)
+        if values.any()
+    )
+    if not spectra:
+        raise CardError(f"{flux.source}: the flux is 0 everywhere")
+    return spectra
+
+
+def card_spectra(card: RecoilCard, table: FluxTable | None = None) -> tuple[Spectrum, ...]:
+    """Return the spectra of a card's source; ``table`` is its flux, where that is in files."""
     if card.reactor is not None:
         return reactor_spectra(card.reactor)
     if card.stopped_pion is not None:
         return stopped_pion_spectra(card.stopped_pion)
-    raise CardError("give exactly one of the tables reactor and stopped_pion")
+    if card.flux is not None and table is not None:
+        return flux_spectra(card.flux, table)
+    raise CardError("give exactly one of the tables reactor, stopped_pion and flux")
 
 
 def highest_recoil_ev(card: RecoilCard, spectra: Sequence[Spectrum]) -> float:
@@ -121,7 +155,7 @@ def fold_electromagnetic(
     for compound, element, nuclei in _elements(card):
         for spectrum in spectra:
             top = float(recoil_max(spectrum.energy_max_gev, element.mass_gev)) * 1e9
-            recoil, weight = _panels(response, LOWEST_RECOIL_EV, top, grid)
+            recoil, weight = _panels(response, LOWEST_RECOIL_EV, top, grid, _steps_ev(spectrum, 0.0, element))
             terms = cross_section_terms(recoil * 1e-9, element, sin2_theta_w=card.physics.sin2_theta_w)
             above = spectrum.above(energy_min(recoil * 1e-9, 0.0, element.mass_gev))
             reconstructed = response.probabilities(recoil) * weight * 1e-9 * nuclei
@@ -152,7 +186,9 @@ def fold_dipole(
             low, high = (float(edge) * 1e9 for edge in recoil_window(spectrum.energy_max_gev, mass, element.mass_gev))
             if not high > LOWEST_RECOIL_EV:
                 continue
-            recoil, weight = _panels(response, max(low, LOWEST_RECOIL_EV), high, grid)
+            recoil, weight = _panels(
+                response, max(low, LOWEST_RECOIL_EV), high, grid, _steps_ev(spectrum, mass, element)
+            )
             coefficients = primakoff_coefficients(recoil * 1e-9, mass, element.mass_gev)
             form2 = (element.protons * helm_form_factor(recoil * 1e-9, element)) ** 2
             above = spectrum.above(energy_min(recoil * 1e-9, mass, element.mass_gev))
@@ -222,9 +258,17 @@ def _elements(card: RecoilCard) -> list[tuple[str, Element, float]]:
     ]
 
 
-def _panels(response: RecoilResponse, low_ev: float, high_ev: float, grid: Grid) -> tuple[Array, Array]:
-    """Return recoils and weights dT in eV over a range, split where the response has structure."""
-    inner = response.breakpoints_ev
+def _steps_ev(spectrum: Spectrum, mass_gev: float, element: Element) -> Array:
+    """Return the ends of the recoils in eV that neutrinos of each energy give at which a flux jumps."""
+    ends = np.concatenate(recoil_window(spectrum.steps_gev, mass_gev, element.mass_gev)) * 1e9
+    return np.asarray(ends[np.isfinite(ends)])
+
+
+def _panels(
+    response: RecoilResponse, low_ev: float, high_ev: float, grid: Grid, steps_ev: ArrayLike = ()
+) -> tuple[Array, Array]:
+    """Return recoils and weights dT in eV over a range, split where the response or the flux has structure."""
+    inner = np.union1d(response.breakpoints_ev, steps_ev)
     inner = inner[(inner > low_ev * (1 + 1e-9)) & (inner < high_ev * (1 - 1e-9))]
     return recoil_nodes(np.concatenate([[low_ev], inner, [high_ev]]), grid.nodes, grid.panels_per_decade)
 

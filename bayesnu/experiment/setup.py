@@ -55,7 +55,7 @@ def _assemble(loaded: LoadedCard, notice: Callable[[str], None]) -> Experiment:
     if isinstance(loaded.card, PublishedLimitCard):
         return published_limit.assemble(loaded, loaded.card)
     if isinstance(loaded.card, RecoilCard):
-        return recoil.assemble(loaded, loaded.card)
+        return recoil.assemble(loaded, loaded.card, notice)
     raise CardError(f"{type(loaded.card).__name__}: no card of an experiment")
 
 

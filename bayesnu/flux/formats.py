@@ -10,18 +10,23 @@ from typing import Literal
 from bayesnu.errors import silent, unknown_name
 from bayesnu.flux import globes, snowglobes
 from bayesnu.flux.root import read_root
-from bayesnu.flux.table import Spectrum, read_flux
+from bayesnu.flux.table import SOURCES, Spectrum, read_flux
 
 Format = Literal["csv", "globes", "snowglobes", "root"]
 UNITS: Mapping[Format, tuple[str, ...]] = MappingProxyType(
     {
-        "csv": ("per GeV per cm^2 per POT",),
+        "csv": tuple(f"per GeV per cm^2 per {source}" for source in SOURCES),
         "globes": tuple(globes.UNITS),
         "snowglobes": tuple(snowglobes.UNITS),
         "root": tuple(globes.UNITS),
     }
 )
 """The units that a file of each format may be in; none is assumed."""
+
+
+def source_of(unit: str) -> str:
+    """Return what the flux in a unit is per: a name of `bayesnu.flux.table.SOURCES`."""
+    return unit.rpartition(" per ")[2]
 
 
 def read_spectrum(
@@ -54,7 +59,7 @@ def read_spectrum(
     Returns
     -------
     Spectrum
-        Edges in GeV, values in ν cm⁻² GeV⁻¹ POT⁻¹.
+        Edges in GeV, values in ν cm⁻² GeV⁻¹ POT⁻¹ (or s⁻¹, where the unit says so).
 
     Raises
     ------

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import DataError, unknown_name
-from bayesnu.flux.table import Spectrum
+from bayesnu.flux.table import SOURCES, Spectrum
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.resources import number, read_data
 
 Array = NDArray[np.float64]
 
-UNITS: Mapping[str, float] = MappingProxyType({"per GeV per m^2 per POT": 1e-4, "per GeV per cm^2 per POT": 1.0})
-"""Units of a flux density, and what takes each to cm⁻² GeV⁻¹ POT⁻¹."""
+UNITS: Mapping[str, float] = MappingProxyType(
+    {f"per GeV per {area} per {what}": factor for what in SOURCES for area, factor in (("m^2", 1e-4), ("cm^2", 1.0))}
+)
+"""Units of a flux density, and what takes each to cm⁻² GeV⁻¹ POT⁻¹ (or s⁻¹)."""
 COLUMNS = ("E", "nue", "numu", "nutau", "nuebar", "numubar", "nutaubar")
 FOLDED = [COLUMNS.index(channel) for channel in CHANNELS]
 ROUNDING = 0.01
@@ -40,7 +42,7 @@ def read_globes(path: Path, unit: str) -> Spectrum:
     Returns
     -------
     Spectrum
-        Edges in GeV, values in ν cm⁻² GeV⁻¹ POT⁻¹.
+        Edges in GeV, values in ν cm⁻² GeV⁻¹ POT⁻¹ (or s⁻¹).
 
     Raises
     ------

@@ -51,7 +51,7 @@ def read_root(
     Returns
     -------
     Spectrum
-        Edges in GeV, values in ν cm⁻² GeV⁻¹ POT⁻¹.
+        Edges in GeV, values in ν cm⁻² GeV⁻¹ POT⁻¹ (or s⁻¹).
 
     Raises
     ------

@@ -10,11 +10,11 @@ import numpy as np
 
 from bayesnu.errors import DataError
 from bayesnu.flux.globes import ROUNDING, factor_of, read_columns
-from bayesnu.flux.table import Spectrum
+from bayesnu.flux.table import SOURCES, Spectrum
 
 BIN_GEV = 2e-4
-UNITS: Mapping[str, float] = MappingProxyType({"per 0.2 MeV per cm^2 per POT": 1 / BIN_GEV})
-"""The unit, and what takes it to cm⁻² GeV⁻¹ POT⁻¹."""
+UNITS: Mapping[str, float] = MappingProxyType({f"per 0.2 MeV per cm^2 per {source}": 1 / BIN_GEV for source in SOURCES})
+"""Units, and what takes each to cm⁻² GeV⁻¹ POT⁻¹ (or s⁻¹)."""
 
 
 def read_snowglobes(path: Path, unit: str) -> Spectrum:
@@ -31,7 +31,7 @@ def read_snowglobes(path: Path, unit: str) -> Spectrum:
     Returns
     -------
     Spectrum
-        Edges in GeV, values in ν cm⁻² GeV⁻¹ POT⁻¹.
+        Edges in GeV, values in ν cm⁻² GeV⁻¹ POT⁻¹ (or s⁻¹).
 
     Raises
     ------

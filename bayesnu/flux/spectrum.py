@@ -1,4 +1,4 @@
-"""Spectra given by a function or as a line, with the integrals over the neutrino energy that a rate needs."""
+"""Spectra given by a function, as a line or as a histogram, with the integrals over the energy that a rate needs."""
 
 from __future__ import annotations
 
@@ -38,6 +38,16 @@ class Spectrum:
     slopes: Array
 
     @property
+    def curve(self) -> tuple[Array, Array]:
+        """Energies in GeV and fluence per GeV at them; of a line its energy and its integral."""
+        return self.energy_gev, -self.slopes[0] if self.slopes.size else self.integrals[0]
+
+    @property
+    def steps_gev(self) -> Array:
+        """Energies at which the fluence jumps, where an integral over recoils has its panels end; none here."""
+        return np.empty(0)
+
+    @property
     def mean_energy_gev(self) -> float:
         """∫Φ E dE/∫Φ dE, by parts from J_0: the mean of E is E_min + ∫J_0 dE/J_0(E_min)."""
         if self.energy_gev.size == 1:
@@ -65,6 +75,70 @@ class Spectrum:
             + t**2 * (t - 1) * slope_right
         )
         return np.where(x < self.energy_max_gev, value, 0.0)
+
+
+@dataclass(frozen=True)
+class Histogram(Spectrum):
+    """Fluence that is constant inside each bin, with exact integrals.
+
+    Attributes
+    ----------
+    energy_gev : ndarray, shape (bins + 1,)
+        Edges.
+    density : ndarray, shape (bins,)
+        Φ per cm² and GeV.
+    """
+
+    density: Array
+
+    @property
+    def curve(self) -> tuple[Array, Array]:
+        """Edges in GeV and fluence per GeV between them."""
+        return self.energy_gev, self.density
+
+    @property
+    def steps_gev(self) -> Array:
+        """The edges at which the fluence jumps."""
+        jumps = np.flatnonzero(np.diff(self.density)) + 1
+        return np.concatenate([self.energy_gev[:1], self.energy_gev[jumps]])
+
+    @property
+    def mean_energy_gev(self) -> float:
+        """∫Φ E dE/∫Φ dE."""
+        number = self.density * np.diff(self.energy_gev)
+        return float(number @ (self.energy_gev[1:] + self.energy_gev[:-1]) / 2 / number.sum())
+
+    def above(self, energy_gev: ArrayLike) -> Array:
+        """Return J_n(x), shape (3, *x.shape): exact; J_1 and J_2 are infinite at 0 where the first bin begins there."""
+        x = np.asarray(energy_gev, dtype=float)
+        clipped = np.clip(x, self.energy_gev[0], self.energy_gev[-1])
+        k = np.clip(np.searchsorted(self.energy_gev, clipped, side="right") - 1, 0, self.density.size - 1)
+        value = self.integrals[:, k + 1] + self.density[k] * _powers_between(clipped, self.energy_gev[k + 1])
+        return np.where(x < self.energy_max_gev, value, 0.0)
+
+
+def _powers_between(low: Array, high: Array) -> Array:
+    """Return ∫ E⁻ⁿ dE from low to high, n = 0, 1, 2."""
+    with np.errstate(divide="ignore"):
+        return np.stack([high - low, np.log(high / low), 1 / low - 1 / high])
+
+
+def histogram_spectrum(channel: str, edges_gev: Array, density: Array) -> Histogram:
+    """Tabulate the integrals of a histogram, without the empty bins at its ends.
+
+    Parameters
+    ----------
+    channel : str
+    edges_gev : ndarray, shape (bins + 1,)
+    density : ndarray, shape (bins,)
+        Fluence per cm² and GeV; not all of it 0.
+    """
+    filled = np.flatnonzero(density)
+    edges, density = edges_gev[filled[0] : filled[-1] + 2], density[filled[0] : filled[-1] + 1]
+    integrals = np.zeros((POWERS, edges.size))
+    per_bin = density * _powers_between(edges[:-1], edges[1:])
+    integrals[:, :-1] = np.cumsum(per_bin[:, ::-1], axis=1)[:, ::-1]
+    return Histogram(channel, float(edges[-1]), edges, integrals, np.empty((POWERS, 0)), density)
 
 
 def continuous_spectrum(

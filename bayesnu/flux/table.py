@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MODES = ("neutrino", "antineutrino")
 UNIT = "neutrinos per cm^2 per GeV per POT"
+SOURCES = ("POT", "s")
+"""What a flux may be per: a proton on target, or a second of running."""
 COLUMNS = ("mode", "position_m", "e_lo_gev", "e_hi_gev", *CHANNELS)
 
 
@@ -33,7 +35,7 @@ class Spectrum:
     edges_gev : ndarray, shape (n + 1,)
         Energy bin edges.
     values : ndarray, shape (4, n)
-        ν per cm² per GeV per POT, channels in the order of `CHANNELS`.
+        ν per cm² per GeV per POT (or second), channels in the order of `CHANNELS`.
     """
 
     edges_gev: NDArray[np.float64]
@@ -99,7 +101,7 @@ class FluxTable:
 def read_flux(path: Path) -> FluxTable:
     """Read a flux file: CSV with columns mode, position_m, e_lo_gev, e_hi_gev and one per channel.
 
-    Values are ν per cm² per GeV per POT, constant inside a bin; the bins of one
+    Values are ν per cm² per GeV per POT (or second), constant inside a bin; the bins of one
     mode and position stand in order and join.
 
     Raises

@@ -12,7 +12,7 @@ import numpy as np
 from bayesnu.errors import UsageError
 from bayesnu.report.tables import text_table
 from bayesnu.resources import models_folder, write_atomically
-from bayesnu.results.check import Check
+from bayesnu.results.check import Check, CheckedCoupling
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,8 @@ def check_tables(check: Check) -> list[Table]:
         _fluxes(check),
         _counts(check),
         _pulls(check),
-        _couplings(check),
+        _couplings("Couplings", check.couplings),
+        *(_couplings(f"Joint fit {own.name}", own.couplings) for own in check.joint),
         _files(check),
     ]
 
@@ -109,9 +110,9 @@ def _pulls(check: Check) -> Table:
     return text_table("Pulls", ["pull", "width, one sigma"], rows)
 
 
-def _couplings(check: Check) -> Table:
-    rows = [[coupling.name, coupling.unit, coupling.prior] for coupling in check.couplings]
-    return text_table("Couplings", ["coupling", "unit", "prior"], rows)
+def _couplings(title: str, couplings: Sequence[CheckedCoupling]) -> Table:
+    rows = [[coupling.name, coupling.unit, coupling.prior] for coupling in couplings]
+    return text_table(title, ["coupling", "unit", "prior"], rows)
 
 
 def _files(check: Check) -> Table:
@@ -135,7 +136,8 @@ def write_figures(check: Check, folder: Path) -> list[Path]:
     """
     from bayesnu.plotting.experiment import plot_count_panels, plot_flux_panels
 
-    data = "observed" if check.data.startswith("observed") else "SM expectation (Asimov data)"
+    kind = check.data.partition(" ")[0]
+    data = kind if kind in ("observed", "expected") else "SM expectation (Asimov data)"
     drawn = (plot_flux_panels(flux_panels(check)), plot_count_panels(count_panels(check), data))
     return [_save(figure, folder / f"{name}.png") for name, figure in zip(FIGURES, drawn, strict=True)]
 

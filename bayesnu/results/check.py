@@ -41,6 +41,14 @@ class CheckedCoupling:
 
 
 @dataclass(frozen=True)
+class CheckedJoint:
+    """A joint fit: its couplings with the priors that it would take, which are not those of each alone."""
+
+    name: str
+    couplings: tuple[CheckedCoupling, ...]
+
+
+@dataclass(frozen=True)
 class CheckedFile:
     """A file that was read: the card's key, where it was found, and its SHA-256."""
 
@@ -108,6 +116,8 @@ class Check(Shown):
     files : tuple of CheckedFile
     fit : StandardModelFit
         How well the Standard Model describes the data.
+    joint : tuple of CheckedJoint
+        Of the joint fits that were asked for.
     """
 
     model: str
@@ -126,9 +136,15 @@ class Check(Shown):
     published: int
     files: tuple[CheckedFile, ...]
     fit: StandardModelFit
+    joint: tuple[CheckedJoint, ...] = ()
 
 
-def check_card(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = silent) -> Check:
+def check_card(
+    model: str,
+    overrides: Sequence[str] = (),
+    joint: Sequence[Sequence[str]] = (),
+    notice: Callable[[str], None] = silent,
+) -> Check:
     """Validate everything that a run of a card would read, and say what was understood.
 
     Parameters
@@ -137,28 +153,32 @@ def check_card(model: str, overrides: Sequence[str] = (), notice: Callable[[str]
         A name in models/ or the path of a card.
     overrides : sequence of str
         ``KEY=VALUE`` each.
+    joint : sequence of sequences of str
+        Couplings that a run would fit together, as in `bayesnu.run`.
     notice : callable, optional
         Receives one-line notices, such as that a response is built.
 
     Raises
     ------
     BayesnuError
-        If any input is not valid, or a prior cannot be built.
+        If any input is not valid, a prior cannot be built, or couplings cannot be fitted together: the mixing angle
+        without a prior beside all charge radii, for one.
     """
-    return check_experiment(load_experiment(model, overrides, notice))
+    return check_experiment(load_experiment(model, overrides, notice), joint)
 
 
 UNLIKELY = 1e-4
 """Probability below which data are said to be far from the Standard Model."""
 
 
-def check_experiment(experiment: Experiment) -> Check:
-    """Return what the program understood of an assembled card.
+def check_experiment(experiment: Experiment, joint: Sequence[Sequence[str]] = ()) -> Check:
+    """Return what the program understood of an assembled card, and of joint fits; see `check_card`.
 
     Raises
     ------
     BayesnuError
-        If a prior cannot be built, or the table of published limits cannot be read.
+        If a prior cannot be built, couplings cannot be fitted together, or the table of published limits cannot be
+        read.
     """
     experiment.require_alone()
     card = experiment.card
@@ -186,6 +206,7 @@ def check_experiment(experiment: Experiment) -> Check:
             for role, path in experiment.files.items()
         ),
         standard_model_fit(experiment),
+        tuple(joint_couplings(experiment, names) for names in joint),
     )
 
 
@@ -215,7 +236,8 @@ def data_used(experiment: Experiment) -> str:
         return "Asimov: the SM expectation, not rounded"
     name = experiment.files["counts.file"].name if "counts.file" in experiment.files else "the card"
     errors = "" if experiment.errors is None else ", with their measured errors"
-    return f"observed counts of {name}{errors}"
+    kind = "expected" if getattr(experiment.card, "expected_data", False) else "observed"
+    return f"{kind} counts of {name}{errors}"
 
 
 def pull_widths(experiment: Experiment) -> list[CheckedPull]:
@@ -238,6 +260,24 @@ def coupling_priors(experiment: Experiment) -> list[CheckedCoupling]:
     if experiment.card.sterile.m_N_prior is not None:
         found.append(CheckedCoupling("m_N", COUPLINGS["m_N"].unit, mass_prior(experiment).describe()))
     return found
+
+
+def joint_couplings(experiment: Experiment, couplings: Sequence[str]) -> CheckedJoint:
+    """Return a joint fit with the priors that a run would take.
+
+    Raises
+    ------
+    UsageError
+        If the couplings cannot be fitted together; see `bayesnu.results.joint.check_joint`.
+    ConvergenceError
+        If the data do not bound one of them with the others free.
+    """
+    # It knows the sampler: not for a check without it.
+    from bayesnu.results.joint import check_joint, joint_name, joint_priors
+
+    priors = joint_priors(experiment, check_joint(experiment, couplings))
+    own = [CheckedCoupling(prior.coupling.name, prior.coupling.unit, prior.describe()) for prior in priors]
+    return CheckedJoint(joint_name(couplings), tuple(own))
 
 
 def standard_model_fit(experiment: Experiment) -> StandardModelFit:
@@ -293,6 +333,7 @@ def check_json(check: Check) -> dict[str, Any]:
         ],
         "pulls": {pull.name: number(pull.width) for pull in check.pulls},
         "couplings": [asdict(coupling) for coupling in check.couplings],
+        "joint": [asdict(own) for own in check.joint],
         "published_rows": check.published,
         "files": {file.role: {"path": str(file.path), "sha256": file.sha256} for file in check.files},
     }

@@ -11,6 +11,7 @@ import uproot
 
 from bayesnu.errors import CardError, DataError
 from bayesnu.experiment import electron
+from bayesnu.experiment.flux_files import find_flux
 from bayesnu.experiment.load import LoadedCard, load_card
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.flux.table import FluxTable, Spectrum
@@ -70,7 +71,7 @@ def write_2d(path: Path, spectra: list[Spectrum], position_edges: list[float]) -
 def read(loaded: LoadedCard) -> tuple[FluxTable, dict[str, Path]]:
     """The flux of a card, and the files that it is from."""
     files: dict[str, Path] = {}
-    return electron.find_flux(loaded, files, loaded.card.flux, lambda _: None), files
+    return find_flux(loaded, files, loaded.card.flux, lambda _: None), files
 
 
 def test_2d_histograms_give_the_flux_of_the_csv_file(prism: Experiment, tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ def test_notices_of_the_reader_reach_the_caller(on_axis: Experiment, tmp_path: P
     listed = entry("neutrino", 0.0, path, "root", PER_CM2, histograms=NAMES | {"numu": "spilt"})
     loaded = load_card("dune-on-axis", [spectra_of([listed])])
     notices: list[str] = []
-    electron.find_flux(loaded, {}, loaded.card.flux, notices.append)
+    find_flux(loaded, {}, loaded.card.flux, notices.append)
     assert [notice.partition(": ")[2] for notice in notices] == [
         "histogram 'spilt': under- or overflow, beyond 0 to 20 GeV, is left out"
     ]

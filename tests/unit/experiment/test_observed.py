@@ -11,6 +11,7 @@ from bayesnu.errors import CardError, DataError
 from bayesnu.experiment.load import load_card
 from bayesnu.experiment.observed import Layout, observed_text, read_observed
 from bayesnu.experiment.setup import load_experiment
+from bayesnu.resources import data_folder
 
 LAYOUT = Layout(("mode", "low", "high"), (("up", 0.0, 0.1), ("up", 0.1, 1 / 3), ("down", 0.0, 5.0)), ("observed",))
 TEXT = "mode,low,high,observed\nup,0,0.1,3\nup,0.1,0.333333333333,0\ndown,0,5,12.5\n"
@@ -26,7 +27,7 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     values = np.array([[3.0], [0.0], [12.5]])
     assert observed_text(LAYOUT, values) == TEXT
-    np.testing.assert_array_equal(read_observed(written(tmp_path, TEXT), LAYOUT), values)
+    np.testing.assert_array_equal(read_observed(written(tmp_path, TEXT), LAYOUT, whole=False), values)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("12.5", "-1", DataError, ("line 4, observed = -1", "at least 0")),
         ("12.5", "nan", DataError, ("line 4, observed = nan", "finite")),
         ("12.5", "many", DataError, ("line 4, observed = 'many'", "a number")),
+        ("12.5", "12.50", CardError, ("line 4, observed = 12.5", "whole numbers", "expected_data = true")),
         ("12.5", "1e16", CardError, ("line 4, observed = 1e+16", "at most 1e+15")),
         ("observed", "obsreved", DataError, ("column 'observed' is missing", "did you mean 'obsreved'")),
     ],
@@ -49,8 +51,48 @@ def test_what_is_no_file_of_these_counts(
 ) -> None:
     assert old in TEXT
     with pytest.raises(error) as raised:
-        read_observed(written(tmp_path, TEXT.replace(old, new)), LAYOUT)
+        read_observed(written(tmp_path, TEXT.replace(old, new)), LAYOUT, whole=new == "12.50")
     assert [fragment for fragment in ("counts.csv", *fragments) if fragment not in str(raised.value)] == []
+
+
+def test_fractions_are_expectations(on_axis: object, tmp_path: Path) -> None:
+    """A file of fractions is refused unless the card says that these are the expectation of a model."""
+    path = electron_counts(on_axis, tmp_path)
+    path.write_text(path.read_text().replace(",103\n", ",103.25\n"))
+    given = COUNTS.format(path=path)
+    with pytest.raises(CardError, match=r"counts.file = 'counts.csv': line 5, observed = 103.25: observed counts are"):
+        load_experiment("dune-on-axis", [given])
+    assert load_experiment("dune-on-axis", [given, "expected_data=true"]).data[3] == 103.25
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides", "key"),
+    [
+        (
+            "dune-on-axis",
+            [f"exposures.{k}.observed_counts={[1.0] * 11 + [k + 0.5]}" for k in (0, 1)],
+            "exposures.0.obs",
+        ),
+        (
+            "nucleus-10g",
+            [f"observed_counts={{CaWO4={[1] * 40}, Al2O3={[1] * 39 + [2.5]}}}"],
+            "observed_counts.Al2O3.39",
+        ),
+    ],
+)
+def test_fractions_in_a_card(model: str, overrides: list[str], key: str) -> None:
+    with pytest.raises(CardError, match=rf"{key}.*\.5: observed counts are whole numbers; say expected_data = true"):
+        load_card(model, overrides)
+    assert load_card(model, [*overrides, "expected_data=true"]).card
+
+
+def test_fractions_of_a_pulsed_beam(tmp_path: Path) -> None:
+    text = (data_folder() / "counts" / "coherent_csi_2017.csv").read_text()
+    for old, column in (("6,8,35,26", "anticoincidence"), ("6,8,35,26", "coincidence")):
+        new = "6,8,35,26.5" if column == "anticoincidence" else "6,8,35.5,26"
+        path = written(tmp_path, text.replace(old, new))
+        with pytest.raises(CardError, match=rf"counts.csv': line 2, {column} = \d+.5: observed counts are whole"):
+            load_experiment("coherent-csi-2017", [COUNTS.format(path=path)])
 
 
 def electron_counts(experiment: object, tmp_path: Path) -> Path:

@@ -646,7 +646,7 @@ def test_observed_and_asimov_share_one_model(beam: RecoilExperiment) -> None:
 def test_observed_counts_of_a_reactor_are_the_data(nuclei: RecoilExperiment) -> None:
     expected = nuclei.model.expected({"d_nue": 1e-10}).reshape(2, 40)
     texts = [f"observed_counts.{name}={row.tolist()!r}" for name, row in zip(("CaWO4", "Al2O3"), expected, strict=True)]
-    observed = load("nucleus-10g", *texts)
+    observed = load("nucleus-10g", "expected_data=true", *texts)
     assert observed.observed
     np.testing.assert_allclose(observed.data, expected.ravel(), rtol=1e-15)
     problem = make_problem(observed, ["d_nue"])

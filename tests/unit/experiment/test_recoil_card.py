@@ -211,7 +211,7 @@ def test_a_beam_needs_its_counts(edited_card: Callable[..., Path]) -> None:
     text = load_card(BEAM).path.read_text(encoding="utf-8")
     table = text[text.index("[counts]") : text.index("[backgrounds]")]
     message = missing(edited_card, BEAM, table)
-    assert "detector.kind: 'photoelectrons' goes with stopped_pion, counts.file" in message
+    assert "detector.kind: 'photoelectrons' goes with stopped_pion or flux, counts.file" in message
 
 
 def test_scenario_must_be_published() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bayesnu.flux.spectrum import POWERS, Spectrum, continuous_spectrum, line_spectrum
+from bayesnu.flux.spectrum import POWERS, Spectrum, continuous_spectrum, histogram_spectrum, line_spectrum
 
 LOW, HIGH = 0.02, 53.0
 """MeV: from where a card's spectra begin to about the end of those of muons at rest."""
@@ -154,3 +154,36 @@ def test_a_narrow_spectrum_is_nearly_a_line(line: Spectrum) -> None:
     half = 29.79 * 0.5e-4
     box = continuous_spectrum("numu", lambda e: np.full_like(e, 3e14 / (2 * half)), 29.79 - half, 29.79 + half)
     np.testing.assert_allclose(box.above(0.01), line.above(0.01), rtol=1e-8)
+
+
+EDGES = np.array([0.0, 0.5, 1.0, 4.0, 20.0, 53.0]) * 1e-3
+DENSITY = np.array([0.0, 3.0, 3.0, 1.0, 0.0]) * 1e14
+
+
+def test_integrals_of_a_histogram_are_exact() -> None:
+    """Against the sum of the closed forms of its bins; nothing above the last that is not empty."""
+    spectrum = histogram_spectrum("nuebar", EDGES, DENSITY)
+    at = np.concatenate([np.linspace(1e-5, 0.06, 997), EDGES[1:]])
+    bins = list(zip(EDGES[1:-1], EDGES[2:], DENSITY[1:], strict=True))
+    exact = np.zeros((POWERS, at.size))
+    for low, high, density in bins:
+        x = np.clip(at, low, high)
+        exact += density * np.array([high - x, np.log(high / x), 1 / x - 1 / high])
+    np.testing.assert_allclose(spectrum.above(at), exact, rtol=1e-12, atol=1e-2)
+    assert spectrum.energy_max_gev == EDGES[4]
+    number = DENSITY * np.diff(EDGES)
+    assert spectrum.mean_energy_gev == pytest.approx(number @ (EDGES[1:] + EDGES[:-1]) / 2 / number.sum())
+
+
+def test_where_a_histogram_jumps() -> None:
+    """Where it begins and between unequal bins; its end is that of the integral."""
+    spectrum = histogram_spectrum("nuebar", EDGES, DENSITY)
+    np.testing.assert_array_equal(spectrum.steps_gev, EDGES[[1, 3]])
+    assert continuous_spectrum("nue", np.ones_like, LOW, HIGH).steps_gev.size == 0
+    assert line_spectrum("numu", 29.79, 1.0).steps_gev.size == 0
+
+
+def test_a_histogram_from_0_has_a_number_but_no_inverse_moment() -> None:
+    spectrum = histogram_spectrum("nue", np.array([0.0, 1e-3]), np.array([2.0]))
+    np.testing.assert_array_equal(spectrum.above(0.0), [2e-3, np.inf, np.inf])
+    assert np.isfinite(spectrum.above(1e-12)).all()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from bayesnu.errors import CardError, DataError
+from bayesnu.errors import CardError, DataError, UsageError
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import load_experiment
@@ -21,6 +21,7 @@ from bayesnu.physics.couplings import CHANNELS
 from bayesnu.report.check import check_tables, count_panels, figures_folder, flux_panels, write_figures
 from bayesnu.report.terminal import print_tables
 from bayesnu.results.check import Check, StandardModelFit, check_card, check_experiment, check_json, standard_model_fit
+from bayesnu.results.joint import joint_priors
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,53 @@ def test_json_and_tables(model: str, capsys: pytest.CaptureFixture[str]) -> None
         assert title in printed
     for key in found.keys:
         assert key.name in printed
+
+
+BOUNDED = tuple(f'couplings.{name}.prior={{kind="uniform", low=0.0, high=1e-9}}' for name in ("mu_nue", "d_nue"))
+
+
+def test_a_joint_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    """The priors are those of the run, and stand in a table of their own."""
+    fits = [("mu_nue", "d_nue"), ("d_nue", "mu_nue", "sin2_theta_w")]
+    found = check_card("nucleus-10g", BOUNDED, fits)
+    assert [own.name for own in found.joint] == ["mu_nue+d_nue", "d_nue+mu_nue+sin2_theta_w"]
+    experiment = load_experiment("nucleus-10g", BOUNDED)
+    for own, names in zip(found.joint, fits, strict=True):
+        assert [item.prior for item in own.couplings] == [prior.describe() for prior in joint_priors(experiment, names)]
+    assert found.joint[1].couplings[2].prior == "normal about 0.23857, sigma 0.0005"
+    entry = json.loads(json.dumps(check_json(found), allow_nan=False))["joint"][0]
+    assert [item["name"] for item in entry["couplings"]] == ["mu_nue", "d_nue"]
+    print_tables(*check_tables(found))
+    printed = capsys.readouterr().out
+    assert all(f"Joint fit {own.name}" in printed for own in found.joint)
+
+
+@pytest.mark.slow
+def test_ranges_of_a_joint_fit(on_axis: ElectronExperiment) -> None:
+    """Left out, a prior of a joint fit is wider than that of the coupling alone."""
+    found = check_experiment(on_axis, [("r2_nue", "sin2_theta_w")])
+    assert found.joint[0].couplings[0].prior == joint_priors(on_axis, ("r2_nue", "sin2_theta_w"))[0].describe()
+    assert found.joint[0].couplings[0].prior != next(own.prior for own in found.couplings if own.name == "r2_nue")
+
+
+REFUSED = (
+    (("r2_nue", "r2_numu", "sin2_theta_w"), r"exactly degenerate with r2_nue = r2_numu; give it an error"),
+    (("r2_nue",), r"joint = r2_nue: needs two different couplings or more"),
+    (("mu_nue", "mu_nuu"), r"unknown coupling 'mu_nuu': .* did you mean 'mu_numu'"),
+    (("r2_nue", "m_N"), r"joint = r2_nue,m_N: m_N needs a transition moment"),
+)
+
+
+@pytest.mark.parametrize(("names", "message"), REFUSED)
+def test_a_joint_fit_that_cannot_be(names: tuple[str, ...], message: str, on_axis: ElectronExperiment) -> None:
+    """The errors of the run; without the mixing angle's prior the one of the degeneracy."""
+    physics = on_axis.card.physics.model_copy(update={"sin2_theta_w_error": "none"})
+    card = on_axis.card.model_copy(update={"physics": physics})
+    experiment = replace(
+        on_axis, loaded=replace(on_axis.loaded, card=card), templates=replace(on_axis.templates, card=card)
+    )
+    with pytest.raises(UsageError, match=message):
+        check_experiment(experiment, [names])
 
 
 def test_prior_and_published_limits_are_validated(tmp_path: Path, edited_card: Callable[..., Path]) -> None:
