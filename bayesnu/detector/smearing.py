@@ -251,10 +251,18 @@ def quadrature(energy_edges: Array, angle_edges: Array, detector: Smearing, tilt
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
 def fold_measured(energies: Array, angles2: Array, weights: Array, detector: Smearing) -> Array:
-    """Fold weighted points of true energy and measured θ² to bins; arrays (groups, points) → (groups, bins)."""
-    groups, n = energies.shape
-    out = np.zeros((groups, number_of_bins(detector)))
+    """Fold points of true energy and measured θ², each with several weights, to bins.
+
+    Arrays (groups, points), weights (kinds, groups, points) → (kinds, groups, bins).
+    """
+    kinds, groups, n = weights.shape
+    out = np.zeros((kinds, groups, number_of_bins(detector)))
     for g in prange(groups):
+        own = np.zeros(out.shape[2])
         for k in range(n):
-            add_bin_probabilities(energies[g, k], detector, angles2[g, k], weights[g, k], out[g])
+            own[:] = 0.0
+            add_bin_probabilities(energies[g, k], detector, angles2[g, k], 1.0, own)
+            for kind in range(kinds):
+                for b in range(own.size):
+                    out[kind, g, b] += weights[kind, g, k] * own[b]
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from pydantic import ValidationError
 
 from bayesnu.detector.efficiency import efficiency_at
 from bayesnu.detector.settings import Smearing
-from bayesnu.errors import CardError, DataError
+from bayesnu.errors import CardError, DataError, silent
 from bayesnu.experiment.card import MaterialName, Positive, Table
 from bayesnu.experiment.electron_card import Card
+from bayesnu.experiment.kept import kept
 from bayesnu.experiment.load import describe
 from bayesnu.experiment.response import response_settings
 from bayesnu.flux.table import FluxTable, Spectrum
@@ -30,6 +32,8 @@ BACKGROUNDS = ("ccqe", "pi0")
 PI0_FRACTION = 0.5
 """Misidentified π⁰ over CCQE events below 6 m_e: an assumption."""
 WINDOW_MEV = 6 * ELECTRON_MASS_MEV
+POINTS = 2**14
+"""Quasi-random points of each energy bin in the integral of the CCQE background."""
 ENERGY_STEPS = 16
 """Parts of a reconstructed energy bin in which the π⁰ background is integrated."""
 
@@ -106,8 +110,8 @@ def check_made_for(path: Path, made: MadeFor, card: Card, flux: FluxTable, remed
 
 
 def ccqe_kernel(
-    spectrum: Spectrum, card: Card, detector: Smearing, below_gev: float = math.inf, points: int = 2**14
-) -> tuple[Array, Array]:
+    spectrum: Spectrum, card: Card, detector: Smearing, below_gev: float = math.inf, points: int = POINTS
+) -> Array:
     """Return cm² per nucleon × GeV: CCQE in each reconstructed bin per unit of flux in each energy bin.
 
     E_e ≈ E, above the card's threshold and with its efficiency, and Q² = E²θ². The tilt depends only on the angle
@@ -131,8 +135,8 @@ def ccqe_kernel(
 
     Returns
     -------
-    on_neutron, on_proton : ndarray, shape (energy bins, bins)
-        With and without the veto of visible protons.
+    ndarray, shape (2, energy bins, bins)
+        On neutrons and on protons: with and without the veto of visible protons.
     """
     from bayesnu.detector import smearing
 
@@ -164,14 +168,27 @@ def ccqe_kernel(
     weight = ccqe_cross_section(q2) * energy**2 * solid * volume
     kept = (energy > card.detector.threshold_mev * 1e-3) & (energy * measured2 <= below_gev)
     weight = np.where(kept, weight, 0.0) * efficiency_at(card.detector.efficiency, energy * 1e3)
-    on_neutron = np.where(proton_visible(q2), 0.0, weight)
-    return (
-        smearing.fold_measured(energy, measured2, on_neutron, detector),
-        smearing.fold_measured(energy, measured2, weight, detector),
-    )
+    weights = np.stack([np.where(proton_visible(q2), 0.0, weight), weight])
+    return np.asarray(smearing.fold_measured(energy, measured2, weights, detector))
 
 
-def computed_backgrounds(card: Card, flux: FluxTable) -> Array:
+def find_kernel(
+    spectrum: Spectrum, card: Card, detector: Smearing, below_gev: float, notice: Callable[[str], None]
+) -> Array:
+    """Return `ccqe_kernel`, which depends on the flux's bins alone and not on its values: kept, or computed now."""
+    content = {
+        "edges_gev": spectrum.edges_gev.tolist(),
+        "threshold_mev": card.detector.threshold_mev,
+        "efficiency": card.detector.efficiency,
+        "detector": {name: np.asarray(value).tolist() for name, value in detector._asdict().items()},
+        "below_gev": below_gev,
+        "points": POINTS,
+    }
+    shape = (2, spectrum.edges_gev.size - 1, (detector.edges.size - 1) * max(1, detector.angle2_edges.size - 1))
+    return kept("ccqe", content, shape, lambda: ccqe_kernel(spectrum, card, detector, below_gev, POINTS), notice)
+
+
+def computed_backgrounds(card: Card, flux: FluxTable, notice: Callable[[str], None] = silent) -> Array:
     """Compute the background model for a card's flux, counts per year.
 
     ν_e CCQE without visible hadrons on neutrons (ν_e) and protons (ν̄_e), and
@@ -180,6 +197,13 @@ def computed_backgrounds(card: Card, flux: FluxTable) -> Array:
     E_e by θ the π⁰ have, by assumption, the reconstructed energies of the CCQE electrons with
     E_e θ² < 6 m_e, and at each energy that shape, integrated over θ². Both
     are a model, not simulated rates; the paper's come from arXiv:1912.06658.
+
+    Parameters
+    ----------
+    card : Card
+    flux : FluxTable
+    notice : callable, optional
+        Receives one-line notices, such as that a kept kernel is damaged.
 
     Returns
     -------
@@ -192,15 +216,16 @@ def computed_backgrounds(card: Card, flux: FluxTable) -> Array:
     window = WINDOW_MEV * 1e-3
     below = detector._replace(edges=np.array([0.0, window]), angle2_edges=np.empty(0))
     nue, nuebar = list(CHANNELS).index("nue"), list(CHANNELS).index("nuebar")
-    kernels: dict[bytes, tuple[tuple[Array, Array], ...]] = {}
+    setups = [(detector, math.inf), (below, math.inf)]
+    if detector.angle2_edges.size:
+        setups.append((_fine_energies(detector), window))
+    kernels: dict[bytes, list[Array]] = {}
     result = np.zeros((len(card.exposures), 2, card.detector.bins))
     for k, exposure in enumerate(card.exposures):
         spectrum = flux.spectrum(exposure.mode, exposure.position_m)
         key = spectrum.edges_gev.tobytes()
         if key not in kernels:
-            kernels[key] = ccqe_kernel(spectrum, card, detector), ccqe_kernel(spectrum, card, below)
-            if detector.angle2_edges.size:
-                kernels[key] += (ccqe_kernel(spectrum, card, _fine_energies(detector), window),)
+            kernels[key] = [find_kernel(spectrum, card, *setup, notice) for setup in setups]
         on_neutron, on_proton = (spectrum.values[c] * units for c in (nue, nuebar))
         ccqe, total, *energies = (
             on_neutron @ neutron * target.neutrons + on_proton @ proton * target.protons
@@ -273,9 +298,7 @@ def read_backgrounds(path: Path, card: Card, flux: FluxTable) -> Array:
                 f"{exposure.position_m:g}; {remedy}"
             )
         for axis in card.detector.axes:
-            low, high = (
-                np.array([number(path, row, column, minimum=0) for row in own]) for column in axis.columns
-            )
+            low, high = (np.array([number(path, row, column, minimum=0) for row in own]) for column in axis.columns)
             same = low.size == axis.low.size
             if not same or not np.allclose([low, high], [axis.low, axis.high], rtol=0, atol=1e-9):
                 found, wanted = (_listed(np.union1d(a, b)) for a, b in ((low, high), (axis.low, axis.high)))

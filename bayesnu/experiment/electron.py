@@ -238,7 +238,7 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
             backgrounds = read_backgrounds(table, card, flux)
             files["backgrounds.file, made for"] = made_for_path(table)
         else:
-            backgrounds = computed_backgrounds(card, flux)
+            backgrounds = computed_backgrounds(card, flux, notice)
         covariances = [covariance_modes(*paths, k, card, flux, backgrounds) for k, paths in enumerate(matrices)]
         templates = build_templates(card, flux, events, notice)
         model = build_count_model(card, templates, backgrounds)

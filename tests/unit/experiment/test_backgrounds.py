@@ -32,8 +32,7 @@ def computed(prism: Experiment) -> np.ndarray:
 @pytest.fixture
 def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     """Integrate with few points, for what holds exactly at any number."""
-    kernel = backgrounds.ccqe_kernel
-    monkeypatch.setattr(backgrounds, "ccqe_kernel", lambda *given: kernel(*given, points=256))
+    monkeypatch.setattr(backgrounds, "POINTS", 256)
 
 
 @pytest.fixture

@@ -44,8 +44,7 @@ def load(*overrides: str) -> ElectronExperiment:
 def few_points() -> object:
     """Few points for the background, of which nothing here needs the last digit."""
     with pytest.MonkeyPatch.context() as patch:
-        kernel = backgrounds.ccqe_kernel
-        patch.setattr(backgrounds, "ccqe_kernel", lambda *given: kernel(*given, points=256))
+        patch.setattr(backgrounds, "POINTS", 256)
         yield
 
 
@@ -271,7 +270,7 @@ def test_ccqe_in_fine_bins_adds_up_to_bins_of_e_theta2(plain: ElectronExperiment
     fine = smearing._replace(edges=energies, angle2_edges=angles**2)
     middle = np.outer(energies[1:] + energies[:-1], (angles[1:] + angles[:-1]) ** 2) / 8
     kernels = zip(
-        ccqe_kernel(spectrum, plain.card, fine, points=2**14), ccqe_kernel(spectrum, plain.card, smearing), strict=True
+        *(ccqe_kernel(spectrum, plain.card, detector, points=2**14) for detector in (fine, smearing)), strict=True
     )
     for found, line in kernels:
         summed = np.histogram(middle.ravel(), bins=smearing.edges, weights=found[0])[0]
