@@ -269,6 +269,30 @@ class Experiment(ABC):
         return hasher.hexdigest()
 
 
+class MeasuredExperiment(Experiment):
+    """Numbers that were measured with normal errors above any background."""
+
+    @property
+    @abstractmethod
+    def errors(self) -> Array:
+        """The measured errors of the data, shape (obs,)."""
+
+    @property
+    def variances(self) -> tuple[Variance, ...]:
+        """The squares of the measured errors."""
+        return ("measured",)
+
+    @property
+    def signal_sm(self) -> Array:
+        """What is expected in the SM, shape (obs,)."""
+        return self.model.expected()
+
+    @property
+    def background(self) -> Array:
+        """Zero."""
+        return np.zeros(self.data.size)
+
+
 def finite(counts: Array, couplings: dict[str, float], pulls: dict[str, float]) -> Array:
     """Return ``counts`` if all are finite.
 

@@ -22,7 +22,7 @@ SIN2_THETA_W_ERROR = 0.0005
 WHOLE = "observed counts are whole numbers; say expected_data = true of the expectation of a model"
 
 
-def check_edges(edges: list[float]) -> list[float]:
+def check_edges[Number: (int, float)](edges: list[Number]) -> list[Number]:
     """Return edges of bins, or raise ValueError where they do not increase from 0 or more."""
     if edges[0] < 0:
         raise ValueError("the first edge must be at least 0")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import CardError
-from bayesnu.experiment.base import Coordinates, Experiment, Variance, check_comparison, locate
+from bayesnu.experiment.base import Coordinates, MeasuredExperiment, check_comparison, locate
 from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.load import LoadedCard
@@ -29,7 +29,7 @@ NODES_PER_BIN = 64
 
 
 @dataclass(frozen=True, repr=False)
-class ElectronWindowExperiment(Experiment):
+class ElectronWindowExperiment(MeasuredExperiment):
     """A card of ν-e events in windows of electron energy.
 
     Attributes
@@ -51,21 +51,6 @@ class ElectronWindowExperiment(Experiment):
     def errors(self) -> Array:
         """The measured errors of the data, shape (obs,)."""
         return self.measured_errors
-
-    @property
-    def variances(self) -> tuple[Variance, ...]:
-        """The squares of the measured errors."""
-        return ("measured",)
-
-    @property
-    def signal_sm(self) -> Array:
-        """The expected SM counts, shape (obs,)."""
-        return self.model.expected()
-
-    @property
-    def background(self) -> Array:
-        """Zero: the data are counts above background."""
-        return np.zeros(self.data.size)
 
     def observation_coordinates(self) -> Coordinates:
         """Return exposure, bin and bin edges as coordinates on ``obs``."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from bayesnu.experiment.card import AnalysisCard, CountsFile, NotNegative, Positive, Table, Width, below
+from bayesnu.experiment.card import AnalysisCard, CountsFile, NotNegative, Positive, Table, Width, below, check_edges
 from bayesnu.physics.constants import SIN2_THETA_W
 
 
@@ -22,16 +21,8 @@ class WindowPhysics(Table):
 class WindowDetector(Table):
     """Bins of the electron's kinetic energy, without resolution or efficiency: these cancel in the ratio to the SM."""
 
-    bin_edges_mev: Annotated[list[NotNegative], Field(min_length=2)]
+    bin_edges_mev: Annotated[list[NotNegative], Field(min_length=2), AfterValidator(check_edges)]
     """Edges in MeV, increasing."""
-
-    @field_validator("bin_edges_mev")
-    @classmethod
-    def _increasing(cls, edges: list[float]) -> list[float]:
-        for low, high in pairwise(edges):
-            if high <= low:
-                raise ValueError(f"edges must increase; {high:g} follows {low:g}")
-        return edges
 
 
 class Normalisation(Table):

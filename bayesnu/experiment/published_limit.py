@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import CardError
-from bayesnu.experiment.base import Coordinates, Experiment, Variance
+from bayesnu.experiment.base import Coordinates, MeasuredExperiment
 from bayesnu.experiment.expectation import CountModel, Monomial
 from bayesnu.experiment.load import LoadedCard
 from bayesnu.experiment.published_limit_card import PublishedLimitCard
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False)
-class PublishedLimitExperiment(Experiment):
+class PublishedLimitExperiment(MeasuredExperiment):
     """One observation for each limit: 1 is measured with the error 1 where 1 + (θⁿ - c)/σ is expected."""
 
     @property
@@ -45,21 +45,6 @@ class PublishedLimitExperiment(Experiment):
     def errors(self) -> Array:
         """Ones: the unit of an observation is its error."""
         return np.ones(self.data.size)
-
-    @property
-    def variances(self) -> tuple[Variance, ...]:
-        """The squares of the errors."""
-        return ("measured",)
-
-    @property
-    def signal_sm(self) -> Array:
-        """What is expected without the coupling, shape (obs,)."""
-        return self.model.expected()
-
-    @property
-    def background(self) -> Array:
-        """None."""
-        return np.zeros(self.data.size)
 
     def observation_coordinates(self) -> Coordinates:
         """Return exposure, bin and bin edges as coordinates on ``obs``; a limit has no bins."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from bayesnu.errors import UsageError
@@ -23,6 +22,7 @@ from bayesnu.experiment.card import (
     Table,
     Width,
     below,
+    check_edges,
     check_material,
     check_whole,
 )
@@ -230,18 +230,8 @@ class PhotoelectronDetector(Table):
     """One standard deviation, absolute; it changes the response, as the pull ``quenching``."""
     acceptance: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     """a, k, x₀ of a/(1 + exp(-k (PE - x₀)))."""
-    bin_edges_pe: Annotated[list[int], Field(min_length=2)]
+    bin_edges_pe: Annotated[list[int], Field(min_length=2), AfterValidator(check_edges)]
     """Edges of the bins in photoelectrons, increasing."""
-
-    @field_validator("bin_edges_pe")
-    @classmethod
-    def _increasing(cls, edges: list[int]) -> list[int]:
-        if edges[0] < 0:
-            raise ValueError("the first edge must be at least 0")
-        for low, high in pairwise(edges):
-            if high <= low:
-                raise ValueError(f"edges must increase; {high} follows {low}")
-        return edges
 
     @field_validator("acceptance")
     @classmethod

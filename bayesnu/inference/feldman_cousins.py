@@ -90,15 +90,30 @@ def observed_statistic(problem: Problem) -> Callable[[Array], Array]:
     return statistic
 
 
+def statistic_chunk(
+    shared: tuple[Problem, Ensemble, int],
+    path: tuple[int, ...],
+    truth: tuple[float, ...],
+    observed: float,
+    number: int,
+) -> dict[str, Array]:
+    """Return t of pseudo-experiments at scaled couplings: one task.
+
+    Those with the very counts of the data have at least the observed t.
+    """
+    problem, ensemble, seed = shared
+    rng = np.random.default_rng(task_seed(seed, *path))
+    fits = toy_fits(problem, np.array(truth), number, rng, ensemble)
+    same = (fits.data.counts == problem.data).all(axis=1)
+    return {"statistic": np.where(same, np.maximum(fits.statistic, observed), fits.statistic)}
+
+
 def count_above(
     shared: tuple[Problem, Ensemble, int], path: tuple[int, ...], truth: float, observed: float, number: int
 ) -> dict[str, Array]:
     """Count the pseudo-experiments at a truth whose t is at least the observed one: one task."""
-    problem, ensemble, seed = shared
-    rng = np.random.default_rng(task_seed(seed, *path))
-    fits = toy_fits(problem, np.array([truth]), number, rng, ensemble)
-    same = (fits.data.counts == problem.data).all(axis=1)
-    return {"above": np.array(float(((fits.statistic >= observed - ROUNDING) | same).sum()))}
+    t = statistic_chunk(shared, path, (truth,), observed, number)["statistic"]
+    return {"above": np.array(float((t >= observed - ROUNDING).sum()))}
 
 
 def feldman_cousins(

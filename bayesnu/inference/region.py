@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import ConvergenceError, UsageError, silent
 from bayesnu.inference.batch import fit_couplings, fixed_fits, starting_points
+from bayesnu.inference.feldman_cousins import statistic_chunk
 from bayesnu.inference.likelihood import Problem
-from bayesnu.inference.toys import Ensemble, quantile_with_error, toy_fits
+from bayesnu.inference.toys import Ensemble, quantile_with_error
 from bayesnu.shown import Shown
-from bayesnu.workers import Chunks, Task, Workers, run_tasks, task_seed
+from bayesnu.workers import Chunks, Task, Workers, run_tasks
 
 Array = NDArray[np.float64]
 CHUNK = 400
@@ -66,24 +67,6 @@ class ToyRegion(Shown):
     def largest_error(self) -> float:
         """The largest error of a critical value, as a fraction of it (of `LEAST_CRITICAL` where it is less)."""
         return float((self.error / np.maximum(self.critical, LEAST_CRITICAL)).max())
-
-
-def statistic_chunk(
-    shared: tuple[Problem, Ensemble, int],
-    path: tuple[int, ...],
-    truth: tuple[float, ...],
-    observed: float,
-    number: int,
-) -> dict[str, Array]:
-    """Return t of pseudo-experiments at scaled couplings: one task.
-
-    Those with the very counts of the data have at least the observed t; see `bayesnu.inference.feldman_cousins`.
-    """
-    problem, ensemble, seed = shared
-    rng = np.random.default_rng(task_seed(seed, *path))
-    fits = toy_fits(problem, np.array(truth), number, rng, ensemble)
-    same = (fits.data.counts == problem.data).all(axis=1)
-    return {"statistic": np.where(same, np.maximum(fits.statistic, observed), fits.statistic)}
 
 
 def feldman_cousins_region(
