@@ -400,8 +400,9 @@ class CovarianceCard(Table):
     """A covariance of flux bins or background counts, whose leading eigenvectors become pulls ``name[k]``.
 
     The file is CSV, a row for each bin: ``mode``, ``position_m``, then for the flux ``channel``, ``e_lo_gev``,
-    ``e_hi_gev``, for backgrounds ``background``, ``e_theta2_lo_mev``, ``e_theta2_hi_mev``; then the matrix in columns
-    1, 2, 3, …, in the order of the rows, unless ``matrix_file`` holds it.
+    ``e_hi_gev``, for backgrounds ``background``, ``e_theta2_lo_mev``, ``e_theta2_hi_mev``, or with bins of E_e by θ
+    ``energy_lo_gev``, ``energy_hi_gev``, ``angle_lo_deg``, ``angle_hi_deg``; then the matrix in columns 1, 2, 3, …, in
+    the order of the rows, unless ``matrix_file`` holds it. A row may hold several whole bins.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
