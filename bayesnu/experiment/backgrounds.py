@@ -55,7 +55,7 @@ class MadeFor(Table):
     energy_resolution_constant: float | None = None
     """This and the noise are 0 where they are left out beside energy_resolution."""
     efficiency: bool = False
-    """Whether the counts include the efficiency of the card."""
+    """Whether the counts are those that pass the efficiency of the card, which is then not applied again."""
 
 
 def made_for_path(path: Path) -> Path:

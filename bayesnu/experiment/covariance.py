@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +22,15 @@ from bayesnu.experiment.electron_card import Card, CovarianceCard
 from bayesnu.experiment.expectation import shift_arrays
 from bayesnu.experiment.templates import Templates, TemplateShifts, shift_templates
 from bayesnu.flux.covariance_file import check_covariance, read_covariance, read_covariance_csv
-from bayesnu.flux.table import MODES, FluxTable
+from bayesnu.flux.table import MODES, FluxTable, Spectrum
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.resources import number, read_table
 
 Array = NDArray[np.float64]
-ROWS = {
-    "flux": ("channel", tuple(CHANNELS), "e_lo_gev", "e_hi_gev", "GeV"),
-    "backgrounds": ("background", BACKGROUNDS, "e_theta2_lo_mev", "e_theta2_hi_mev", "MeV"),
-}
-"""What each row of a matrix is of: the column that names it, its values, the columns of its edges, their unit."""
+ROWS = {"flux": ("channel", tuple(CHANNELS)), "backgrounds": ("background", BACKGROUNDS)}
+"""What each row of a matrix is of: the column that names it, and its values."""
+FLUX_AXES = (("e_lo_gev", "e_hi_gev", "GeV"),)
+"""The columns of the edges of a bin of the flux, and their unit."""
 MOST_MODES = 64
 """Each is one more pull to profile and to sample."""
 LEADING = 3
@@ -40,21 +39,62 @@ EDGE = 1e-9
 """Relative difference of edges that are the same."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a matrix: a bin of one channel (or background) in one horn polarity at one position."""
+class Span(NamedTuple):
+    """What a bin covers of one variable."""
 
-    mode: str
-    position_m: float
-    kind: str
     low: float
     high: float
     unit: str
 
+    def __str__(self) -> str:
+        return f"{self.low:g}–{self.high:g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a matrix: a bin of one channel (or background) in one horn polarity at one position.
+
+    ``spans`` is of the energy of the flux, of E_e θ², or of E_e and of θ.
+    """
+
+    mode: str
+    position_m: float
+    kind: str
+    spans: tuple[Span, ...]
+
     @property
     def label(self) -> str:
         """The row in words."""
-        return f"{self.mode} {self.position_m:g} m {self.kind} {self.low:g}–{self.high:g} {self.unit}"
+        return f"{self.mode} {self.position_m:g} m {self.kind} {' '.join(map(str, self.spans))}"
+
+
+class Bins(NamedTuple):
+    """The bins that rows hold: their edges in each variable, shape (variables, bins), and the units."""
+
+    low: Array
+    high: Array
+    units: tuple[str, ...]
+
+    def spans(self, b: int) -> tuple[Span, ...]:
+        """Return what a bin covers."""
+        return tuple(map(Span, self.low[:, b].tolist(), self.high[:, b].tolist(), self.units))
+
+
+def flux_bins(spectrum: Spectrum) -> Bins:
+    """Return the bins of a flux."""
+    return Bins(spectrum.edges_gev[None, :-1], spectrum.edges_gev[None, 1:], ("GeV",))
+
+
+def detector_bins(card: Card) -> Bins:
+    """Return the reconstructed bins of a card, flat."""
+    axes = card.detector.axes
+    low, high = (np.stack([getattr(axis, end) for axis in axes]) for end in ("low", "high"))
+    return Bins(low, high, tuple(axis.units for axis in axes))
+
+
+def row_axes(of: str, card: Card) -> tuple[tuple[str, str, str], ...]:
+    """Return the columns of a row's edges with their unit: of the flux's energy, or of the card's bins."""
+    return FLUX_AXES if of == "flux" else tuple((*axis.columns, axis.units) for axis in card.detector.axes)
 
 
 @dataclass(frozen=True)
@@ -108,7 +148,11 @@ def covariance_json(modes: CovarianceModes) -> dict[str, Any]:
 
 
 def read_labelled(
-    path: Path, of: str, matrix_path: Path | None = None, name: str | None = None
+    path: Path,
+    of: str,
+    matrix_path: Path | None = None,
+    name: str | None = None,
+    axes: Sequence[tuple[str, str, str]] = FLUX_AXES,
 ) -> tuple[tuple[Row, ...], Array]:
     """Read a matrix with its labels; see `CovarianceCard` for the columns.
 
@@ -121,6 +165,8 @@ def read_labelled(
         Of the matrix; in columns of ``path`` by default.
     name : str, optional
         Of the matrix in a ROOT file; CSV by default.
+    axes : sequence of (str, str, str)
+        Columns of the lower and the upper edge in each variable, and their unit; see `row_axes`.
 
     Raises
     ------
@@ -128,8 +174,8 @@ def read_labelled(
         For a missing column, an unknown name, edges that do not increase, a number that is not finite, or a matrix
         that is not symmetric or has negative eigenvalues.
     """
-    what, allowed, low, high, unit = ROWS[of]
-    table = read_table(path, ("mode", "position_m", what, low, high))
+    what, allowed = ROWS[of]
+    table = read_table(path, ("mode", "position_m", what, *(column for low, high, _ in axes for column in (low, high))))
     size = len(table)
     matrix_columns = [name for name in table[0] if name.isdecimal()]
     if matrix_path is not None and matrix_columns:
@@ -144,15 +190,21 @@ def read_labelled(
             if line[column] not in names:
                 known = f"allowed are {', '.join(names)}{nearest(line[column], names)}"
                 raise DataError(f"{path}: line {line['line']}, {column} = '{line[column]}': {known}")
-        edges = number(path, line, low, minimum=0), number(path, line, high, minimum=0)
-        if edges[0] >= edges[1]:
-            raise DataError(f"{path}: line {line['line']}, {high} = {edges[1]:g}: must be above {low} = {edges[0]:g}")
-        rows.append(Row(line["mode"], number(path, line, "position_m", minimum=0), line[what], *edges, unit))
+        spans = tuple(_span(path, line, *axis) for axis in axes)
+        rows.append(Row(line["mode"], number(path, line, "position_m", minimum=0), line[what], spans))
     if matrix_path is not None:
         matrix = read_covariance_csv(matrix_path, size) if name is None else read_covariance(matrix_path, name, size)
         return tuple(rows), matrix
     columns = np.array([[number(path, line, column) for column in matrix_columns] for line in table])
     return tuple(rows), check_covariance(str(path), columns, size)
+
+
+def _span(path: Path, line: dict[str, str], low: str, high: str, unit: str) -> Span:
+    """Read the edges of a row in one variable."""
+    edges = number(path, line, low, minimum=0), number(path, line, high, minimum=0)
+    if edges[0] >= edges[1]:
+        raise DataError(f"{path}: line {line['line']}, {high} = {edges[1]:g}: must be above {low} = {edges[0]:g}")
+    return Span(*edges, unit)
 
 
 def covariance_modes(
@@ -180,9 +232,7 @@ def covariance_modes(
         would be kept.
     """
     wanted, where = card.covariances[index], f"covariances.{index}"
-    if wanted.of == "backgrounds" and card.detector.bin_edges_mev is None:
-        raise CardError(f"{where}.of = 'backgrounds': its rows are bins of E_e θ², the card has bins of E_e by θ")
-    rows, matrix = read_labelled(path, wanted.of, matrix_path, wanted.matrix)
+    rows, matrix = read_labelled(path, wanted.of, matrix_path, wanted.matrix, row_axes(wanted.of, card))
     places = {(exposure.mode, exposure.position_m) for exposure in card.exposures}
     kept = [r for r, row in enumerate(rows) if (row.mode, row.position_m) in places]
     rows, matrix = tuple(rows[r] for r in kept), matrix[np.ix_(kept, kept)]
@@ -225,11 +275,11 @@ def _contents(rows: Sequence[Row], wanted: CovarianceCard, card: Card, flux: Flu
         for c, kind in enumerate(ROWS[wanted.of][1]):
             if wanted.of == "flux":
                 spectrum = flux.spectrum(exposure.mode, exposure.position_m)
-                edges, weights = spectrum.edges_gev, spectrum.values[c]
+                bins, weights = flux_bins(spectrum), spectrum.values[c]
             else:
-                edges, weights = card.detector.axes[0].edges, backgrounds[k, c]
-            place = row_of_bin(rows, exposure.mode, exposure.position_m, kind, edges)
-            widths = np.diff(edges) if wanted.of == "flux" else np.ones(edges.size - 1)
+                bins, weights = detector_bins(card), backgrounds[k, c]
+            place = row_of_bin(rows, exposure.mode, exposure.position_m, kind, bins)
+            widths = (bins.high - bins.low)[0] if wanted.of == "flux" else np.ones(place.size)
             for r in np.unique(place).tolist():
                 inside = place == r
                 mean = float(weights[inside] @ widths[inside])
@@ -237,7 +287,7 @@ def _contents(rows: Sequence[Row], wanted: CovarianceCard, card: Card, flux: Flu
     return content
 
 
-def row_of_bin(rows: Sequence[Row], mode: str, position_m: float, kind: str, edges: Array) -> NDArray[np.intp]:
+def row_of_bin(rows: Sequence[Row], mode: str, position_m: float, kind: str, bins: Bins) -> NDArray[np.intp]:
     """Return the row that holds each bin.
 
     Raises
@@ -245,26 +295,24 @@ def row_of_bin(rows: Sequence[Row], mode: str, position_m: float, kind: str, edg
     CardError
         If a bin has no row or two, or a row's edge lies inside it.
     """
-    found = np.full(edges.size - 1, -1)
-    slack = EDGE * edges[-1]
+    found = np.full(bins.low.shape[1], -1)
+    slack = EDGE * bins.high.max(axis=1, keepdims=True)
     for r, row in enumerate(rows):
         if (row.mode, row.position_m, row.kind) != (mode, position_m, kind):
             continue
-        inside = (edges[1:] > row.low + slack) & (edges[:-1] < row.high - slack)
-        cut = inside & ((edges[:-1] < row.low - slack) | (edges[1:] > row.high + slack))
+        low, high = (np.array([[getattr(span, end)] for span in row.spans]) for end in ("low", "high"))
+        inside = ((bins.high > low + slack) & (bins.low < high - slack)).all(axis=0)
+        cut = inside & ((bins.low < low - slack) | (bins.high > high + slack)).any(axis=0)
         if cut.any():
-            b = int(np.argmax(cut))
-            raise CardError(
-                f"{row.label}: an edge lies inside the bin {edges[b]:g}–{edges[b + 1]:g} {row.unit}; rows must hold "
-                "whole bins"
-            )
+            within = " ".join(map(str, bins.spans(int(np.argmax(cut)))))
+            raise CardError(f"{row.label}: an edge lies inside the bin {within}; rows must hold whole bins")
         if (found[inside] >= 0).any():
             twice = rows[int(found[inside].max())]
             raise CardError(f"{row.label}: overlaps {twice.label}")
         found[inside] = r
     if (found < 0).any():
-        b = int(np.argmax(found < 0))
-        raise CardError(f"no row for {mode} {position_m:g} m {kind} {edges[b]:g}–{edges[b + 1]:g}")
+        missing = Row(mode, position_m, kind, bins.spans(int(np.argmax(found < 0))))
+        raise CardError(f"no row for {missing.label}")
     return found
 
 
@@ -314,18 +362,18 @@ def flux_shifts(modes: CovarianceModes, card: Card, flux: FluxTable) -> list[Arr
     """Return the shifts of the flux of each exposure as fractions of it, each (channels, flux bins, modes)."""
     result = []
     for exposure in card.exposures:
-        edges = flux.spectrum(exposure.mode, exposure.position_m).edges_gev
-        places = [row_of_bin(modes.rows, exposure.mode, exposure.position_m, c, edges) for c in CHANNELS]
+        bins = flux_bins(flux.spectrum(exposure.mode, exposure.position_m))
+        places = [row_of_bin(modes.rows, exposure.mode, exposure.position_m, c, bins) for c in CHANNELS]
         result.append(np.stack([modes.shifts[:, place].T for place in places]))
     return result
 
 
 def background_shifts(modes: CovarianceModes, card: Card, backgrounds: Array) -> Array:
     """Return the shifts of the backgrounds, counts per year, (exposures, 2, bins, modes)."""
-    edges = card.detector.axes[0].edges
+    bins = detector_bins(card)
     shifts = np.zeros((*backgrounds.shape, len(modes.shares)))
     for k, exposure in enumerate(card.exposures):
         for b, name in enumerate(BACKGROUNDS):
-            place = row_of_bin(modes.rows, exposure.mode, exposure.position_m, name, edges)
+            place = row_of_bin(modes.rows, exposure.mode, exposure.position_m, name, bins)
             shifts[k, b] = backgrounds[k, b, :, None] * modes.shifts[:, place].T
     return shifts

@@ -92,18 +92,18 @@ class Detector(Table):
     """Pairs of true kinetic energy in MeV and efficiency, linear between them."""
     efficiency_file: str | None = None
     """CSV file with the columns kinetic_energy_mev and efficiency."""
+    angular_resolution_deg: NotNegative
+    """σ_θ of the electron's direction in degrees, at all energies."""
     angular_resolution_falling_deg: NotNegative = 0.0
     """Part of σ_θ that falls with energy, in degrees at 1 GeV:
     σ_θ² = angular_resolution_deg² + angular_resolution_falling_deg² GeV/E_e."""
-    angular_resolution_deg: float
-    """σ_θ of the electron's direction in degrees, at all energies."""
+    energy_resolution: NotNegative
+    """σ_E/E of the electron at 1 GeV, which falls as 1/√E; a fraction."""
     energy_resolution_noise_gev: NotNegative = 0.0
     """σ_E of noise in GeV:
     σ_E² = energy_resolution² E_e GeV + energy_resolution_noise_gev² + energy_resolution_constant² E_e²."""
     energy_resolution_constant: NotNegative = 0.0
     """σ_E/E of the electron that stays at high energy; a fraction."""
-    energy_resolution: float
-    """σ_E/E of the electron at 1 GeV, which falls as 1/√E; a fraction."""
     bin_edges_mev: Edges | None = None
     """Edges of the bins of the reconstructed E_e θ² in MeV, increasing."""
     energy_bin_edges_gev: Edges | None = None
@@ -111,23 +111,23 @@ class Detector(Table):
     angle_bin_edges_deg: Edges | None = None
     """Edges of the bins of the reconstructed θ in degrees, with energy_bin_edges_gev."""
 
-    @field_validator("angular_resolution_deg", "energy_resolution")
-    @classmethod
-    def _resolves(cls, value: float, info: ValidationInfo) -> float:
-        others = {
-            "angular_resolution_deg": ("angular_resolution_falling_deg",),
-            "energy_resolution": ("energy_resolution_noise_gev", "energy_resolution_constant"),
-        }[info.field_name or ""]
-        if value < 0 or (value == 0 and not any(info.data.get(name) for name in others)):
-            raise ValueError(f"must be greater than 0, or 0 beside {' or '.join(others)}")
-        return value
-
     @field_validator("angle_bin_edges_deg")
     @classmethod
     def _angles(cls, edges: list[float] | None) -> list[float] | None:
         if edges is not None and edges[-1] > 180:
             raise ValueError(f"the last edge must be at most 180, not {edges[-1]:g}")
         return edges
+
+    @model_validator(mode="after")
+    def _resolves(self) -> Detector:
+        for key, others in (
+            ("angular_resolution_deg", ("angular_resolution_falling_deg",)),
+            ("energy_resolution", ("energy_resolution_noise_gev", "energy_resolution_constant")),
+        ):
+            if not any(getattr(self, name) for name in (key, *others)):
+                message = f"must be greater than 0, or 0 beside {' or '.join(others)}"
+                raise below(f"{key} = {getattr(self, key)}", message)
+        return self
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Detector:
@@ -259,8 +259,9 @@ class CovarianceCard(Table):
     """A covariance of flux bins or background counts, whose leading eigenvectors become pulls ``name[k]``.
 
     The file is CSV, a row for each bin: ``mode``, ``position_m``, then for the flux ``channel``, ``e_lo_gev``,
-    ``e_hi_gev``, for backgrounds ``background``, ``e_theta2_lo_mev``, ``e_theta2_hi_mev``; then the matrix in columns
-    1, 2, 3, …, in the order of the rows, unless ``matrix_file`` holds it.
+    ``e_hi_gev``, for backgrounds ``background``, ``e_theta2_lo_mev``, ``e_theta2_hi_mev``, or with bins of E_e by θ
+    ``energy_lo_gev``, ``energy_hi_gev``, ``angle_lo_deg``, ``angle_hi_deg``; then the matrix in columns 1, 2, 3, …, in
+    the order of the rows, unless ``matrix_file`` holds it. A row may hold several whole bins.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]

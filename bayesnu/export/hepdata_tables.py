@@ -93,8 +93,10 @@ def limit_column(
         ("PRIOR", plain(prior) if bayesian else "none", ""),
         ("PULLS", pulls, ""),
         ("FREE COUPLINGS", " ".join(free), ""),
-        ("SAMPLER VERDICT", verdict, ""),
     ]
+    if name == METHODS["credible"][0]:
+        # The other methods have no draws to judge.
+        qualifiers.append(("SAMPLER VERDICT", verdict, ""))
     if "variance" in interval:
         qualifiers.append(("VARIANCE", VARIANCES[interval["variance"]], ""))
     if "m_N" in interval and "m_N" not in free:

@@ -97,7 +97,7 @@ def plot_flux_panels(panels: Sequence[FluxPanel]) -> Figure:
             own.set_ylim(top * 10.0**-DECADES, 3 * top)
             _plain_decades(own.yaxis)
         own.set_xlabel("neutrino energy [GeV]")
-        own.set_ylabel(f"ν per GeV, {panel.unit}")
+        own.set_ylabel(f"ν per GeV, {panel.unit}; {DECADES} decades", fontsize=9)
         own.set_title(panel.title, fontsize=11)
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=len(handles), frameon=False)
     return figure

@@ -18,7 +18,7 @@ COLORS = MappingProxyType({"numu": "tab:blue", "numubar": "tab:green", "nue": "t
 """Channel colours, those of arXiv:2111.14884, figure 1."""
 LINES = MappingProxyType({"neutrino": "-", "antineutrino": "--"})
 """Line style by horn polarity."""
-DECADES = 7
+DECADES = 6
 """Decades below the largest flux that are shown."""
 
 
@@ -61,7 +61,7 @@ def plot_fluxes(fluxes: Sequence[xr.DataArray]) -> Figure:
                 )
             axes.set_xlim(edges[0], edges[-1])
         axes.set_yscale("log")
-        axes.set_ylim(10.0 ** (np.floor(np.log10(top)) - DECADES), 3 * top)
+        axes.set_ylim(top * 10.0**-DECADES, 3 * top)
         axes.xaxis.set_minor_locator(AutoMinorLocator())
         axes.set_xlabel(r"$E_\nu$ [GeV]")
         axes.set_title(f"{position:g} m " + ("(on axis)" if position == 0 else "off axis"), fontsize=11)

@@ -10,7 +10,7 @@ WIDTH = 100
 
 
 def citation_text(found: Citation) -> str:
-    """Return a citation as paragraphs: bayesnu, its programs, the paper of the analysis, and the data by source."""
+    """Return a citation as paragraphs: bayesnu, its programs, the paper of the analysis, its data, and BibTeX."""
     parts = [found.bibtex, "\n".join(_item(f"{name}: {reference}") for name, reference in found.programs)]
     if found.model:
         parts.append(_item(f"Analysis ({found.model}, {found.title}): {found.paper}"))
@@ -22,6 +22,7 @@ def citation_text(found: Citation) -> str:
         parts.append(_item(f"{', '.join(files)}: {told}"))
     if found.published:
         parts.append(_item(f"Limits compared with: {'; '.join(found.published)}"))
+    parts += found.entries
     return "\n\n".join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ class Citation(Shown):
         Of every data file that the card or the run read.
     published : tuple of str
         Sources of the shipped limits that stand beside the results.
+    entries : tuple of str
+        BibTeX of every arXiv number and DOI among these, the card's own first: what the number itself tells, its year
+        and address, and the card's words. Authors and titles are not known here.
     """
 
     version: str
@@ -87,6 +91,7 @@ class Citation(Shown):
     paper: str
     sources: tuple[DataSource, ...]
     published: tuple[str, ...]
+    entries: tuple[str, ...] = ()
 
 
 def cite(analysis: str | None = None) -> Citation:
@@ -125,16 +130,52 @@ def cite(analysis: str | None = None) -> Citation:
     sources = (*computed, *read)
     table = next((data_folder() / s.name for s in sources if s.role == "comparison.published" and s.text), None)
     rows = [] if table is None else read_published(table)
+    compared = tuple(dict.fromkeys(row.source for row in rows if row.coupling in card["couplings"]))
+    paper = card["source"]["paper"]
     return Citation(
         bayesnu.__version__,
         BIBTEX.format(version=bayesnu.__version__),
         SAMPLER,
         card["name"],
         card["title"],
-        card["source"]["paper"],
+        paper,
         sources,
-        tuple(dict.fromkeys(row.source for row in rows if row.coupling in card["couplings"])),
+        compared,
+        bibtex_entries(paper, [*(text for source in sources for text in source.references), *compared]),
     )
+
+
+def bibtex_entries(paper: str, others: Sequence[str]) -> tuple[str, ...]:
+    """Return a BibTeX entry for each arXiv number and DOI of a card's paper, with its words as note, and of others.
+
+    The year is that of the arXiv number; a DOI tells none.
+    """
+    # One text for each reference: what has a number is found in both.
+    own = dict.fromkeys(map(_bare, REFERENCE.findall(paper)), f"  note          = {{{_escaped(paper)}}},\n")
+    found = {_bare(text): "" for words in others for text in REFERENCE.findall(words)} | own
+    return tuple(_entry(reference, found[reference]) for reference in [*own, *(r for r in found if r not in own)])
+
+
+def _bare(reference: str) -> str:
+    return reference.removeprefix("arXiv:").removeprefix("doi ")
+
+
+def _escaped(text: str) -> str:
+    """Return text with what LaTeX would read as a command made plain; braces are left out."""
+    return re.sub(r"([&%#_$])", r"\\\1", re.sub(r"[{}\\]", "", text))
+
+
+def _entry(reference: str, note: str) -> str:
+    """Return the entry of an arXiv number (2111.14884, hep-ex/0101039) or a DOI."""
+    if reference.startswith("10."):
+        fields = f"  doi           = {{{reference}}},\n  url           = {{https://doi.org/{reference}}},\n"
+        return f"@misc{{doi:{reference},\n{fields}{note}}}"
+    number = reference.rpartition("/")[2]
+    # Numbers begin with the year and the month; the first are of 1991.
+    year = (1900 if int(number[:2]) >= 91 else 2000) + int(number[:2])
+    fields = f"  eprint        = {{{reference}}},\n  archivePrefix = {{arXiv}},\n  year          = {{{year}}},\n"
+    fields += f"  url           = {{https://arxiv.org/abs/{reference}}},\n"
+    return f"@misc{{arXiv:{reference},\n{fields}{note}}}"
 
 
 def _spectra(role: str, text: str) -> DataSource:

@@ -31,7 +31,7 @@ BAD_VALUES = [
     ("detector.threshold_mev=0", ("detector.threshold_mev = 0", "greater than 0")),
     ("detector.threshold_mev=-30", ("detector.threshold_mev = -30", "greater than 0")),
     ("detector.angular_resolution_deg=0", ("detector.angular_resolution_deg = 0", "greater than 0")),
-    ("detector.angular_resolution_deg=-1", ("detector.angular_resolution_deg = -1", "greater than 0")),
+    ("detector.angular_resolution_deg=-1", ("detector.angular_resolution_deg = -1", "greater than or equal to 0")),
     ("detector.energy_resolution=0.0", ("detector.energy_resolution = 0.0", "greater than 0")),
     ("detector.bin_edges_mev=[0, 1, 1]", ("detector.bin_edges_mev", "increase", "1 follows 1")),
     ("detector.bin_edges_mev=[0, 2, 1.5]", ("detector.bin_edges_mev", "1.5 follows 2")),

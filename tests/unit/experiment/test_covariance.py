@@ -10,6 +10,7 @@ import pytest
 import uproot
 
 from bayesnu.errors import BayesnuError, CardError, DataError
+from bayesnu.experiment import backgrounds
 from bayesnu.experiment.covariance import covariance_json, read_labelled
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.expectation import build_count_model
@@ -109,7 +110,7 @@ def test_a_mode_is_a_fold_of_the_shifted_flux(name: str, request: pytest.Fixture
         for (mode, position), spectrum in beam.flux.spectra.items():
             factor = np.ones_like(spectrum.values)
             for row, shift in zip(modes.rows, modes.shifts[k], strict=True):
-                inside = (spectrum.edges_gev[:-1] >= row.low) & (spectrum.edges_gev[1:] <= row.high)
+                inside = (spectrum.edges_gev[:-1] >= row.spans[0].low) & (spectrum.edges_gev[1:] <= row.spans[0].high)
                 if (row.mode, row.position_m) == (mode, position):
                     factor[list(CHANNELS).index(row.kind), inside] += z * shift
             spectra[mode, position] = Spectrum(spectrum.edges_gev, spectrum.values * factor)
@@ -212,7 +213,7 @@ def test_absolute_matrices(beam: ElectronExperiment, beam_file: Path, tmp_path: 
     means = []
     for row in rows:
         spectrum = beam.flux.spectrum(row.mode, row.position_m)
-        inside = (spectrum.edges_gev[:-1] >= row.low) & (spectrum.edges_gev[1:] <= row.high)
+        inside = (spectrum.edges_gev[:-1] >= row.spans[0].low) & (spectrum.edges_gev[1:] <= row.spans[0].high)
         width = np.diff(spectrum.edges_gev)[inside]
         means.append(spectrum.values[list(CHANNELS).index(row.kind), inside] @ width / width.sum())
     scale = np.array(means)
@@ -350,12 +351,82 @@ def test_matrix_in_a_file_of_its_own(beam: ElectronExperiment, tmp_path: Path) -
         load_electron_experiment("dune-on-axis", [*ABSOLUTE, key(rows, more=', matrix="cov/flux"')])
 
 
-def test_backgrounds_in_two_dimensions_are_refused(tmp_path: Path) -> None:
+TWO_EDGES = "mode,position_m,background,energy_lo_gev,energy_hi_gev,angle_lo_deg,angle_hi_deg"
+TWO = (
+    *("response.energy_cells=4", "response.angle_cells=2", "response.samples=640", "backgrounds.model=ccqe"),
+    *("detector.energy_bin_edges_gev=[0.0, 2.0, 5.0, 20.0]", "detector.angle_bin_edges_deg=[0.0, 1.0, 5.0]"),
+)
+WIDE = ((0.0, 5.0, 0.0, 1.0), (0.0, 2.0, 1.0, 5.0), (2.0, 20.0, 1.0, 5.0), (5.0, 20.0, 0.0, 1.0))
+"""Rectangles of the six bins of E_e by θ: lower and upper E_e, lower and upper θ."""
+HELD = (0, 1, 0, 2, 3, 2)
+"""Which of them holds each bin, θ the fast index."""
+
+
+def write_two(path: Path, rectangles: Sequence[tuple[float, ...]], matrix: np.ndarray) -> Path:
+    lines = [",".join([TWO_EDGES, *(str(k + 1) for k in range(matrix.shape[1]))])]
+    kinds = [(mode, name) for mode in ("neutrino", "antineutrino") for name in ("ccqe", "pi0")]
+    for (mode, name), own, row in zip(
+        [kind for kind in kinds for _ in rectangles], [*rectangles] * 4, matrix.tolist(), strict=True
+    ):
+        lines.append(",".join([mode, "0", name, *map(str, own), *map(repr, row)]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = backgrounds.ccqe_kernel
+    monkeypatch.setattr(backgrounds, "ccqe_kernel", lambda *given, **more: kernel(*given, **{**more, "points": 256}))
+
+
+@pytest.mark.usefixtures("few_points")
+@pytest.mark.parametrize("relative", [True, False])
+def test_backgrounds_in_bins_of_energy_by_angle(relative: bool, tmp_path: Path) -> None:
+    """A row holds whole bins of both variables; a mode shifts what is in them by one fraction."""
+    matrix = some_matrix(16, 0.1)
+    plain = load_electron_experiment("dune-on-axis", [*ABSOLUTE, *TWO])
+    if not relative:
+        content = np.array(
+            [[own[np.array(HELD) == r].sum() for r in range(4)] for own in plain.backgrounds.reshape(4, 6)]
+        )
+        matrix = matrix * content.ravel()[:, None] * content.ravel()
+    path = write_two(tmp_path / "b.csv", WIDE, matrix)
+    more = "" if relative else ", relative=false"
+    experiment = load_electron_experiment(
+        "dune-on-axis", [*ABSOLUTE, *TWO, key(path, "backgrounds", "counts", more=more)]
+    )
+    modes = experiment.covariances[0]
+    np.testing.assert_allclose(modes.shifts.T @ modes.shifts, some_matrix(16, 0.1), rtol=1e-9)
+    assert modes.rows[1].label == "neutrino 0 m ccqe 0–2 GeV 1–5 deg"
+    by_bin = modes.shifts[2].reshape(4, 4)[:, HELD].reshape(2, 2, 6)
+    expected = (3.5 * plain.backgrounds * by_bin).sum(axis=1).ravel()
+    found = experiment.model.expected({}, {"counts[3]": MODE_WIDTH}) - experiment.model.expected()
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+BAD_RECTANGLES: tuple[tuple[Sequence[tuple[float, ...]], str], ...] = (
+    (WIDE[:3], r"no row for neutrino 0 m ccqe 5–20 GeV 0–1 deg"),
+    ([*WIDE[:3], (4.0, 20.0, 0.0, 1.0)], r"4–20 GeV 0–1 deg: an edge lies inside the bin 2–5 GeV 0–1 deg"),
+    ([*WIDE[:3], (5.0, 20.0, 0.0, 5.0)], r"5–20 GeV 0–5 deg: overlaps neutrino 0 m ccqe 2–20 GeV 1–5 deg"),
+    ([*WIDE[:3], (5.0, 20.0, 1.0, 0.0)], r"angle_hi_deg = 0: must be above angle_lo_deg = 1"),
+)
+
+
+@pytest.mark.usefixtures("few_points")
+@pytest.mark.parametrize(("rectangles", "message"), BAD_RECTANGLES)
+def test_rectangles_that_are_not_the_bins(
+    rectangles: Sequence[tuple[float, ...]], message: str, tmp_path: Path
+) -> None:
+    path = write_two(tmp_path / "b.csv", rectangles, some_matrix(4 * len(rectangles)))
+    with pytest.raises(BayesnuError, match=message):
+        load_electron_experiment("dune-on-axis", [*ABSOLUTE, *TWO, key(path, "backgrounds")])
+
+
+@pytest.mark.usefixtures("few_points")
+def test_columns_of_other_bins(tmp_path: Path) -> None:
     path = write(tmp_path / "b.csv", "backgrounds", background_rows(), np.eye(8))
-    two = ["detector.energy_bin_edges_gev=[0.0, 20.0]", "detector.angle_bin_edges_deg=[0.0, 5.0]"]
-    tiny = ["response.energy_cells=4", "response.angle_cells=2", "response.samples=640", "backgrounds.model=ccqe"]
-    with pytest.raises(CardError, match=r"covariances\.0\.of = 'backgrounds'.*the card has bins of E_e by θ"):
-        load_electron_experiment("dune-on-axis", [*ABSOLUTE, *two, *tiny, key(path, "backgrounds")])
+    with pytest.raises(DataError, match=r"column 'energy_lo_gev' is missing"):
+        load_electron_experiment("dune-on-axis", [*ABSOLUTE, *TWO, key(path, "backgrounds")])
 
 
 def without(rows: list[Row], index: int) -> list[Row]:

@@ -11,9 +11,10 @@ from bayesnu.errors import CardError, DataError
 from bayesnu.experiment import backgrounds
 from bayesnu.experiment.backgrounds import PI0_FRACTION, background_table, ccqe_kernel, computed_backgrounds
 from bayesnu.experiment.electron import ElectronExperiment, electron_layout
-from bayesnu.experiment.electron_card import Card
+from bayesnu.experiment.electron_card import Card, Detector
 from bayesnu.experiment.load import load_card
 from bayesnu.experiment.observed import observed_text
+from bayesnu.experiment.overview import card_keys
 from bayesnu.experiment.prediction import predict, prediction_json
 from bayesnu.experiment.response import response_settings
 from bayesnu.experiment.setup import load_experiment
@@ -370,3 +371,18 @@ def test_ccqe_goes_with_the_neutrons_and_protons_of_the_material(plain: Electron
     per_mass = hydrogen.backgrounds[:, 0].sum(axis=1) / plain.backgrounds[:, 0].sum(axis=1)
     assert (per_mass < 39.948 / 1.008 / 18).all()
     assert per_mass[0] < per_mass[1]
+
+
+def test_a_constant_stands_before_what_is_beside_it() -> None:
+    """The order of the keys in the schema, and so in the table of `check`."""
+    keys = list(Detector.model_fields)
+    resolutions = [key for key in keys if "resolution" in key]
+    assert resolutions == [
+        "angular_resolution_deg",
+        "angular_resolution_falling_deg",
+        "energy_resolution",
+        "energy_resolution_noise_gev",
+        "energy_resolution_constant",
+    ]
+    shown = [key.name for key in card_keys(load_card("dune-on-axis").card) if key.name.startswith("detector.")]
+    assert shown == [f"detector.{key}" for key in keys if f"detector.{key}" in shown]

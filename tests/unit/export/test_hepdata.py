@@ -143,6 +143,8 @@ def test_limits_are_those_of_the_run(finished_run: Run) -> None:
             assert qualifiers(column)["PRIOR"] == "none" or qualifiers(column)["PRIOR"].startswith("uniform, ")
         methods = [qualifiers(column)["METHOD"] for column in table.dependent]
         assert methods == ["NUTS", "Laplace grid", "chi2", "chi2", "Poisson deviance"]
+        judged = ["SAMPLER VERDICT" in qualifiers(column) for column in table.dependent]
+        assert judged == [True, False, False, False, False]
         assert [qualifiers(column).get("VARIANCE") for column in table.dependent[2:]] == ["N_SM", "N_SM + B", None]
         # The error of a bound of NUTS is that of limits.json.
         assert table.dependent[0].values[1][1] == entry["credible"]["mc_error"][0][1]

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bayesnu.errors import RunError
-from bayesnu.experiment.covariance import CovarianceModes, Row
+from bayesnu.experiment.covariance import CovarianceModes, Row, Span
 from bayesnu.experiment.prediction import predict
 from bayesnu.experiment.setup import Experiment
 from bayesnu.report import build
@@ -391,7 +391,7 @@ def test_page_names_the_leading_pulls_of_covariances(page: str, reported: Run) -
 
 
 def test_prediction_names_the_leading_pulls_of_covariances(on_axis: Experiment) -> None:
-    row = Row("neutrino", 0.0, "numu", 0.0, 2.0, "GeV")
+    row = Row("neutrino", 0.0, "numu", (Span(0.0, 2.0, "GeV"),))
     modes = CovarianceModes("beam", "flux", (row,), np.array([[0.0812]]), np.array([0.625]))
     prediction = replace(predict(on_axis, {}, {}), covariances=(modes,))
     text = rendered(*prediction_tables(prediction))

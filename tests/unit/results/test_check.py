@@ -18,6 +18,7 @@ from bayesnu.experiment.setup import load_experiment
 from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV
 from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.physics.couplings import CHANNELS
+from bayesnu.plotting.experiment import plot_flux_panels
 from bayesnu.report.check import check_tables, count_panels, figures_folder, flux_panels, write_figures
 from bayesnu.report.terminal import print_tables
 from bayesnu.results.check import Check, StandardModelFit, check_card, check_experiment, check_json, standard_model_fit
@@ -200,3 +201,12 @@ def test_data_against_the_standard_model(on_axis: ElectronExperiment) -> None:
     assert "are they the counts of this card?" in foreign.problem
     # Free pulls are fixed by the data alone.
     assert standard_model_fit(load_experiment("coherent-csi-2017")).degrees == 12
+
+
+def test_the_flux_is_drawn_over_six_decades(checked: Check) -> None:
+    """As the axis says, below the highest flux of the panel."""
+    figure = plot_flux_panels(flux_panels(checked))
+    for axes, where in zip(figure.axes, ("neutrino 0 m", "antineutrino 0 m"), strict=True):
+        top = max(flux.density.max() for flux in checked.fluxes if flux.where == where)
+        assert axes.get_ylim() == pytest.approx((1e-6 * top, 3 * top))
+        assert axes.get_ylabel() == "ν per GeV, per cm² and POT; 6 decades"

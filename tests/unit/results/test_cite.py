@@ -11,7 +11,7 @@ from bayesnu import resources
 from bayesnu.errors import DataError, UsageError
 from bayesnu.experiment.own import new_experiment
 from bayesnu.report.cite import WIDTH, citation_text
-from bayesnu.results.cite import citation_json, cite
+from bayesnu.results.cite import bibtex_entries, citation_json, cite
 from bayesnu.results.runs import Run
 
 ROOT = Path(__file__).parents[3]
@@ -83,3 +83,29 @@ def test_what_is_refused(share_copy: Path) -> None:
     (share_copy / "data" / "flux" / "SOURCE.md").unlink()
     with pytest.raises(DataError, match=r"SOURCE\.md: cannot be read"):
         cite("dune-on-axis")
+
+
+def test_bibtex_of_what_has_a_number() -> None:
+    """Year and address of the number; the card's own papers first, with its words, none twice."""
+    assert bibtex_entries("arXiv:1708.01294 (50% & {more})", ["hep-ph/9905001", "arXiv:1708.01294, a release"]) == (
+        "@misc{arXiv:1708.01294,\n  eprint        = {1708.01294},\n  archivePrefix = {arXiv},\n"
+        "  year          = {2017},\n  url           = {https://arxiv.org/abs/1708.01294},\n"
+        "  note          = {arXiv:1708.01294 (50\\% \\& more)},\n}",
+        "@misc{arXiv:hep-ph/9905001,\n  eprint        = {hep-ph/9905001},\n  archivePrefix = {arXiv},\n"
+        "  year          = {1999},\n  url           = {https://arxiv.org/abs/hep-ph/9905001},\n}",
+    )
+    doi = "@misc{doi:10.5281/zenodo.1228631,\n  doi           = {10.5281/zenodo.1228631},\n"
+    assert bibtex_entries("", ["doi 10.5281/zenodo.1228631"]) == (
+        f"{doi}  url           = {{https://doi.org/10.5281/zenodo.1228631}},\n}}",
+    )
+
+
+def test_bibtex_of_a_card() -> None:
+    found = cite("lsnd-nue")
+    keys = [entry.splitlines()[0].removeprefix("@misc{").rstrip(",") for entry in found.entries]
+    assert keys[0] == "arXiv:hep-ex/0101039"
+    assert len(set(keys)) == len(keys)
+    assert {f"arXiv:{text.removeprefix('arXiv:')}" for text in found.published} <= set(keys)
+    assert all(entry in citation_text(found) for entry in found.entries)
+    assert cite("nucleus-10kg").entries[0].startswith("@misc{arXiv:1106.0687,")
+    assert cite().entries == ()
