@@ -13,7 +13,7 @@ import typer
 from bayesnu.cli import complete
 from bayesnu.cli.options import AllowUnconverged, Chains, Draws, FormatOption, ModelArgument, Override, Seed, load
 from bayesnu.errors import UsageError
-from bayesnu.report.terminal import Format, counting_bar, notice, progress_bar, show
+from bayesnu.report.terminal import Format, busy, counting_bar, notice, progress_bar, show
 
 if TYPE_CHECKING:
     from bayesnu.experiment.base import Experiment
@@ -28,8 +28,6 @@ class Target(StrEnum):
     pyhf = "pyhf"
     csv = "csv"
     latex = "latex"
-
-
 
 
 def run(
@@ -201,10 +199,10 @@ def export(
     finished = load_run(run_folder)
     if to is not Target.pyhf:
         say_verdict([finished], allow_unconverged, notice)
-    print(
-        export_run(
+    with busy(f"writing {run_folder} for {to}"):
+        written = export_run(
             finished, to.value, coupling, out, force=force, allow_unconverged=allow_unconverged, notice=notice
-        ).describe()
-    )
+        )
+    print(written.describe())
     if to is not Target.pyhf and failed(finished.limits) and not allow_unconverged:
         raise typer.Exit(1)
