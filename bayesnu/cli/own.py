@@ -9,7 +9,7 @@ import typer
 
 from bayesnu.cli import complete
 from bayesnu.cli.options import FormatOption, Joint, ModelArgument, Override, together
-from bayesnu.report.terminal import Format, notice, show
+from bayesnu.report.terminal import Format, busy, notice, show
 
 SCHEMA_KINDS = ("electron", "nucleus", "electron-window", "published-limit")
 
@@ -24,7 +24,8 @@ def new(
     """Write a folder with a commented card like a known one, its flux and observed counts, valid as written."""
     from bayesnu.experiment.own import new_experiment
 
-    written = new_experiment(folder, like)
+    with busy(f"writing {folder} like {like}"):
+        written = new_experiment(folder, like)
     for path in (written.card, *written.files):
         print(path)
     notice(f"next: bayesnu check {written.card}")
@@ -44,9 +45,11 @@ def check(
     from bayesnu.report.check import check_tables, figures_folder, write_figures
     from bayesnu.results.check import check_card, check_json
 
-    found = check_card(model, override or (), together(joint), notice)
+    with busy(f"checking {model}"):
+        found = check_card(model, override or (), together(joint), notice)
     show(format_, check_json(found), lambda: check_tables(found))
-    figures = write_figures(found, out or figures_folder(found))
+    with busy("drawing the figures"):
+        figures = write_figures(found, out or figures_folder(found))
     if found.fit.problem:
         notice(found.fit.problem)
     notice(f"written: {', '.join(map(str, figures))}")

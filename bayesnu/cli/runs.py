@@ -24,7 +24,7 @@ from bayesnu.cli.options import (
     together,
 )
 from bayesnu.errors import UsageError
-from bayesnu.report.terminal import Format, counting_bar, notice, progress_bar, show
+from bayesnu.report.terminal import Format, busy, counting_bar, notice, progress_bar, show
 
 if TYPE_CHECKING:
     from bayesnu.experiment.base import Experiment
@@ -207,10 +207,10 @@ def export(
     finished = load_run(run_folder)
     if to is not Target.pyhf:
         say_verdict([finished], allow_unconverged, notice)
-    print(
-        export_run(
+    with busy(f"writing {run_folder} for {to}"):
+        written = export_run(
             finished, to.value, coupling, out, force=force, allow_unconverged=allow_unconverged, notice=notice
-        ).describe()
-    )
+        )
+    print(written.describe())
     if to is not Target.pyhf and failed(finished.limits) and not allow_unconverged:
         raise typer.Exit(1)

@@ -16,7 +16,7 @@ from bayesnu.detector.settings import Smearing
 from bayesnu.errors import CardError, DataError, silent
 from bayesnu.experiment.card import MaterialName, Positive, Table
 from bayesnu.experiment.electron_card import Card
-from bayesnu.experiment.kept import kept
+from bayesnu.experiment.kept import kept_array
 from bayesnu.experiment.load import describe
 from bayesnu.experiment.response import response_settings
 from bayesnu.flux.table import FluxTable, Spectrum
@@ -185,7 +185,7 @@ def find_kernel(
         "points": POINTS,
     }
     shape = (2, spectrum.edges_gev.size - 1, (detector.edges.size - 1) * max(1, detector.angle2_edges.size - 1))
-    return kept("ccqe", content, shape, lambda: ccqe_kernel(spectrum, card, detector, below_gev, POINTS), notice)
+    return kept_array("ccqe", content, shape, lambda: ccqe_kernel(spectrum, card, detector, below_gev, POINTS), notice)
 
 
 def computed_backgrounds(card: Card, flux: FluxTable, notice: Callable[[str], None] = silent) -> Array:

@@ -65,7 +65,7 @@ class Table(BaseModel):
     """A TOML table: strict types, finite numbers, and no keys but its own."""
 
     model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
     )
 
     @model_validator(mode="before")

@@ -24,7 +24,7 @@ def content_key(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def kept(
+def kept_array(
     name: str,
     content: Mapping[str, Any],
     shape: tuple[int, ...],

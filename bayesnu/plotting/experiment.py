@@ -98,7 +98,7 @@ def plot_flux_panels(panels: Sequence[FluxPanel]) -> Figure:
             _plain_decades(own.yaxis)
         own.set_xlabel("neutrino energy [GeV]")
         own.set_ylabel(f"ν per GeV, {panel.unit}; {DECADES} decades", fontsize=9)
-        own.set_title(panel.title, fontsize=11)
+        own.set_title(panel.title, y=1.0, fontsize=11)
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=len(handles), frameon=False)
     return figure
 
@@ -127,7 +127,7 @@ def plot_count_panels(panels: Sequence[CountPanel], data_label: str) -> Figure:
         own.set_ylim(0, max(1.0, 1.15 * float(np.max([below, panel.data + panel.errors]))))
         own.set_xlabel(panel.label)
         own.set_ylabel("counts per bin")
-        own.set_title(panel.title, fontsize=11)
+        own.set_title(panel.title, y=1.0, fontsize=11)
     # One row, within the narrowest figure too.
     figure.legend(
         handles.values(), handles.keys(), loc="lower center", ncols=min(len(handles), 8), frameon=False, fontsize=8,

@@ -70,6 +70,18 @@ def _progress(left: str = "left:") -> Iterator[Progress]:
 
 
 @contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Say on a terminal what is done meanwhile, where it may take a second or more and has no steps to count."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+@contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
     """Show the steps of a command; the yielded function names the next one."""
     with _progress() as progress:

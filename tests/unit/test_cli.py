@@ -152,6 +152,19 @@ def test_light_commands_import_nothing_heavy(tmp_path: Path) -> None:
     assert all(printed)
 
 
+@pytest.mark.slow
+def test_check_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    """It draws without pyplot; with its background kept from an earlier command, `predict` needs no compiled code."""
+    own = ("dune-on-axis", "-o", "backgrounds.model=ccqe", "--format", "json")
+    assert fresh("predict", *own, cwd=tmp_path).status == 0
+    for arguments, needless in {
+        ("predict", *own): ("numba", "scipy"),
+        ("check", *own): ("matplotlib.pyplot", "pandas", "xarray", "scipy.special", "scipy.stats", "arviz", "pymc"),
+    }.items():
+        found = fresh(code=LIGHT.format(commands=[arguments], heavy=needless), cwd=tmp_path)
+        assert f"{arguments[0]} [] 0" in found.err.splitlines()
+
+
 def test_installed_command(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("bayesnu")
     done = subprocess.run([script, "--version"], cwd=tmp_path, capture_output=True, text=True, check=False)

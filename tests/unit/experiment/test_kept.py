@@ -35,7 +35,7 @@ def keep() -> Callable[..., tuple[np.ndarray, bool, list[str]]]:
             computed.append(True)
             return values
 
-        found = kept.kept("some", content, values.shape, compute, notices.append)
+        found = kept.kept_array("some", content, values.shape, compute, notices.append)
         return found, bool(computed), notices
 
     return ask

@@ -23,7 +23,7 @@ from bayesnu.results.runs import make_arguments, run_fits
 def quick_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """The computed background takes a second."""
 
-    def some(card: Any, flux: Any) -> np.ndarray:
+    def some(card: Any, *_: Any) -> np.ndarray:
         return np.full((len(card.exposures), 2, len(card.detector.bin_edges_mev) - 1), 40.0)
 
     monkeypatch.setattr(electron, "computed_backgrounds", some)

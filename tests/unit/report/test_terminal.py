@@ -7,7 +7,7 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from bayesnu.report.terminal import counting_bar, progress_bar, rounds_bar
+from bayesnu.report.terminal import busy, counting_bar, notice, progress_bar, rounds_bar
 
 
 class Terminal(io.StringIO):
@@ -56,10 +56,18 @@ def test_rounds_on_a_terminal() -> None:
     assert re.search(r"round 2: 500 so far .* 2/8 .* left in round: 0:00:0\d", plain(terminal))
 
 
+def test_busy_on_a_terminal() -> None:
+    """Notices pass above it, whole."""
+    with redirect_stderr(Terminal()) as terminal, busy("checking dune"):
+        notice("the response is built")
+    assert "checking dune" in plain(terminal)
+    assert re.search(r"^\r?bayesnu: the response is built\r?$", plain(terminal), re.MULTILINE)
+
+
 def test_silent_elsewhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the environment asks for colours."""
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with counting_bar("toys") as count, progress_bar(3) as step, rounds_bar() as bar:
+    with counting_bar("toys") as count, progress_bar(3) as step, rounds_bar() as bar, busy("checking"):
         count(6, 10)
         bar.begin("round 1")
         bar.count(1, 2)

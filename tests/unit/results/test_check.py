@@ -21,7 +21,15 @@ from bayesnu.physics.couplings import CHANNELS
 from bayesnu.plotting.experiment import plot_flux_panels
 from bayesnu.report.check import check_tables, count_panels, figures_folder, flux_panels, write_figures
 from bayesnu.report.terminal import print_tables
-from bayesnu.results.check import Check, StandardModelFit, check_card, check_experiment, check_json, standard_model_fit
+from bayesnu.results.check import (
+    Check,
+    StandardModelFit,
+    check_card,
+    check_experiment,
+    check_json,
+    chi2_survival,
+    standard_model_fit,
+)
 from bayesnu.results.joint import joint_priors
 
 
@@ -184,6 +192,13 @@ def test_figures(checked: Check, tmp_path: Path) -> None:
 def test_figures_of_an_own_card_are_beside_it(edited_card: Callable[..., Path], monkeypatch: Any) -> None:
     card = edited_card(model="lsnd-nue")
     assert figures_folder(check_card(str(card))) == card.parent / "check"
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 24, 101, 2000])
+def test_probability_of_a_larger_chi2(degrees: int) -> None:
+    for value in (1e-9, 0.3, 2.0, 0.7 * degrees, degrees, 1.2 * degrees + 5, 400.0):
+        assert chi2_survival(degrees, value) == pytest.approx(chi2.sf(value, degrees), rel=1e-11, abs=0)
+    assert (chi2_survival(degrees, 0.0), chi2_survival(degrees, -1e-13), chi2_survival(degrees, math.inf)) == (1, 1, 0)
 
 
 def test_data_against_the_standard_model(on_axis: ElectronExperiment) -> None:
