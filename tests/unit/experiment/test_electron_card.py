@@ -1,4 +1,4 @@
-"""Bad cards: every wrong key, type or value gives one line that names file, key and value."""
+"""Bad cards of ν-e scattering: every wrong key, type or value gives one line that names file, key and value."""
 
 from collections.abc import Callable
 from pathlib import Path
