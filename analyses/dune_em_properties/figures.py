@@ -228,7 +228,7 @@ def figure_all_couplings(results: Sequence[AllCouplings]) -> Figure:
                 _, color, line = SCENARIO_STYLE[result.scenario]
                 if row == column:
                     values = result.draws[vertical] / units[vertical]
-                    edges = np.linspace(*shown[vertical], 61)
+                    edges = np.linspace(shown[vertical][0], shown[vertical][1], 61)
                     axes.hist(values, edges, density=True, histtype="step", color=color, linestyle=line, linewidth=1.3)
                     continue
                 plane = result.planes[horizontal, vertical]

@@ -32,7 +32,7 @@ from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_SEED, limit
 
 PROBABILITY = 0.90
 DRAWS = 32000
-"""Of each chain: with half as many the Monte Carlo error of a bound of r2_nue is 2% to 3% of it, and the verdict "warn"."""
+"""Of each chain; with half as many the Monte Carlo error of a bound of r2_nue is 2% to 3% of it: "warn"."""
 
 Pair = tuple[str, str]
 
