@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from joint_study import PROBABILITY, AllCouplings
 from limits_study import UNITS, Limits, local_minima
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -203,6 +204,78 @@ def figure_regions(
         second_x=second_axes.get("second_x"),
         second_y=second_axes.get("second_y"),
     )
+
+
+def figure_all_couplings(results: Sequence[AllCouplings]) -> Figure:
+    """All couplings free: the density of each, the 90% region of every pair, with Δ(-2 ln L) within the families."""
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
+
+    names = results[0].joint.couplings
+    units = {name: UNITS.get(name, 1.0) for name in names}
+    radii = {f"r2_nu{lepton}": standard_model_charge_radius(lepton) for lepton in ("e", "mu")}
+    expected = {name: radii.get(name, SIN2_THETA_W if name == "sin2_theta_w" else 0.0) / units[name] for name in names}
+    shown = {name: _reach([result.draws[name] for result in results]) / units[name] for name in names}
+    figure = Figure(figsize=(14.0, 14.0), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0))
+    grid = figure.subplots(len(names), len(names), squeeze=False)
+    for row, vertical in enumerate(names):
+        for column, horizontal in enumerate(names):
+            axes = grid[row, column]
+            if column > row:
+                axes.set_axis_off()
+                continue
+            for result in results:
+                _, color, line = SCENARIO_STYLE[result.scenario]
+                if row == column:
+                    values = result.draws[vertical] / units[vertical]
+                    edges = np.linspace(shown[vertical][0], shown[vertical][1], 61)
+                    axes.hist(values, edges, density=True, histtype="step", color=color, linestyle=line, linewidth=1.3)
+                    continue
+                plane = result.planes[horizontal, vertical]
+                x, y = plane.x.centres / units[horizontal], plane.y.centres / units[vertical]
+                level, top = plane.level(PROBABILITY), 2 * float(plane.density.max())
+                axes.contourf(x, y, plane.density.T, levels=[level, top], colors=[color], alpha=0.15)
+                axes.contour(x, y, plane.density.T, levels=[level], colors=[color], linestyles=[line], linewidths=1.5)
+                profile = result.profiles.get((horizontal, vertical))
+                if profile is not None:
+                    x, y = profile.x / units[horizontal], profile.y / units[vertical]
+                    levels = [delta_chi2_level(PROBABILITY, 2)]
+                    axes.contour(x, y, profile.delta.T, levels=levels, colors=[color], linestyles=":", linewidths=1.5)
+            if row == column:
+                axes.axvline(expected[vertical], color="0.3", linewidth=0.8)
+                axes.set_yticks([])
+            else:
+                axes.plot(expected[horizontal], expected[vertical], "X", color="k", markersize=6, clip_on=False)
+                axes.set_ylim(*shown[vertical])
+                axes.yaxis.set_major_locator(MaxNLocator(4))
+            axes.set_xlim(*shown[horizontal])
+            axes.xaxis.set_major_locator(MaxNLocator(3))
+            axes.tick_params(direction="in", labelsize=8)
+            axes.tick_params(axis="x", labelrotation=30)
+            axes.tick_params(labelbottom=row == len(names) - 1, labelleft=column == 0 and row > 0)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.get_major_formatter().set_useOffset(False)
+        for axes, set_label in ((grid[row, 0], "set_ylabel"), (grid[-1, row], "set_xlabel")):
+            label = axis_label(vertical) if vertical in UNITS else rf"${COUPLINGS[vertical].symbol}$"
+            if not (row == 0 and set_label == "set_ylabel"):
+                getattr(axes, set_label)(label, fontsize=9)
+    styles = [(SCENARIO_STYLE[r.scenario][0], SCENARIO_STYLE[r.scenario][1:]) for r in results]
+    handles = [
+        Line2D([], [], color=color, linestyle=line, label=f"{label}: 90% highest-density region of the draws")
+        for label, (color, line) in styles
+    ]
+    profiled = r"$\Delta(-2\ln L)=4.61$, all others profiled"
+    handles.append(Line2D([], [], color="0.3", linestyle=":", label=profiled))
+    handles.append(Line2D([], [], color="k", linestyle="", marker="X", label="Standard Model, radii of (4.13), (4.14)"))
+    figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(0.97, 0.97), fontsize=12, frameon=False)
+    return figure
+
+
+def _reach(draws: Sequence[Array]) -> Array:
+    """Return the range that holds all but a thousandth of each of some sets of draws at either end."""
+    low, high = (np.quantile(np.stack([np.quantile(own, p) for own in draws]), q) for p, q in ((1e-3, 0), (0.999, 1)))
+    margin = 0.05 * (high - low)
+    return np.array([0.0 if low >= 0 and low < 0.1 * high else low - margin, high + margin])
 
 
 def figure_second_solution(curves: dict[str, ProfileCurve], limits: Sequence[Limits]) -> Figure:

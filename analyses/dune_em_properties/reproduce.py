@@ -14,10 +14,12 @@ from figures import (
     figure_4,
     figure_5,
     figure_7,
+    figure_all_couplings,
     figure_regions,
     figure_second_solution,
     figure_shared_pulls,
 )
+from joint_study import fit_all, write_joint
 from limits_study import (
     MODELS,
     UNITS,
@@ -110,6 +112,11 @@ def main() -> None:
         save(figure_regions(own, published, DEFAULT_SEED, sm_point=family == "r2"), name)
         step(f"  {', '.join(plane.couplings)}")
     write_regions(joint, UNITS, tables)
+
+    step("all couplings at once")
+    together = [fit_all(scenario, experiment) for scenario, experiment in experiments.items()]
+    write_joint(together, tables)
+    save(figure_all_couplings(together), "joint_all_couplings")
 
     step("statements")
     write_statements(experiments, limits, terms, longer, longer_limits, printed, tables)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,9 @@ def _progress(left: str = "left:") -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     console, silent = Console(stderr=True), not sys.stderr.isatty()
-    with Progress(*columns, console=console, transient=True, disable=silent) as progress:
+    progress = Progress(*columns, console=console, transient=True, disable=silent)
+    # Older versions of rich end one that shows nothing with an empty line.
+    with nullcontext() if silent else progress:
         yield progress
 
 

@@ -45,6 +45,9 @@ SHOWN = """(() => {
   };
 })()"""
 
+SCROLLED = """[...document.querySelectorAll("#explorer *")].filter(
+  e => e.scrollHeight > e.clientHeight + 1 && getComputedStyle(e).overflowY !== "visible").map(e => e.outerHTML)"""
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
@@ -185,6 +188,7 @@ def test_a_phone_scrolls_in_one_direction(browser: Chromium, address: str) -> No
         tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
         width, inner = tab.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")
         assert (width <= inner, inner) == (True, 390)
+        assert tab.evaluate(SCROLLED) == []
         assert tab.complaints() == []
 
 

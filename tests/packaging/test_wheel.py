@@ -1,8 +1,6 @@
 """The wheel holds the package with its data and nothing else, and works from an empty folder."""
 
 import json
-import os
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -11,22 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from wheels import ROOT, build, command
 
-ROOT = Path(__file__).parents[2]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE")
-
-
-def command(*arguments: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    return subprocess.run(
-        [str(a) for a in arguments], cwd=cwd, check=check, capture_output=True, text=True, env=kept, timeout=900
-    )
-
-
-def build(kind: str, source: Path, out: Path) -> Path:
-    command(sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", out, source, cwd=source)
-    (found,) = out.glob("*.whl" if kind == "wheel" else "*.tar.gz")
-    return found
 
 
 @pytest.fixture(scope="module")
