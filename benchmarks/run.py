@@ -9,7 +9,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import commands, tables
+from benchmarks import commands, likelihood, tables
 from benchmarks.measure import Row, alternate
 
 HERE = Path(__file__).resolve().parent
@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 def all_rows(folder: Path) -> list[Row]:
     """Return the rows in the order of the page; a folder for what they write."""
-    return [*commands.rows(folder)]
+    return [*likelihood.rows(), *commands.rows(folder)]
 
 
 def main() -> None:
@@ -34,6 +34,7 @@ def main() -> None:
                 found = alternate(row, arguments.repeats, arguments.all)
                 measured += found
                 print(*(tables.alone_lines if row.alone else tables.row_lines)(found)[2:], sep="\n", flush=True)
+                print(f"  {found[0].contest.agreement}\n  {found[0].contest.note}")
     if arguments.only:
         return
     tables.write(HERE, measured)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -19,8 +20,11 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Return the versions of bayesnu, of what it stands on and of its peers, where installed."""
-    installed = {name.lower() for name in metadata.packages_distributions()}
-    return {name: metadata.version(name) for name in PACKAGES if name in installed}
+    found = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def machine() -> str:
