@@ -9,7 +9,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import commands, likelihood, tables
+from benchmarks import commands, likelihood, response, tables, templates, toys
 from benchmarks.measure import Row, alternate
 
 HERE = Path(__file__).resolve().parent
@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 def all_rows(folder: Path) -> list[Row]:
     """Return the rows in the order of the page; a folder for what they write."""
-    return [*likelihood.rows(), *commands.rows(folder)]
+    return [*response.rows(), *templates.rows(), *likelihood.rows(), *toys.rows(), *commands.rows(folder)]
 
 
 def main() -> None:
