@@ -9,7 +9,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import commands, likelihood, response, tables, templates, toys
+from benchmarks import commands, likelihood, response, scaling, tables, templates, toys
 from benchmarks.measure import Row, alternate
 
 HERE = Path(__file__).resolve().parent
@@ -37,7 +37,9 @@ def main() -> None:
                 print(f"  {found[0].contest.agreement}\n  {found[0].contest.note}")
     if arguments.only:
         return
-    tables.write(HERE, measured)
+    found = scaling.measure()
+    scaling.draw(found)
+    tables.write(HERE, measured, scaling.lines(found), [growth.content for growth in found])
 
 
 if __name__ == "__main__":

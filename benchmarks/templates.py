@@ -16,6 +16,7 @@ CARD = "dune-prism"
 def assembled() -> float:
     """Return the seconds from a card's name to the expected counts of all couplings; its modules are imported."""
     import h5py  # noqa: F401
+
     from bayesnu.experiment.setup import load_experiment
 
     start = time.perf_counter()
