@@ -92,7 +92,7 @@ def contest(norm: Norm, what: str) -> Contest:
     seeds = range(3)
     own = float(np.median([norm(build_response(settings(SAMPLES, 1 + seed)).values) for seed in seeds]))
     pilot = float(np.median([norm(recipe(PILOT, seed)) for seed in seeds]))
-    mean = sum(recipe(PILOT, 10 + seed) for seed in range(4)) / 4
+    mean = np.mean([recipe(PILOT, 10 + seed) for seed in range(4)], axis=0)
     # What is left of the error with four times the events: 1/2, or the recipe is for another matrix.
     left = norm(mean) / pilot
     if not left < 0.75:

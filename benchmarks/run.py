@@ -37,9 +37,9 @@ def main() -> None:
                 print(f"  {found[0].contest.agreement}\n  {found[0].contest.note}")
     if arguments.only:
         return
-    found = scaling.measure()
-    scaling.draw(found)
-    tables.write(HERE, measured, scaling.lines(found), [growth.content for growth in found])
+    growths = scaling.measure()
+    scaling.draw(growths)
+    tables.write(HERE, measured, scaling.lines(growths), [growth.content for growth in growths])
 
 
 if __name__ == "__main__":

@@ -219,8 +219,8 @@ def lines(found: list[Growth]) -> list[str]:
         f"![time and memory against bins, exposures, pulls and couplings](figures/{FIGURE.name})",
         "",
         f"Exponents are fitted to the {FITTED} largest sizes; memory is what NumPy holds at most while it makes and",
-        "does the work. The likelihoods are those of dune-on-axis made larger, with one coupling and five pulls where they",
-        "are not what grows; a fit is one of all couplings and pulls.",
+        "does the work. The likelihoods are those of dune-on-axis made larger, with one coupling and five pulls where",
+        "they are not what grows; a fit is one of all couplings and pulls.",
         "",
         "| against | work | from | to | time grows as | memory grows as |",
         "|---|---|---|---|---|---|",
@@ -241,30 +241,32 @@ def draw(found: list[Growth], path: Path = FIGURE) -> None:
     """Draw time and memory against each size, logarithmic, with a line of linear growth."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 5.4), layout="constrained")
+    figure = Figure(figsize=(12, 5.6), layout="constrained")
     panels = figure.subplots(2, len(SIZES), sharey="row", sharex="col")
     colours = dict(zip(WORK, ("#0072b2", "#d55e00", "#009e73"), strict=True))
     for column, (axis, sizes) in enumerate(SIZES.items()):
         for row, unit in enumerate(("seconds", "mib")):
             panel = panels[row, column]
             for growth in found:
-                if growth.axis == axis:
-                    power = growth.exponents[row]
-                    panel.loglog(
-                        growth.sizes, getattr(growth, unit), "o-", color=colours[growth.work], markersize=4,
-                        label=f"{growth.work}: power {power:.2f}",
-                    )  # fmt: skip
-            low, high = panel.get_ylim()
-            middle = np.sqrt(low * high)
-            panel.loglog(
-                sizes, middle * np.array(sizes) / np.sqrt(sizes[0] * sizes[-1]), ":", color="0.6", label="linear"
-            )
-            panel.legend(fontsize=7, frameon=False, loc="best")
+                if growth.axis != axis:
+                    continue
+                x, y, colour = np.array(growth.sizes), np.array(getattr(growth, unit)), colours[growth.work]
+                panel.loglog(x, y, "o-", color=colour, markersize=4, label=growth.work)
+                panel.loglog(x, y[-1] * x / x[-1], ":", color=colour, alpha=0.6, linewidth=1)
+                # Lines of the same end are told apart by heights of their labels.
+                panel.annotate(
+                    f"{growth.exponents[row]:.2f}", (x[-1], y[-1]), xytext=(5, 5 if growth.work == "fit" else -8),
+                    textcoords="offset points", color=colour, fontsize=8,
+                )  # fmt: skip
+            panel.set_xlim(sizes[0] * 0.85, sizes[-1] * (sizes[-1] / sizes[0]) ** 0.16)
             panel.set_xticks(sizes, [str(size) for size in sizes])
             panel.minorticks_off()
             panel.grid(alpha=0.2)
             if row:
                 panel.set_xlabel(axis)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(WORK), frameon=False)
+    figure.supxlabel("dotted: linear growth; numbers: the fitted powers", fontsize=9)
     panels[0, 0].set_ylabel("time (s)")
     panels[1, 0].set_ylabel("memory of arrays (MiB)")
     path.parent.mkdir(exist_ok=True)
