@@ -18,16 +18,9 @@ from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.report.study import Tables, union
 from bayesnu.results.fits import RunArguments
 from bayesnu.results.intervals import IntervalSet
-from bayesnu.results.joint import (
-    TARGET_ACCEPT_OF_MANY,
-    JointResult,
-    density_of_draws,
-    fit_jointly,
-    joint_priors,
-    pairs_of,
-    stored_region,
-    summarise_joint,
-)
+from bayesnu.results.joint import TARGET_ACCEPT_OF_MANY, fit_jointly, joint_priors, pairs_of
+from bayesnu.results.joint_region import density_of_draws, stored_region
+from bayesnu.results.joint_summary import JointResult, summarise_joint
 from bayesnu.results.limits import DEFAULT_CHAINS, DEFAULT_SEED, limit
 
 PROBABILITY = 0.90
