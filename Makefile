@@ -1,6 +1,6 @@
 # Two commands: `make run` and `make test`. Both make .venv when it is missing.
 .DELETE_ON_ERROR:
-.PHONY: run test test-all lint bench data docs clean
+.PHONY: run test test-all lint bench bench-all data docs clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -8,7 +8,7 @@ ARGUMENTS ?=
 # One process per core; a file stays in one process, so that its fixtures are made once.
 PARALLEL ?= -n 2 --dist loadfile
 # Tests and benchmarks start Python many times: it keeps what it has compiled, whatever the environment says.
-test test-all bench: export PYTHONDONTWRITEBYTECODE :=
+test test-all bench bench-all: export PYTHONDONTWRITEBYTECODE :=
 # One thread in each of the test processes: more would wait for each other, spinning.
 test test-all: export NUMBA_NUM_THREADS ?= 1
 test test-all: export OPENBLAS_NUM_THREADS ?= 1
@@ -29,8 +29,13 @@ lint: $(VENV)/.installed
 		(cd $$folder && $(CURDIR)/$(VENV)/bin/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache *.py) || exit 1; done
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.installed
-	$(PYTHON) benchmarks/run.py $(ARGUMENTS)
+# bayesnu beside its peers, which are installed when it is first made; writes benchmarks/RESULTS.md.
+bench: $(VENV)/.bench
+	$(PYTHON) -m benchmarks.run $(ARGUMENTS)
+
+# The same with five goes of what takes longer than 10 s, too.
+bench-all: $(VENV)/.bench
+	$(PYTHON) -m benchmarks.run --all $(ARGUMENTS)
 
 # The documentation, docs/_build/html/index.html; warnings are errors. What it needs is installed when it is first made.
 docs: $(VENV)/.docs
@@ -48,6 +53,14 @@ $(VENV)/.docs: $(VENV)/.installed
 	  uv pip install --quiet --compile-bytecode --python $(PYTHON) -e '.[docs]'; \
 	else \
 	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[docs]'; \
+	fi
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	@if uv --version >/dev/null 2>&1; then \
+	  uv pip install --quiet --compile-bytecode --python $(PYTHON) -e '.[bench]'; \
+	else \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[bench]'; \
 	fi
 	@touch $@
 

@@ -60,7 +60,7 @@ def deviance(
 
 def iminuit(problem: Problem) -> float:
     """Return the seconds of as many fits by iminuit, from the true pulls, one after the other."""
-    from iminuit import Minuit  # type: ignore[import-untyped]
+    from iminuit import Minuit
 
     model = problem.model
     exponents = np.array([sum(n for _, n in monomial) for monomial in model.monomials])
