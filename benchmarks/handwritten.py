@@ -79,10 +79,7 @@ def build_model(analysis: Analysis) -> pm.Model:
     import pymc as pm
 
     with pm.Model() as model:
-        if analysis.signed:
-            theta = pm.Normal("theta", 0.0, analysis.sigma)
-        else:
-            theta = pm.HalfNormal("theta", analysis.sigma)
+        theta = (pm.Normal if analysis.signed else pm.HalfNormal)("theta", sigma=analysis.sigma)
         pulls = pm.Normal("pulls", 0.0, analysis.widths, shape=analysis.widths.size)
         pm.Poisson("n", expected(analysis, theta, pulls), observed=analysis.counts)
     return model
@@ -98,7 +95,7 @@ def log_density(analysis: Analysis, theta: Array, pulls: Array) -> Array:
 
 
 def sample(analysis: Analysis, seed: int, **options: Any) -> Any:
-    """Return the posterior by ``pm.sample`` as it comes."""
+    """Return the posterior by ``pm.sample`` as it comes, of four chains whatever the number of processors."""
     import pymc as pm
 
     with build_model(analysis):

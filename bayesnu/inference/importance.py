@@ -8,7 +8,7 @@ k = 0.5 their variance is finite (Vehtari et al., J. Mach. Learn. Res. 25 (2024)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def laplace_draws(problem: Problem, prior: Prior, number: int, seed: int) -> Imp
     ConvergenceError
         If a minimisation fails, -ln L has no minimum in the pulls, or no draw is possible.
     """
-    rng, problem = np.random.default_rng(seed), replace(problem, few=True)
+    rng = np.random.default_rng(seed)
     grid = laplace_posterior(problem, prior, points=POINTS)
     theta, log_theta = drawn_from(grid, number, rng)
     # Between knots the most probable pulls are linear, and the covariance is that of the nearest one.
@@ -124,7 +124,7 @@ def drawn_from(grid: GridPosterior, number: int, rng: np.random.Generator) -> tu
 
 
 def log_posterior(problem: Problem, prior: Prior, theta: Array, z: Array) -> Array:
-    """Return ln p(n | θ, z) p(θ) p(z) up to a constant at theta (points,) and z (points, pulls); -inf without support."""
+    """Return ln p(n | θ, z) p(θ) p(z) up to a constant, -inf without support; theta (points,), z (points, pulls)."""
     model, n = problem.model, problem.data
     factors = model.pull_factors(z * model.widths)
     strengths = model.signal_strengths(theta[None, :] / problem.scales[:, None])

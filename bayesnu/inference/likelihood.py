@@ -308,6 +308,11 @@ def minimise_pulls(
     return Profiled(value, pulls, hessian, converged)
 
 
+def few_fits(problem: Problem) -> Problem:
+    """Return the problem for a caller that needs few fits of its own data: `Problem.few`."""
+    return replace(problem, few=True)
+
+
 def _few_fits(problem: Problem, strengths: Array, tolerance: float) -> Profiled | None:
     """Return fits by NumPy; None if one of them does not end, or the statistic is none that it knows."""
     from bayesnu.inference.steps import minimised

@@ -122,7 +122,9 @@ class _Fits:
         return np.where(possible.all(axis=1), total + 2 * terms.sum(axis=1), np.inf)
 
     def derivatives(self, z: Array, which: NDArray[np.int64]) -> tuple[Array, Array, Array]:
-        """Return the slopes of -ln L, (points, pulls), its Gauss-Newton Hessian, (points, pulls, pulls), and the rest."""
+        """Return the slopes of -ln L, (points, pulls), the Hessian of Gauss and Newton, (points, pulls, pulls), and the
+        rest of the Hessian.
+        """
         strengths, n = self.strengths[which], self.data
         weights, unit = self.weights(z), self.widths / (1 + self.widths * z)
         expected = (weights[:, None, :] @ strengths)[:, 0]

@@ -1,4 +1,4 @@
-"""Sample hand-written models with ``pm.sample``: ARRAYS.npz OUT.npz SEED [NUTS_SAMPLER]."""
+"""Sample a hand-written model with ``pm.sample``: ARRAYS.npz OUT.npz SEED [NUTS_SAMPLER]."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from handwritten import Analysis, sample
+from benchmarks.handwritten import Analysis, sample
 
 
 def main(arrays: str, out: str, seed: str, nuts_sampler: str = "") -> None:

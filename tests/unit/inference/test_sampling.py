@@ -15,8 +15,8 @@ from arviz_stats.base import array_stats
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.laplace import Cells, laplace_posterior, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem
-from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.nuts import SAMPLE_STATS
+from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.sampling import Draws, Sampler
 from bayesnu.physics.couplings import ELECTROMAGNETIC
 from bayesnu.results.diagnostics import Diagnostics, diagnose
