@@ -9,7 +9,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import commands, tables
+from benchmarks import commands, posteriors, tables
 from benchmarks.measure import Row, alternate
 
 HERE = Path(__file__).resolve().parent
@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 def all_rows(folder: Path) -> list[Row]:
     """Return the rows in the order of the page; a folder for what they write."""
-    return [*commands.rows(folder)]
+    return [*posteriors.rows(folder), *commands.rows(folder)]
 
 
 def main() -> None:
