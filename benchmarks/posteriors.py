@@ -30,6 +30,14 @@ WIDE = 10.0
 """Width of the normal priors, in units of what changes χ² by about 1."""
 SIGMAS = 4.5
 """Of Monte Carlo error that two 90% limits may differ by."""
+LOADING = (
+    "nine tenths of the process are its start and the card (interpreter, NumPy, schema, templates of all couplings); "
+    "fits, draws and weights take a seventh of a second"
+)
+FOUR_PROCESSES = (
+    "the figures are drawn by two processes beside the one that fits, each with ArviZ and matplotlib, and a third that "
+    "they are forked from"
+)
 TICK_S = 0.02
 """Between two looks at the memory of a process and all that it has started."""
 
@@ -342,7 +350,7 @@ def rows(folder: Path) -> list[Row]:
             lambda: second(folder, alone=False),
             (Aim(),),
         ),
-        Row(f"{weights}, by Python call", HAND, lambda: weighted(folder, by_command=False), (Aim(ratio=15.0),)),
+        Row(f"{weights}, by Python call", HAND, lambda: weighted(folder, by_command=False), (Aim(ratio=15.0),), LOADING),
         Row(f"{weights}, by command", HAND, lambda: weighted(folder, by_command=True), (Aim(ratio=10.0),)),
         Row(
             "`bayesnu run dune-on-axis`, six couplings with report",
@@ -356,6 +364,7 @@ def rows(folder: Path) -> list[Row]:
             "",
             lambda: memory(folder),
             (Aim("peak_memory", "GiB", bound=1.0),),
+            FOUR_PROCESSES,
             alone=True,
         ),
     ]
