@@ -9,7 +9,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import commands, posteriors, tables
+from benchmarks import commands, likelihood, posteriors, response, scaling, tables, templates, toys
 from benchmarks.measure import Row, alternate
 
 HERE = Path(__file__).resolve().parent
@@ -17,7 +17,14 @@ HERE = Path(__file__).resolve().parent
 
 def all_rows(folder: Path) -> list[Row]:
     """Return the rows in the order of the page; a folder for what they write."""
-    return [*posteriors.rows(folder), *commands.rows(folder)]
+    return [
+        *response.rows(),
+        *templates.rows(),
+        *likelihood.rows(),
+        *toys.rows(),
+        *posteriors.rows(folder),
+        *commands.rows(folder),
+    ]
 
 
 def main() -> None:
@@ -34,9 +41,12 @@ def main() -> None:
                 found = alternate(row, arguments.repeats, arguments.all)
                 measured += found
                 print(*(tables.alone_lines if row.alone else tables.row_lines)(found)[2:], sep="\n", flush=True)
+                print(f"  {found[0].contest.agreement}\n  {found[0].contest.note}")
     if arguments.only:
         return
-    tables.write(HERE, measured)
+    growths = scaling.measure()
+    scaling.draw(growths)
+    tables.write(HERE, measured, scaling.lines(growths), [growth.content for growth in growths])
 
 
 if __name__ == "__main__":

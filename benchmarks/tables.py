@@ -6,11 +6,13 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 from benchmarks.measure import LONG, Measured, Spread
 
+WHERE = Path(__file__).resolve().parent / "where_time_goes.md"
 PACKAGES = (
     "bayesnu", "numpy", "scipy", "numba", "xarray", "pymc", "pytensor", "nutpie", "arviz", "pyhf", "jax", "iminuit",
     "numpyro",
@@ -19,8 +21,11 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Return the versions of bayesnu, of what it stands on and of its peers, where installed."""
-    installed = {name.lower() for name in metadata.packages_distributions()}
-    return {name: metadata.version(name) for name in PACKAGES if name in installed}
+    found = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def machine() -> str:
@@ -109,6 +114,7 @@ def page(measured: Sequence[Measured], scaling: Sequence[str] = ()) -> str:
     lines.append("")
     if scaling:
         lines += ["## How time and memory grow", "", *scaling, ""]
+    lines += ["## Where the time goes", "", WHERE.read_text(encoding="utf-8").rstrip(), ""]
     if alone:
         lines += [
             "## bayesnu alone",

@@ -1,29 +1,31 @@
-"""Times fits of pseudo-experiments in a process of their own: ``toys.py batch|iminuit|limit CARD COUPLING``.
+"""Fits of pseudo-experiments beside a loop of iminuit's; ``benchmarks.toys batch|limit CARD COUPLING`` is one side.
 
-Prints the seconds that 10,000 pseudo-experiments with two profile fits each take, or a Feldman-Cousins limit; loading
-and compilation are left out.
-iminuit fits fewer, whose time is scaled to as many; the -2 ln L that it minimises is compiled, too.
+As a command it prints the seconds that 10,000 pseudo-experiments with two profile fits each take, or a Feldman-Cousins
+limit; loading and compilation are left out.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from functools import partial
+from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bayesnu.experiment.setup import load_experiment
 from bayesnu.inference.feldman_cousins import feldman_cousins
-from bayesnu.inference.likelihood import Problem, make_problem
-from bayesnu.inference.toys import pseudo_experiments, toy_fits
+from bayesnu.inference.likelihood import Problem, make_problem, squared_only
+from bayesnu.inference.toys import PseudoData, pseudo_experiments, toy_fits
 from bayesnu.workers import InProcess
+from benchmarks.agreement import DisagreementError, require_close
+from benchmarks.measure import Aim, Contest, Row, seconds_of
+from benchmarks.peers import HandWritten, compiled_deviance, minuit
 
 Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-TOYS, FITTED_BY_IMINUIT = 10_000, 500
+CARD, COUPLING = "dune-prism", "mu_numu"
+ALONE, TOYS, CHECKED, WITH_NUMPY = 10_000, 1_000, 200, 100
+"""Toys of the command, of the row, of the check, and those that iminuit fits with a NumPy likelihood."""
 MOST_DIFFERENCE = 1e-3
 """Of t, between both sides: iminuit's default tolerance in -2 ln L is 2e-4."""
 TRUTH = np.array([1.0])
@@ -33,61 +35,8 @@ def batch(problem: Problem) -> float:
     """Return the seconds of both fits of all toys by the batched Newton steps, drawing included."""
     toy_fits(problem, TRUTH, 10, np.random.default_rng(0))
     start = time.perf_counter()
-    toy_fits(problem, TRUTH, TOYS, np.random.default_rng(1))
+    toy_fits(problem, TRUTH, ALONE, np.random.default_rng(1))
     return time.perf_counter() - start
-
-
-@njit  # type: ignore[untyped-decorator]
-def deviance(
-    y: Array, exponents: Integers, arrays: Array, membership: Array, widths: Array, counts: Array, centre: Array
-) -> float:
-    """Return -2 ln L at a coupling and pulls, as one would write it for a minimiser; the variable part of it."""
-    expected = np.zeros(counts.size)
-    for c in range(membership.shape[0]):
-        weight = 1.0
-        for p in range(widths.size):
-            weight *= (1 + widths[p] * y[1 + p]) ** membership[c, p]
-        for m in range(exponents.size):
-            expected += weight * y[0] ** exponents[m] * arrays[c, m]
-    value = 0.0
-    for o in range(counts.size):
-        mean = max(expected[o], 1e-9)
-        value += 2 * (mean - counts[o] * np.log(mean))
-    for p in range(widths.size):
-        value += (y[1 + p] - centre[p]) ** 2
-    return value
-
-
-def iminuit(problem: Problem) -> float:
-    """Return the seconds of as many fits by iminuit, from the true pulls, one after the other."""
-    from iminuit import Minuit
-
-    model = problem.model
-    exponents = np.array([sum(n for _, n in monomial) for monomial in model.monomials])
-    data = pseudo_experiments(problem, TRUTH, FITTED_BY_IMINUIT, np.random.default_rng(1))
-    fixed = (exponents, model.arrays, model.membership.astype(np.int64), model.widths)
-    deviance(np.zeros(1 + model.widths.size), *fixed, data.counts[0], data.centre[0])
-    lowest = np.empty((FITTED_BY_IMINUIT, 2))
-
-    def value(y: Array, counts: Array, centre: Array) -> float:
-        return float(deviance(y, *fixed, counts, centre))
-
-    start = time.perf_counter()
-    for k, (counts, centre, pulls) in enumerate(zip(data.counts, data.centre, data.pulls, strict=True)):
-        for held in (True, False):
-            minuit = Minuit(partial(value, counts=counts, centre=centre), np.append(TRUTH, pulls))
-            minuit.errordef, minuit.strategy = 1.0, 0
-            minuit.errors = 0.5
-            minuit.fixed[0] = held
-            minuit.limits[0] = (0.0, None)
-            lowest[k, int(held)] = minuit.migrad().fval
-    seconds = time.perf_counter() - start
-    # Both sides are to find the same minima; iminuit's free fits stop up to 0.03 above some of them.
-    own = toy_fits(problem, TRUTH, FITTED_BY_IMINUIT, np.random.default_rng(1))
-    excess = np.maximum(lowest[:, 1] - lowest[:, 0], 0.0) - own.statistic
-    if excess.max() > MOST_DIFFERENCE or np.median(np.abs(excess)) > MOST_DIFFERENCE:
-        raise RuntimeError(f"t of iminuit's fits and of the batch's differ by {np.abs(excess).max():.1g}")
-    return seconds * TOYS / FITTED_BY_IMINUIT
 
 
 def limit(problem: Problem) -> float:
@@ -98,11 +47,68 @@ def limit(problem: Problem) -> float:
     return time.perf_counter() - start
 
 
+def draws(problem: Problem, number: int) -> PseudoData:
+    """Return the pseudo-experiments that both sides fit."""
+    return pseudo_experiments(problem, TRUTH, number, np.random.default_rng(1))
+
+
+def looped(problem: Problem, deviance: Callable[[Array, Array, Array], Callable[[Array], float]], number: int) -> Array:
+    """Return t of toys, drawing included, by iminuit: one fit after the other, each from the true pulls.
+
+    ``deviance`` is that of counts and auxiliary measurements; the variable is the square of the coupling.
+    """
+    names, squared = HandWritten.of(problem).names, squared_only(problem)
+    data, lowest = draws(problem, number), np.empty((number, 2))
+    for k, (counts, centre, pulls) in enumerate(zip(data.counts, data.centre, data.pulls, strict=True)):
+        made = minuit(deviance(counts, centre, pulls), np.append(TRUTH**2, pulls), names, squared)
+        for place, held in enumerate((True, False)):
+            made.fixed[0] = held
+            lowest[k, place] = made.migrad().fval
+    return np.maximum(lowest[:, 0] - lowest[:, 1], 0.0)
+
+
+def contest(compiled: bool) -> Contest:
+    """Compare toys with iminuit's, on a compiled likelihood or on one in NumPy."""
+    problem = make_problem(load_experiment(CARD), [COUPLING])
+    counted = compiled_deviance(problem) if compiled else None
+
+    def deviance(counts: Array, centre: Array, _: Array) -> Callable[[Array], float]:
+        if counted is None:
+            return HandWritten(problem, counts, centre).with_numpy()
+        return lambda y: float(counted(y, counts, centre))
+
+    def own(number: int) -> Array:
+        return toy_fits(problem, TRUTH, number, np.random.default_rng(1)).statistic
+
+    number = TOYS if compiled else WITH_NUMPY
+    checked = min(CHECKED, number)
+    theirs, ours = looped(problem, deviance, checked), own(checked)
+    # iminuit's free fits stop somewhat above a few of the minima.
+    excess = theirs - ours
+    if excess.max() > MOST_DIFFERENCE:
+        raise DisagreementError(f"t: iminuit finds a minimum lower by {excess.max():.1g}")
+    agreement = require_close(f"medians of t of {checked} toys", np.median(ours), np.median(theirs), MOST_DIFFERENCE)
+    note = "" if number == TOYS else f"iminuit fits {number} toys, whose time is scaled by {TOYS / number:g}"
+    return Contest(
+        seconds_of(lambda: own(TOYS)), seconds_of(lambda: looped(problem, deviance, number), TOYS / number),
+        f"{agreement}; single ones by {np.abs(excess).max():.1g}", note,
+    )  # fmt: skip
+
+
+def rows() -> list[Row]:
+    """Return the rows."""
+    task = f"{TOYS:,} toys with two fits each, {CARD} {COUPLING}"
+    return [
+        Row(task, "iminuit in a loop, NumPy likelihood", lambda: contest(False), (Aim(ratio=50.0),)),
+        Row(task, "iminuit in a loop, compiled likelihood", lambda: contest(True), (Aim(ratio=50.0),)),
+    ]
+
+
 def main() -> None:
-    """Print the seconds of one side."""
-    side, card, coupling = sys.argv[1:]
+    """Print the seconds of one kind of work."""
+    kind, card, coupling = sys.argv[1:]
     problem = make_problem(load_experiment(card), [coupling])
-    print({"batch": batch, "iminuit": iminuit, "limit": limit}[side](problem))
+    print({"batch": batch, "limit": limit}[kind](problem))
 
 
 if __name__ == "__main__":

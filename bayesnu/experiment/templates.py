@@ -366,9 +366,10 @@ def _fold(
     least = -np.inf if mass_gev is None else 0.0
     for k, kernel in enumerate(_kernels(card, flux, response, mass_gev)):
         spectrum = flux.spectrum(card.exposures[k].mode, card.exposures[k].position_m)
+        # One matrix product for all channels.
+        per_recoil = np.moveaxis(kernel @ spectrum.values.T, -1, 0)
         for c in range(len(CHANNELS)):
-            per_recoil = np.einsum("ptxe,e->ptx", kernel, spectrum.values[c])
-            cells, per_year[k, c] = _cells(card, response, coefficients[c], per_recoil, least)
+            cells, per_year[k, c] = _cells(card, response, coefficients[c], per_recoil[c], least)
             values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
             deviations[k, c] = response.fold_deviations(cells)
     return values, error, per_year, deviations

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import ConvergenceError, UsageError
-from bayesnu.inference.batch import fit_couplings
+from bayesnu.inference.batch import PROMISE, TOLERANCE, fit_couplings
 from bayesnu.inference.likelihood import (
     Problem,
+    Profiled,
     bounded_range,
     bracket,
     local_minima,
@@ -20,10 +22,14 @@ from bayesnu.inference.likelihood import (
     refined_minimum,
     squared_only,
 )
+from bayesnu.workers import InProcess, Task
 
 Array = NDArray[np.float64]
 Intervals = tuple[tuple[float, float], ...]
 CROSSING_POINTS = 8
+MOST_SECANTS = 60
+CLOSE = 1e-10
+"""Distance of Δ(-2 ln L) from its level at a crossing."""
 STARTS = 128
 """Fits from which the minima of several couplings are found."""
 STRIDE = 0.1
@@ -99,6 +105,8 @@ def delta_chi2_intervals(problem: Problem, cl: float) -> Intervals:
         In the coupling's own unit.
     """
     level = delta_chi2_level(cl, 1)
+    if linear_in_square(problem) and (found := _square_interval(problem, level)) is not None:
+        return (found,)
     # Where counts grow with the square alone the curve has one minimum, which fewer points show.
     points = 101 if squared_only(problem)[0] else 401
     grid, value = _scan(problem, max(2 * level, level + 5), points, exact=False)
@@ -137,6 +145,60 @@ def delta_chi2_intervals(problem: Problem, cl: float) -> Intervals:
     return tuple((low * scale, high * scale) for low, high in zip(ends[::2], ends[1::2], strict=True))
 
 
+def linear_in_square(problem: Problem) -> bool:
+    """Return whether a problem has one coupling, and counts that are linear in its square."""
+    model = problem.model
+    if len(problem.couplings) != 1 or model.masses is not None:
+        return False
+    used = model.arrays.any(axis=(0, 2))
+    return all(dict(monomial).get(0, 0) in (0, 2) for monomial, own in zip(model.monomials, used, strict=True) if own)
+
+
+def _square_interval(problem: Problem, level: float) -> tuple[float, float] | None:
+    """Return the interval of a coupling in whose square the counts are linear, in its unit; None if no root is found.
+
+    -2 ln L has one minimum in the square, from which its root grows nearly linearly: secants find the crossings.
+    """
+    best = fit_couplings(problem, problem.data[None, :], np.array([[0.3]]))
+    if not best.converged[0]:
+        return None
+    least = float(best.couplings[0, 0] ** 2)
+    pulls = best.pulls
+    # Where its slope vanishes, -2 ln L of the fit is as precise as that of the profile.
+    lowest = float(minimise_pulls(problem, np.array([[least**0.5]]), first=pulls).value[0])
+
+    def excess(square: float) -> float:
+        """Return the root of Δ(-2 ln L), less that of the level."""
+        value = float(minimise_pulls(problem, np.array([[square**0.5]]), first=pulls).value[0])
+        return max(value - lowest, 0.0) ** 0.5 - level**0.5
+
+    def crossing(inside: float, outside: float, first: float) -> float | None:
+        """Return where it is 0 between a place inside and one that is not; the latter may be infinite."""
+        bounds, last, place = [inside, outside], (inside, -(level**0.5)), first
+        for _ in range(MOST_SECANTS):
+            now = excess(place)
+            if not np.isfinite(now):
+                return None
+            if abs(now) < CLOSE:
+                return place
+            bounds[int(now > 0)] = place
+            slope = (now - last[1]) / (place - last[0])
+            last, place = (place, now), place - now / slope if slope != 0 else np.inf
+            low, high = sorted(bounds)
+            if not low < place < high or place > 8 * last[0] + 1:
+                place = (low + high) / 2 if high < np.inf else 8 * last[0] + 1
+        return None
+
+    low: float | None = 0.0
+    if least > 0 and excess(0.0) > 0:
+        low = crossing(least, 0.0, least / 2)
+    high = crossing(least, np.inf, least + 1.0)
+    if low is None or high is None:
+        return None
+    scale = float(problem.scales[0])
+    return low**0.5 * scale, high**0.5 * scale
+
+
 @dataclass(frozen=True)
 class ProfileGrid:
     """Δ(-2 ln L) on a grid of two couplings, pulls profiled, in the couplings' own units.
@@ -167,11 +229,21 @@ def profile_grid(problem: Problem, x: Array, y: Array) -> ProfileGrid:
     """
     if len(problem.couplings) != 2:
         raise UsageError(f"a two-coupling region needs 2 couplings, not {len(problem.couplings)}")
-    points = np.stack([c.ravel() for c in np.meshgrid(x / problem.scales[0], y / problem.scales[1], indexing="ij")])
-    profiled = minimise_pulls(problem, points)
-    profiled.require(problem, 100.0)
-    value = profiled.value.reshape(x.size, y.size)
+    columns = y / problem.scales[1]
+    tasks = [Task(f"row-{k}", (at, columns)) for k, at in enumerate((x / problem.scales[0]).tolist())]
+    value, converged = np.empty((x.size, y.size)), np.empty((x.size, y.size), dtype=np.bool_)
+    for k, row in InProcess().run(_profiled_row, problem, tasks):
+        value[k], converged[k] = row["value"], row["converged"]
+    none = np.empty(0)
+    Profiled(value, none, none, converged).require(problem, 100.0)
     return ProfileGrid((problem.couplings[0], problem.couplings[1]), x, y, value - value.min())
+
+
+def _profiled_row(problem: Problem, first: float, second: Array) -> dict[str, NDArray[Any]]:
+    """Return -2 ln L with the pulls minimised at one scaled value of the first coupling, and whether that succeeded."""
+    points = np.stack([np.full(second.size, first), second])
+    found = minimise_pulls(problem, points, tolerance=TOLERANCE, promise=PROMISE)
+    return {"value": found.value, "converged": found.converged}
 
 
 def with_fixed(problem: Problem, fixed: Sequence[int], values: Array) -> Problem:

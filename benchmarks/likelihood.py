@@ -1,0 +1,348 @@
+"""One evaluation of -2 ln L with its gradient, a profile limit, and a profile contour in two couplings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesnu.experiment.base import Experiment
+from bayesnu.experiment.setup import load_experiment
+from bayesnu.inference.density import density_inputs, log_density
+from bayesnu.inference.frame import DEGREE, PullFrame
+from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls, squared_only, statistic_code
+from bayesnu.inference.newton import statistics
+from bayesnu.inference.priors import SampledVariable
+from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level, joint_ranges, profile_grid
+from bayesnu.inference.toys import poisson_log_likelihood
+from benchmarks.agreement import differences, require_close
+from benchmarks.measure import Aim, Contest, Row, seconds_of
+from benchmarks.peers import HandWritten, Workspace, minuit
+
+Array = NDArray[np.float64]
+CARD, COUPLING, PAIR = "dune-prism", "mu_numu", ("q_nue", "q_numu")
+POINTS = 100
+"""Random points at which likelihoods are compared."""
+PEER_DIFFERENCE, OWN_DIFFERENCE = 1e-6, 1e-10
+CL = 0.9
+SIDE, PEER_SIDE = 200, 40
+"""Points of the contour's grid along each coupling, and of the part of it that iminuit fits."""
+CONTOUR_POINTS = 100
+FLAT = SampledVariable("normal", -np.inf, np.inf, 1e12, "identity")
+"""A prior so wide that -2 ln p differs from -2 ln L by a constant, to 1e-20."""
+
+
+@cache
+def experiment() -> Experiment:
+    """Return the experiment of the rows."""
+    return load_experiment(CARD)
+
+
+@cache
+def problem() -> Problem:
+    """Return its problem of one coupling."""
+    return make_problem(experiment(), [COUPLING])
+
+
+def plain_inputs() -> Array:
+    """Return the inputs of `log_density` for which its variables are the coupling and the pulls themselves."""
+    pulls = len(problem().model.pulls)
+    frame = PullFrame(np.zeros((pulls, DEGREE + 1)), np.eye(pulls), 0.0, 1.0)
+    return density_inputs(problem(), [FLAT], frame)
+
+
+def random_points() -> Array:
+    """Return scaled couplings and pulls, (points, 1 + pulls); wrong_sign or electron_flavour is 0 at each.
+
+    A workspace has no counterpart of their product.
+    """
+    rng = np.random.default_rng(20)
+    pulls = problem().model.pulls
+    y = np.column_stack([4 * rng.random(POINTS), rng.standard_normal((POINTS, len(pulls)))])
+    y[::2, 1 + pulls.index("wrong_sign")] = 0.0
+    y[1::2, 1 + pulls.index("electron_flavour")] = 0.0
+    return y
+
+
+def own_values(y: Array) -> tuple[Array, Array]:
+    """Return -2 ln L and its gradient at points by the function that the row times."""
+    inputs, gradient = plain_inputs(), np.empty(y.shape)
+    return np.array([-2 * log_density(point, inputs, row) for point, row in zip(y, gradient, strict=True)]), (
+        -2 * gradient
+    )
+
+
+def numpy_values(y: Array) -> Array:
+    """Return -2 ln L at points by the expected counts of the card's model and NumPy."""
+    own, model = problem(), problem().model
+    expected = np.array(
+        [
+            model.expected({COUPLING: point[0]}, dict(zip(model.pulls, model.widths * point[1:], strict=True)))
+            for point in y
+        ]
+    )
+    return np.asarray(-2 * poisson_log_likelihood(own.data, expected).sum(axis=1) + (y[:, 1:] ** 2).sum(axis=1))
+
+
+def newton_values(y: Array) -> Array:
+    """Return -2 ln L at points by the statistic of the fits."""
+    own, model, value = problem(), problem().model, np.empty(len(y))
+    statistics(
+        model.arrays.reshape(-1, own.data.size), model.membership, model.widths, statistic_code(own), own.variance,
+        own.data, np.ascontiguousarray(model.monomial_values(y[:, :1].T).T), y[:, 1:].copy(), value,
+    )  # fmt: skip
+    return value + np.asarray((y[:, 1:] ** 2).sum(axis=1))
+
+
+def pymc_values(y: Array) -> Array:
+    """Return -2 ln p at points by PyMC's model with the same prior, in its own frame of the pulls."""
+    from bayesnu.inference.frame import pull_frame
+    from bayesnu.inference.model import build_pymc_model
+
+    model = build_pymc_model(problem(), [FLAT])
+    frame = pull_frame(problem(), [FLAT])
+    density = model.compile_logp(mode="FAST_COMPILE")
+    inverse = np.linalg.inv(frame.spread)
+    centres = frame.pulls(y[:, 0], np.zeros((len(y), inverse.shape[0])))
+    names = [value.name for value in model.value_vars]
+    w = (y[:, 1:] - centres) @ inverse.T
+    return np.array(
+        [-2 * float(density(dict(zip(names, (v, own), strict=True)))) for v, own in zip(y[:, 0], w, strict=True)]
+    )
+
+
+def check_own(y: Array) -> str:
+    """Check that all of our own formulations agree."""
+    value = differences(own_values(y)[0])
+    found = [
+        require_close(name, value, differences(other(y)), OWN_DIFFERENCE)
+        for name, other in (("NumPy", numpy_values), ("the fits' statistic", newton_values), ("PyMC", pymc_values))
+    ]
+    return "our own -2 ln L: " + ", ".join(found)
+
+
+def evaluation() -> Contest:
+    """Compare one evaluation with pyhf's value on NumPy."""
+    y = random_points()
+    reader = Workspace(experiment(), COUPLING, "numpy")
+    parameters = reader.parameters(np.column_stack([y[:, 0] ** 2, y[:, 1:]]))
+    theirs = [float(reader.value(row)) for row in parameters]
+    agreement = require_close(
+        f"-2 ln L at {POINTS} points", differences(own_values(y)[0]), differences(theirs), PEER_DIFFERENCE
+    )
+    row = parameters[0]
+    return Contest(_evaluate(y[0]), _with(reader, lambda: reader.value(row)), f"{agreement}; {check_own(y)}")
+
+
+def _evaluate(point: Array) -> Callable[[], Any]:
+    inputs, gradient = plain_inputs(), np.empty(point.size)
+    return seconds_of(lambda: log_density(point, inputs, gradient))
+
+
+def _with(reader: Workspace, work: Callable[[], object]) -> Callable[[], Any]:
+    """Return a side whose backend is set before each go, outside of what is timed."""
+    timed = seconds_of(work)
+
+    def go() -> Any:
+        reader.use()
+        return timed()
+
+    return go
+
+
+def evaluation_jax() -> Contest:
+    """Compare one evaluation with pyhf's value and gradient on JAX, compiled."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    y = random_points()
+    reader = Workspace(experiment(), COUPLING, "jax")
+    compiled = jax.jit(jax.value_and_grad(reader.value))
+    points = np.column_stack([y[:, 0] ** 2, y[:, 1:]])
+    parameters = [jax.numpy.asarray(row) for row in reader.parameters(points)]
+    found = [compiled(row) for row in parameters]
+    value, gradient = own_values(y)
+    theirs = np.array([np.asarray(slope)[reader.order] for _, slope in found])
+    # Of mu2 = x² and of lumi = 1 + σ z.
+    theirs[:, 0] *= 2 * y[:, 0]
+    theirs[:, reader.lumi] *= reader.lumi_width
+    agreement = [
+        require_close(
+            f"-2 ln L at {POINTS} points", differences(value), differences([v for v, _ in found]), PEER_DIFFERENCE
+        )
+    ]
+    # At most points the product that a workspace leaves out has a slope, in the pull that is 0.
+    same = np.ones(theirs.shape[1], dtype=bool)
+    same[[1 + problem().model.pulls.index(name) for name in ("wrong_sign", "electron_flavour")]] = False
+    scale = float(np.abs(theirs).max())
+    agreement.append(
+        require_close(
+            "gradients, as fractions of the largest slope,",
+            gradient[:, same] / scale,
+            theirs[:, same] / scale,
+            PEER_DIFFERENCE,
+        )
+    )
+    row = parameters[0]
+    return Contest(_evaluate(y[0]), _with(reader, lambda: jax.block_until_ready(compiled(row))), "; ".join(agreement))
+
+
+def own_limit() -> float:
+    """Return the upper limit of the coupling, in its unit; nothing is kept from the last call."""
+    return delta_chi2_intervals(replace(problem()), CL)[-1][1]
+
+
+def minos_limit(deviance: Callable[[Array], float]) -> float:
+    """Return the upper limit by MIGRAD and MINOS, in the square of the coupling, which has no kink at 0."""
+    own = problem()
+    made = minuit(
+        deviance, np.append(1.0, np.zeros(len(own.model.pulls))), HandWritten.of(own).names, squared_only(own)
+    )
+    made.migrad().minos(COUPLING, cl=CL)
+    square = made.values[COUPLING] + made.merrors[COUPLING].upper
+    return float(np.sqrt(square) * own.scales[0])
+
+
+def limit_iminuit(compiled: bool) -> Contest:
+    """Compare a profile limit with iminuit's, on a compiled likelihood or on one in NumPy."""
+    written = HandWritten.of(problem())
+    deviance = written.compiled() if compiled else written.with_numpy()
+    agreement = require_close("the limits", own_limit(), minos_limit(deviance), 1e-3, relative=True)
+    return Contest(seconds_of(own_limit), seconds_of(lambda: minos_limit(deviance)), agreement)
+
+
+def limit_pyhf() -> Contest:
+    """Compare a profile limit with pyhf's: fits at fixed mu2, found by Brent's method, SciPy's minimiser on JAX."""
+    import pyhf
+    from scipy.optimize import brentq
+
+    reader = Workspace(experiment(), COUPLING, "jax")
+    level = delta_chi2_level(CL, 1)
+
+    def theirs() -> float:
+        _, best = pyhf.infer.mle.fit(reader.data, reader.model, return_fitted_val=True)
+
+        def excess(mu2: float) -> float:
+            _, value = pyhf.infer.mle.fixed_poi_fit(mu2, reader.data, reader.model, return_fitted_val=True)
+            return float(value - best) - level
+
+        return float(np.sqrt(brentq(excess, 0.1, 50.0, rtol=1e-4)) * reader.scale)
+
+    # The product that a workspace leaves out is less than 1e-4 of the counts.
+    agreement = require_close("the limits", own_limit(), theirs(), 2e-3, relative=True)
+    return Contest(seconds_of(own_limit), _with(reader, theirs), agreement)
+
+
+@cache
+def pair() -> Problem:
+    """Return the problem of two couplings."""
+    return make_problem(experiment(), PAIR)
+
+
+@cache
+def window() -> tuple[Array, Array]:
+    """Return the range of each coupling, in its unit, where Δχ² with the other free is below 20."""
+    low, high = (joint_ranges(pair(), 20.0) * pair().scales[:, None]).T
+    return low, high
+
+
+def axes(side: int) -> tuple[Array, Array]:
+    """Return grid values of both couplings, in their units."""
+    low, high = window()
+    return np.linspace(low[0], high[0], side), np.linspace(low[1], high[1], side)
+
+
+def scanned(deviance: Callable[[Array], float], side: int) -> Array:
+    """Return -2 ln L on a grid by iminuit with both couplings fixed; each fit starts where its neighbour ended."""
+    own = pair()
+    made = minuit(deviance, np.zeros(2 + len(own.model.pulls)), HandWritten.of(own).names, squared_only(own))
+    made.fixed[PAIR[0]] = made.fixed[PAIR[1]] = True
+    value = np.empty((side, side))
+    x, y = (axis / scale for axis, scale in zip(axes(side), own.scales, strict=True))
+    for i in range(side):
+        made.values[PAIR[0]] = x[i]
+        for j in range(side)[:: 1 if i % 2 == 0 else -1]:
+            made.values[PAIR[1]] = y[j]
+            value[i, j] = made.migrad().fval
+    return value
+
+
+def contour_grid(compiled: bool) -> Contest:
+    """Compare the profile on a grid with iminuit's."""
+    written = HandWritten.of(pair())
+    deviance = written.compiled() if compiled else written.with_numpy()
+    theirs = scanned(deviance, 8)
+    ours = profile_grid(pair(), *axes(8)).delta
+    near = ours < 20
+    theirs = theirs - theirs[near][0] + ours[near][0]
+    agreement = require_close("Δχ² below 20", ours[near], theirs[near], 0.01)
+    side = PEER_SIDE if compiled else PEER_SIDE // 2
+    whole = (SIDE / side) ** 2
+    return Contest(
+        seconds_of(lambda: profile_grid(pair(), *axes(SIDE))),
+        seconds_of(lambda: scanned(deviance, side), whole),
+        agreement,
+        f"iminuit fits {side} × {side} points of the same area, whose time is scaled by {whole:g}: each point takes "
+        "as long",
+    )
+
+
+def mncontour(deviance: Callable[[Array], float]) -> Array:
+    """Return points of the contour by MNCONTOUR, scaled couplings, shape (points, 2)."""
+    own = pair()
+    made = minuit(deviance, np.zeros(2 + len(own.model.pulls)), HandWritten.of(own).names, squared_only(own))
+    made.migrad()
+    return np.asarray(made.mncontour(*PAIR, cl=CL, size=CONTOUR_POINTS))
+
+
+def contour_line() -> Array:
+    """Return points of the contour on a profiled grid, scaled couplings."""
+    import contourpy
+
+    x, y = axes(SIDE)
+    delta = profile_grid(pair(), x, y).delta
+    lines = contourpy.contour_generator(x, y, delta.T).lines(delta_chi2_level(CL, 2))
+    return np.concatenate(lines) / pair().scales
+
+
+def contour_mncontour() -> Contest:
+    """Compare the contour with MNCONTOUR's."""
+    deviance = HandWritten.of(pair()).compiled()
+    lowest = profile_grid(pair(), *axes(SIDE))
+    best = np.unravel_index(int(lowest.delta.argmin()), lowest.delta.shape)
+    at = np.array([lowest.x[best[0]], lowest.y[best[1]]]) / pair().scales
+    base = float(minimise_pulls(pair(), at[:, None]).value[0])
+    found = [minimise_pulls(pair(), points.T).value - base for points in (mncontour(deviance), contour_line())]
+    level = delta_chi2_level(CL, 2)
+    agreement = "; ".join(
+        require_close(f"Δχ² on the contour of {who} and {level:.4g}", delta, np.full(delta.size, level), most)
+        for who, delta, most in zip(("MNCONTOUR", "bayesnu"), found, (0.25, 0.01), strict=True)
+    )
+    return Contest(
+        seconds_of(contour_line),
+        seconds_of(lambda: mncontour(deviance)),
+        agreement,
+        f"MNCONTOUR finds {CONTOUR_POINTS} points of one contour, bayesnu the profile at {SIDE}² points and the line",
+    )
+
+
+def rows() -> list[Row]:
+    """Return the rows."""
+    faster, tenfold, hundredfold = Aim(ratio=20.0), Aim(ratio=10.0), Aim(ratio=100.0)
+    name = f"profile limit of {COUPLING}, {CARD}"
+    grid = f"{SIDE} × {SIDE} profile contour of {', '.join(PAIR)}, {CARD}"
+    value = f"-2 ln L with gradient, {CARD}"
+    return [
+        Row(value, "pyhf, NumPy, value alone", evaluation, (faster,)),
+        Row(value, "pyhf, JAX, jitted value and gradient", evaluation_jax, (faster,)),
+        Row(name, "iminuit (MIGRAD, MINOS), NumPy likelihood", lambda: limit_iminuit(False), (tenfold,)),
+        Row(name, "iminuit (MIGRAD, MINOS), compiled likelihood", lambda: limit_iminuit(True), (tenfold,)),
+        Row(name, "pyhf (fixed_poi_fit), JAX", limit_pyhf, (tenfold,)),
+        Row(grid, "iminuit (MIGRAD), NumPy likelihood", lambda: contour_grid(False), (hundredfold,)),
+        Row(grid, "iminuit (MIGRAD), compiled likelihood", lambda: contour_grid(True), (hundredfold,)),
+        Row(f"{grid}, and its line", "iminuit's mncontour, compiled likelihood", contour_mncontour, (Aim(),)),
+    ]

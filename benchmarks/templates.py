@@ -1,0 +1,57 @@
+"""Templates of a card: all couplings folded, with the response in the cache."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.agreement import require_close
+from benchmarks.measure import Aim, Contest, Figures, Row, fresh
+
+CARD = "dune-prism"
+
+
+def assembled() -> float:
+    """Return the seconds from a card's name to the expected counts of all couplings; its modules are imported."""
+    import h5py  # noqa: F401
+
+    from bayesnu.experiment.setup import load_experiment
+
+    start = time.perf_counter()
+    load_experiment(CARD)
+    return time.perf_counter() - start
+
+
+def contest() -> Contest:
+    """Check the templates against sums over single bins of the flux, and time them in fresh processes."""
+    from bayesnu.experiment.setup import load_electron_experiment
+    from bayesnu.experiment.templates import shift_templates
+
+    own = load_electron_experiment(CARD)
+    spectra = [own.flux.spectrum(exposure.mode, exposure.position_m).values for exposure in own.card.exposures]
+    # A shift of the flux by itself gives the templates again, folded bin by bin of the neutrino energy.
+    again = shift_templates(own.templates, own.card, own.flux, [np.ones((*values.shape, 1)) for values in spectra])
+    scale = np.abs(own.templates.values).max(axis=-1, keepdims=True) + 1e-300
+    agreement = require_close(
+        "templates and their sum over bins of the flux, as fractions of the largest bin,",
+        own.templates.values / scale,
+        again.values[..., 0] / scale,
+        1e-10,
+    )
+
+    def go() -> Figures:
+        return {"seconds": float(fresh([sys.executable, "-m", "benchmarks.templates"]).output)}
+
+    go()
+    return Contest(go, None, agreement)
+
+
+def rows() -> list[Row]:
+    """Return the row."""
+    return [Row(f"templates of {CARD}, all couplings, from the card", "", contest, (Aim(bound=0.2),))]
+
+
+if __name__ == "__main__":
+    print(assembled())
