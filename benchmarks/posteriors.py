@@ -350,7 +350,13 @@ def rows(folder: Path) -> list[Row]:
             lambda: second(folder, alone=False),
             (Aim(),),
         ),
-        Row(f"{weights}, by Python call", HAND, lambda: weighted(folder, by_command=False), (Aim(ratio=15.0),), LOADING),
+        Row(
+            f"{weights}, by Python call",
+            HAND,
+            lambda: weighted(folder, by_command=False),
+            (Aim(ratio=15.0),),
+            LOADING,
+        ),
         Row(f"{weights}, by command", HAND, lambda: weighted(folder, by_command=True), (Aim(ratio=10.0),)),
         Row(
             "`bayesnu run dune-on-axis`, six couplings with report",

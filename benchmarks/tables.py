@@ -102,7 +102,7 @@ def page(measured: Sequence[Measured], scaling: Sequence[str] = ()) -> str:
         *row_lines(contests),
         "",
     ]
-    missed = [m for m in contests if not m.reached]
+    missed = [m for m in [*contests, *alone] if not m.reached]
     if missed:
         lines += ["Not reached:", ""]
         lines += [f"- {m.row.task}: {m.row.reason or 'the reason is not known.'}" for m in missed]
