@@ -15,6 +15,7 @@ PUBLIC = {
     "predict": ("bayesnu.experiment.predict", "predict"),
     "limit": ("bayesnu.results.limits", "limit"),
     "scan": ("bayesnu.results.limits", "scan"),
+    "draw": ("bayesnu.results.weighted", "draw"),
     "priors": ("bayesnu.results.prior_study", "card_study"),
     "combined_limits": ("bayesnu.results.combination", "combined_limits"),
     "optimise": ("bayesnu.results.optimise", "optimise"),

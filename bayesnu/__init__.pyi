@@ -27,6 +27,7 @@ from bayesnu.results.runs import load_run as load_run
 from bayesnu.results.sensitivity import sensitivity as sensitivity
 from bayesnu.results.toy_limits import ToyRunner as ToyRunner
 from bayesnu.results.toys import make_toys as toys
+from bayesnu.results.weighted import draw as draw
 from bayesnu.workers import open_workers as open_workers
 
 __version__: str

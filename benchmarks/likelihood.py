@@ -93,7 +93,8 @@ def newton_values(y: Array) -> Array:
     own, model, value = problem(), problem().model, np.empty(len(y))
     statistics(
         model.arrays.reshape(-1, own.data.size), model.membership, model.widths, statistic_code(own),
-        own.normal_variance, own.relative_variance, own.data, np.ascontiguousarray(model.monomial_values(y[:, :1].T).T), y[:, 1:].copy(), value,
+        own.normal_variance, own.relative_variance, own.data,
+        np.ascontiguousarray(model.monomial_values(y[:, :1].T).T), y[:, 1:].copy(), value,
     )  # fmt: skip
     return value + np.asarray((y[:, 1:] ** 2).sum(axis=1))
 

@@ -197,7 +197,8 @@ def alternate(row: Row, repeats: int, always: bool) -> list[Measured]:
     found = []
     for aim in row.aims:
         ours, theirs = ([figures[aim.figure] for figures in side if aim.figure in figures] for side in (own, peer))
-        ratio = [a / b if aim.more else b / a for a, b in zip(ours, theirs, strict=False)]
+        # Of counts that may be 0 there is no ratio.
+        ratio = [a / b if aim.more else b / a for a, b in zip(ours, theirs, strict=False) if a and b]
         spreads = [Spread.of(values) if values else None for values in (theirs, ratio)]
         found.append(Measured(row, aim, Spread.of(ours), spreads[0], spreads[1], len(ours), contest))
     return found

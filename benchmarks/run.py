@@ -9,7 +9,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import commands, likelihood, response, scaling, tables, templates, toys
+from benchmarks import commands, likelihood, posteriors, response, scaling, tables, templates, toys
 from benchmarks.measure import Row, alternate
 
 HERE = Path(__file__).resolve().parent
@@ -17,7 +17,14 @@ HERE = Path(__file__).resolve().parent
 
 def all_rows(folder: Path) -> list[Row]:
     """Return the rows in the order of the page; a folder for what they write."""
-    return [*response.rows(), *templates.rows(), *likelihood.rows(), *toys.rows(), *commands.rows(folder)]
+    return [
+        *response.rows(),
+        *templates.rows(),
+        *likelihood.rows(),
+        *toys.rows(),
+        *posteriors.rows(folder),
+        *commands.rows(folder),
+    ]
 
 
 def main() -> None:

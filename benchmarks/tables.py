@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.measure import LONG, Measured, Spread
 
+WHERE = Path(__file__).resolve().parent / "where_time_goes.md"
 PACKAGES = (
     "bayesnu", "numpy", "scipy", "numba", "xarray", "pymc", "pytensor", "nutpie", "arviz", "pyhf", "jax", "iminuit",
     "numpyro",
@@ -101,7 +102,7 @@ def page(measured: Sequence[Measured], scaling: Sequence[str] = ()) -> str:
         *row_lines(contests),
         "",
     ]
-    missed = [m for m in contests if not m.reached]
+    missed = [m for m in [*contests, *alone] if not m.reached]
     if missed:
         lines += ["Not reached:", ""]
         lines += [f"- {m.row.task}: {m.row.reason or 'the reason is not known.'}" for m in missed]
@@ -113,6 +114,7 @@ def page(measured: Sequence[Measured], scaling: Sequence[str] = ()) -> str:
     lines.append("")
     if scaling:
         lines += ["## How time and memory grow", "", *scaling, ""]
+    lines += ["## Where the time goes", "", WHERE.read_text(encoding="utf-8").rstrip(), ""]
     if alone:
         lines += [
             "## bayesnu alone",

@@ -141,6 +141,48 @@ def limit(
     show(format_, scan_json(name, points), lambda: [scan_table(name, points)])
 
 
+def draw(
+    model: ModelArgument,
+    coupling: Annotated[
+        str, typer.Option(help="The coupling to draw; the others are 0.", autocompletion=complete.couplings)
+    ],
+    draws: Annotated[int | None, typer.Option(help="Weighted draws; 4000 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draws.")] = None,
+    cl: Annotated[float, typer.Option(help="Credibility of the interval.")] = 0.90,
+    kind: Annotated[
+        str | None, typer.Option(help="hdi, eti or upper.", autocompletion=complete.among("hdi", "eti", "upper"))
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file for the draws: coupling, pulls, weight.")] = None,
+    at: At = None,
+    allow_unconverged: Annotated[
+        bool, typer.Option("--allow-unconverged", help="Give draws although their weights cannot be trusted.")
+    ] = False,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Draw from the posterior of one coupling and the pulls without a sampler, by weighted draws.
+
+    Exit status 1 if Pareto's k of the weights is 0.5 or more; the draws are then withheld.
+    """
+    from bayesnu.results.weighted import draw as compute
+    from bayesnu.results.weighted import weighted_json
+
+    experiment = load_at(model, override, at, [coupling])
+    found = compute(
+        experiment, coupling, draws=draws, cl=cl, kind=kind, seed=seed, allow_unconverged=allow_unconverged,
+        notice=notice,
+    )  # fmt: skip
+    if out is not None:
+        found.save(out)
+
+    def tables() -> Sequence[Any]:
+        from bayesnu.report.weighted import weighted_tables
+
+        return weighted_tables(found)
+
+    show(format_, weighted_json(found), tables)
+
+
 def priors(
     model: ModelArgument,
     coupling: Annotated[

@@ -54,6 +54,8 @@ class Problem:
         V of a normal observation: that of (3.1), or the square of a measured error; 0 of counts.
     relative_variance : ndarray, shape (obs,)
         Of the gamma-distributed mean of counts; 0 where they are Poisson, and of normal observations.
+    few : bool
+        Whether its fits are so few that NumPy has done them (`bayesnu.inference.steps`) before compiled code is loaded.
     """
 
     couplings: tuple[str, ...]
@@ -62,6 +64,7 @@ class Problem:
     data: Array
     normal_variance: Array
     relative_variance: Array
+    few: bool = False
 
     @cached_property
     def normal(self) -> NDArray[np.bool_]:
@@ -256,6 +259,8 @@ def minimise_pulls(
 ) -> Profiled:
     """Minimise -2 ln L over the pulls at many points by damped Newton steps (`bayesnu.inference.newton`).
 
+    Where a problem wants ``few`` fits, of its own data, NumPy does them if all of them end.
+
     Parameters
     ----------
     problem : Problem
@@ -277,10 +282,12 @@ def minimise_pulls(
     -------
     Profiled
     """
-    from bayesnu.inference import newton
-
     model = problem.model
     strengths = model.signal_strengths(np.atleast_2d(couplings))
+    if problem.few and data is centre is first is None and (found := _few_fits(problem, strengths, tolerance)):
+        return found
+    from bayesnu.inference import newton
+
     sets = problem.data[None, :] if data is None else data
     n_pulls, shape = len(model.pulls), (sets.shape[0], strengths.shape[0])
     nowhere = np.zeros((shape[0], n_pulls))
@@ -309,6 +316,26 @@ def minimise_pulls(
     if data is None:
         return Profiled(value[0], pulls[0], hessian[0] if promise == 0 else hessian[:, 0], converged[0])
     return Profiled(value, pulls, hessian, converged)
+
+
+def few_fits(problem: Problem) -> Problem:
+    """Return the problem for a caller that needs few fits of its own data: `Problem.few`."""
+    return replace(problem, few=True)
+
+
+def _few_fits(problem: Problem, strengths: Array, tolerance: float) -> Profiled | None:
+    """Return fits by NumPy; None if one of them does not end, or the statistic is none that it knows."""
+    from bayesnu.inference.steps import minimised
+
+    model = problem.model
+    if problem.statistic not in ("poisson", "chi2") or model.membership.max(initial=0.0) > 1:
+        # A morph of the response has several minima.
+        return None
+    variance = problem.normal_variance if problem.statistic == "chi2" else None
+    found = Profiled(
+        *minimised(strengths, model.membership, model.widths, model.constraint, problem.data, variance, tolerance)
+    )
+    return found if found.converged.all() else None
 
 
 def statistic_code(problem: Problem) -> int:

@@ -8,34 +8,18 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.inference import nuts
 from bayesnu.inference.frame import PullFrame, mass_frame, pull_frame
 from bayesnu.inference.likelihood import Problem
 from bayesnu.inference.model import build_pymc_model, model_data, model_structure
 from bayesnu.inference.priors import Prior, SampledVariable, sampled_variable
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 Array = NDArray[np.float64]
-
-
-SAMPLE_STATS = (
-    "diverging",
-    "energy",
-    "energy_error",
-    "logp",
-    "depth",
-    "maxdepth_reached",
-    "n_steps",
-    "step_size",
-    "mean_tree_accept",
-)
-"""What is kept of nutpie's statistics."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +33,8 @@ class Draws:
         Couplings in their own units.
     pulls : ndarray, shape (chains, draws, pulls)
         Pulls as fractions.
-    sample_stats : xarray.Dataset
-        The sampler's own statistics (chain, draw).
+    sample_stats : dict
+        The sampler's own statistics by name (`bayesnu.inference.nuts`), each of shape (chains, draws).
     tune : int
         Tuning steps per chain.
     target_accept : float
@@ -60,33 +44,10 @@ class Draws:
     couplings: tuple[str, ...]
     theta: Array
     pulls: Array
-    sample_stats: xr.Dataset
+    sample_stats: dict[str, NDArray[Any]]
     tune: int
     target_accept: float
     seed: int
-
-
-def stored(trace: Any) -> tuple[dict[str, Array], xr.Dataset]:
-    """Return draws by variable, (chains, draws × size), and `SAMPLE_STATS`, from what nutpie stored, tuning left out.
-
-    nutpie's own DataTree takes half as long as the sampling of a few hundred draws.
-    """
-    import xarray as xr
-
-    def columns(batches: Any, names: Any) -> dict[str, Array]:
-        kept = [
-            batch.slice(int(np.sum(stats.column("tuning").to_numpy())))
-            for batch, stats in zip(batches, by_chain, strict=True)
-        ]
-        return {name: np.array([_values(batch.column(name)) for batch in kept]) for name in names}
-
-    draws, by_chain = trace.get_arrow_trace()
-    statistics = columns(by_chain, [name for name in SAMPLE_STATS if name in by_chain[0].schema.names])
-    shape = next(iter(statistics.values())).shape
-    coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
-    return columns(draws, draws[0].schema.names), xr.Dataset(
-        {name: (("chain", "draw"), values) for name, values in statistics.items()}, coords=coords
-    )
 
 
 def watching(progress: Callable[[int, int], None]) -> Callable[[Any], None]:
@@ -96,15 +57,6 @@ def watching(progress: Callable[[int, int], None]) -> Callable[[Any], None]:
         progress(sum(chain.finished_draws for chain in chains), sum(chain.total_draws for chain in chains))
 
     return report
-
-
-def _values(column: Any) -> Array:
-    """Return an Arrow column, of numbers or of lists of numbers, as one array."""
-    import pyarrow
-
-    numbers = pyarrow.array(column)
-    flat = numbers.flatten() if hasattr(numbers, "flatten") else numbers
-    return np.asarray(flat.to_numpy(zero_copy_only=False))
 
 
 @dataclass(frozen=True)
@@ -168,37 +120,17 @@ class Sampler:
             chosen = tuple(sampled_variable(prior, problem) for prior in priors)
             coordinates = Coordinates(chosen, pull_frame(problem, chosen))
         variables, frame = coordinates.variables, coordinates.frame
-        with warnings.catch_warnings():
-            # Deprecations inside PyMC, PyTensor and nutpie are not the user's to act on.
-            warnings.simplefilter("ignore")
-            import nutpie
-
-            if self.compiler == "pymc":
-                compiled = self._pymc(problem, variables, frame)
-            else:
-                compiled = _compiled(problem, variables, frame)
-            with contextlib.redirect_stdout(io.StringIO()):
-                running = nutpie.sample(
-                    compiled,
-                    draws=draws,
-                    tune=tune,
-                    chains=chains,
-                    cores=min(chains, cores or os.cpu_count() or 1),
-                    seed=seed,
-                    target_accept=self.target_accept,
-                    progress_bar=False,
-                    save_warmup=False,
-                    return_raw_trace=True,
-                    progress_callback=None if progress is None else watching(progress),
-                    blocking=False,
-                )
-                try:
-                    trace = running.wait()
-                except BaseException:
-                    # nutpie itself would take Ctrl-C for a wish to go on with the draws made so far.
-                    running.cancel()
-                    raise
-        found, statistics = stored(trace)
+        model = (self._pymc if self.compiler == "pymc" else _compiled)(problem, variables, frame)
+        found, statistics = nuts.run(
+            model,
+            draws=draws,
+            chains=chains,
+            tune=tune,
+            seed=seed,
+            target_accept=self.target_accept,
+            cores=cores or os.cpu_count() or 1,
+            progress=None if progress is None else watching(progress),
+        )
         # Only v and w are stored while sampling; the model's deterministics follow from them.
         v = np.stack([found[f"v_{j}"] for j in range(len(variables))])
         bent = mass_frame(problem, variables)
@@ -206,7 +138,9 @@ class Sampler:
             v[bent.moment] = bent.value(v[bent.moment], v[bent.mass])
         theta = np.stack([variable.scaled_coupling(values) for variable, values in zip(variables, v, strict=True)])
         frame_v = v[0] if len(variables) == 1 else np.zeros_like(v[0])
-        z = frame.pulls(frame_v, found["w"].reshape(chains, draws, -1))
+        # PyMC's w is one variable, the density's are as many as there are pulls.
+        w = [np.atleast_3d(values) for name, values in found.items() if name.startswith("w")]
+        z = frame.pulls(frame_v, np.concatenate([np.empty((chains, draws, 0)), *w], axis=-1))
         return Draws(
             problem.couplings,
             theta * problem.scales[:, None, None],
@@ -219,52 +153,36 @@ class Sampler:
 
     def _pymc(self, problem: Problem, variables: Sequence[SampledVariable], frame: PullFrame) -> Any:
         """Return nutpie's compilation of the PyMC model, with the problem's data."""
-        import nutpie
-        import pytensor
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            # Deprecations inside PyMC, PyTensor and nutpie are not the user's to act on.
+            warnings.simplefilter("ignore")
+            import nutpie
+            import pytensor
 
-        structure = model_structure(problem, variables)
-        if structure not in self._models:
-            # fastmath lets the compiler reorder sums, and then a cached build differs from a fresh one.
-            with pytensor.config.change_flags(numba__fastmath=False):
-                self._models[structure] = nutpie.compile_pymc_model(
-                    build_pymc_model(problem, variables), var_names=[*(f"v_{j}" for j in range(len(variables))), "w"]
-                )
-        return self._models[structure].with_data(**model_data(problem, variables, frame))
+            structure = model_structure(problem, variables)
+            if structure not in self._models:
+                # fastmath lets the compiler reorder sums, and then a cached build differs from a fresh one.
+                with pytensor.config.change_flags(numba__fastmath=False):
+                    self._models[structure] = nutpie.compile_pymc_model(
+                        build_pymc_model(problem, variables),
+                        var_names=[*(f"v_{j}" for j in range(len(variables))), "w"],
+                    )
+            compiled = self._models[structure].with_data(**model_data(problem, variables, frame))
+            return compiled._make_model(np.zeros(compiled.n_dim))
 
 
 def _compiled(problem: Problem, variables: Sequence[SampledVariable], frame: PullFrame) -> Any:
     """Return the hand-written density of a problem as nutpie takes it."""
-    from nutpie.compile_pymc import CompiledPyMCModel
-
     from bayesnu.inference.density import callbacks, density_inputs
 
     density, draw = callbacks()
-    n_couplings, n_pulls = len(variables), len(problem.model.pulls)
-    size = n_couplings + n_pulls
-    names = [*(f"v_{j}" for j in range(n_couplings)), "w"]
-    shapes = [*[()] * n_couplings, (n_pulls,)]
-    slices = [slice(j, j + 1) for j in range(n_couplings)] + [slice(n_couplings, size)]
-    centre = np.zeros(size)
+    names = [*(f"v_{j}" for j in range(len(variables))), *(f"w_{p}" for p in range(len(problem.model.pulls)))]
+    centre = np.zeros(len(names))
     for j, variable in enumerate(variables):
         if variable.kind == "half-normal":
             centre[j] = np.log(variable.sigma)
 
     def start(seed: Any) -> Array:
-        return centre + np.random.default_rng(seed).uniform(-1.0, 1.0, size)
+        return centre + np.random.default_rng(seed).uniform(-1.0, 1.0, centre.size)
 
-    return CompiledPyMCModel(
-        dims={},
-        compiled_logp_func=density,
-        compiled_expand_func=draw,
-        initial_point_func=start,
-        shared_data={},
-        shared_var_keys={},
-        user_data=density_inputs(problem, variables, frame),
-        n_expanded=size,
-        shape_info=(names, slices, shapes),
-        logp_func=None,
-        expand_func=None,
-        _n_dim=size,
-        _shapes=dict(zip(names, shapes, strict=True)),
-        _coords={"unconstrained_parameter": np.arange(size)},
-    )
+    return nuts.compiled_model(density, draw, density_inputs(problem, variables, frame), names, start)

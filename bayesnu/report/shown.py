@@ -24,6 +24,7 @@ from bayesnu.report.priors import priors_table
 from bayesnu.report.runs import run_tables
 from bayesnu.report.tables import discrimination_table, prediction_tables, recoil_prediction_tables
 from bayesnu.report.toys import toys_tables
+from bayesnu.report.weighted import weighted_tables
 from bayesnu.results.calibration import Calibration
 from bayesnu.results.check import Check
 from bayesnu.results.cite import Citation
@@ -37,6 +38,7 @@ from bayesnu.results.prior_study import PriorStudy, study_json
 from bayesnu.results.runs import Run, RunComparison
 from bayesnu.results.sensitivity import Sensitivity
 from bayesnu.results.toys import ToyStudy
+from bayesnu.results.weighted import WeightedPosterior
 from bayesnu.shown import Shown
 
 WIDTH = 140
@@ -69,6 +71,11 @@ def _(result: MassScan) -> list[Table]:
 def _(result: Combination) -> list[Table]:
     said = [table for line in result.approximations for table in text_only(line)]
     return [*said, combination_table(result.model, result.limits)]
+
+
+@tables.register
+def _(result: WeightedPosterior) -> list[Table]:
+    return weighted_tables(result)
 
 
 @tables.register

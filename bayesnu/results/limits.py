@@ -135,8 +135,8 @@ def sample_single(
         result.theta[0],
         result.pulls,
         problem.model.pulls,
-        np.asarray(stats["diverging"].values, dtype=bool),
-        np.asarray(stats["energy"].values),
+        stats["diverging"],
+        stats["energy"],
     )
     found = judge(drawn, interval, laplace_interval(grid, cl, kind), grid)
     why = "; ".join(found.reasons)

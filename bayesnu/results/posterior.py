@@ -98,7 +98,10 @@ def posterior_tree(
                 {**log_prior, "pulls": (("chain", "draw", "pull"), np.where(constrained, normal, 0.0))},
                 coords={"chain": np.arange(chains), "draw": np.arange(n), "pull": pull_names},
             ),
-            "sample_stats": draws.sample_stats,
+            "sample_stats": xr.Dataset(
+                {name: (("chain", "draw"), values) for name, values in draws.sample_stats.items()},
+                coords={"chain": np.arange(chains), "draw": np.arange(n)},
+            ),
             "observed_data": xr.Dataset({"n": ("obs", problem.data, counts_attrs)}, coords=obs),
             "constant_data": xr.Dataset(
                 {

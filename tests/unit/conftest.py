@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from bayesnu.experiment.setup import Experiment
 from bayesnu.inference.laplace import laplace_posterior
@@ -87,13 +86,10 @@ class FakeSampler:
             theta.append(np.interp(rng.random((chains, draws)), levels, values))
         widths = problem.model.widths
         pulls = 0.1 * widths * rng.standard_normal((chains, draws, widths.size))
-        stats = xr.Dataset(
-            {
-                "energy": (("chain", "draw"), rng.standard_normal((chains, draws))),
-                "diverging": (("chain", "draw"), np.zeros((chains, draws), dtype=bool)),
-            },
-            coords={"chain": np.arange(chains), "draw": np.arange(draws)},
-        )
+        stats = {
+            "energy": rng.standard_normal((chains, draws)),
+            "diverging": np.zeros((chains, draws), dtype=np.bool_),
+        }
         return Draws(problem.couplings, np.stack(theta), pulls, stats, tune, 0.95, seed)
 
 

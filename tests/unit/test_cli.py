@@ -204,6 +204,7 @@ def test_options_of_the_issue_exist(bayesnu_: Run_) -> None:
         "predict": "--set --pull --format -o",
         "limit": "--coupling --method --variance --cl --kind --draws --chains --seed --allow-unconverged --format -o "
         "--toys --pulls --tolerance --never-falling --workers --scheduler --out --force --at --scan",
+        "draw": "--coupling --draws --seed --cl --kind --out --at --allow-unconverged --format -o",
         "toys": "--n --set --coupling --pulls --seed --at --workers --scheduler --out --force --format -o",
         "response": "--samples --seed",
     }.items():
@@ -338,6 +339,41 @@ def test_limit_of_a_moment(bayesnu_: Run_, quick: None) -> None:
     laplace = bayesnu_("limit", "dune-on-axis", "--coupling", "mu_numu", "--method", "laplace", "--format", "json").json
     assert laplace["kind"] == "upper"
     assert laplace["intervals"][0][0] == 0
+
+
+def test_draw(bayesnu_: Run_, on_axis: Experiment, tmp_path: Path) -> None:
+    out = tmp_path / "draws.csv"
+    asked = ("draw", "dune-on-axis", "--coupling", "mu_numu", "--draws", "200", "--seed", "3", "--out", str(out))
+    content = bayesnu_(*asked, "--format", "json").json
+    own = bayesnu.draw(on_axis, "mu_numu", draws=200, seed=3)
+    assert content["pareto_k"] == own.pareto_k
+    assert content["limit"]["intervals"] == [list(own.interval.intervals[0])]
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 201
+    assert "did you mean 'mu_numu'" in bayesnu_("draw", "dune-on-axis", "--coupling", "mu_num").line
+
+
+@pytest.mark.slow
+def test_draw_loads_no_compiled_code(tmp_path: Path) -> None:
+    code = (
+        "import sys, bayesnu; bayesnu.draw(bayesnu.load_experiment('dune-prism'), 'mu_numu')\n"
+        "print([m for m in ('numba', 'scipy', 'pandas', 'xarray') if m in sys.modules])"
+    )
+    assert fresh(code=code, cwd=tmp_path).out == "[]\n"
+
+
+@pytest.mark.slow
+def test_sampling_imports_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    code = (
+        "import sys, bayesnu\n"
+        "from bayesnu.inference.priors import one_coupling\n"
+        "from bayesnu.inference.sampling import Sampler\n"
+        "problem, prior = one_coupling(bayesnu.load_experiment('dune-on-axis'), 'mu_numu')\n"
+        "Sampler().sample(problem, [prior], draws=100, chains=2, tune=100, seed=1)\n"
+        "print([m for m in ('pymc', 'arviz', 'pandas', 'matplotlib', 'nutpie') if m in sys.modules])\n"
+        "import nutpie\n"
+        "print(nutpie._lib is sys.modules['nutpie._lib'])"
+    )
+    assert fresh(code=code, cwd=tmp_path).out == "[]\nTrue\n"
 
 
 def test_limit_by_nuts(bayesnu_: Run_, quick: None, fake_sampler: Any) -> None:

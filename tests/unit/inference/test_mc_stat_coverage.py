@@ -120,4 +120,4 @@ def test_nuts_agrees_with_the_laplace_grid() -> None:
     exact = laplace_interval(laplace_posterior(problem, prior), 0.90, "upper")
     assert abs(found.intervals[0][1] - exact.intervals[0][1]) < 4 * found.mc_error[0][1]
     assert found.mc_error[0][1] < 0.02 * found.intervals[0][1]
-    assert int(np.asarray(draws.sample_stats["diverging"].values).sum()) == 0
+    assert int(np.asarray(draws.sample_stats["diverging"]).sum()) == 0

@@ -370,7 +370,7 @@ def test_stored_log_likelihood_is_pymcs(on_axis: Experiment, name: str) -> None:
     both = [case.theta_and_pulls(point) for point in points]
     theta = np.array([t for t, _ in both]).T.reshape(len(case.priors), 2, 3)
     pulls = np.array([p for _, p in both]).reshape(2, 3, -1)
-    stats_ = xr.Dataset({"energy": (("chain", "draw"), np.zeros((2, 3)))})
+    stats_ = {"energy": np.zeros((2, 3))}
     tree = posterior_tree(on_axis, problem, case.priors, Draws(problem.couplings, theta, pulls, stats_, 0, 0.9, 1), {})
     stored = tree["log_likelihood"]["n"].values.reshape(6, -1)
     with warnings.catch_warnings():

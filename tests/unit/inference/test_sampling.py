@@ -15,8 +15,9 @@ from arviz_stats.base import array_stats
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.laplace import Cells, laplace_posterior, laplace_posterior_2d
 from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.nuts import SAMPLE_STATS
 from bayesnu.inference.priors import Prior, one_coupling
-from bayesnu.inference.sampling import SAMPLE_STATS, Draws, Sampler
+from bayesnu.inference.sampling import Draws, Sampler
 from bayesnu.physics.couplings import ELECTROMAGNETIC
 from bayesnu.results.diagnostics import Diagnostics, diagnose
 from bayesnu.results.fits import RunArguments
@@ -116,9 +117,9 @@ def test_pulls_are_fractions(linear: Fit) -> None:
 
 def test_sample_statistics_are_kept_by_chain_and_draw(linear: Fit) -> None:
     stats = linear.draws.sample_stats
-    assert set(stats.data_vars) == set(SAMPLE_STATS)
-    assert {"diverging", "energy"} <= set(stats.data_vars)
-    assert {stats[name].dims for name in stats.data_vars} == {("chain", "draw")}
+    assert set(stats) == set(SAMPLE_STATS)
+    assert {values.shape for values in stats.values()} == {linear.draws.theta.shape[1:]}
+    assert (stats["diverging"].dtype, stats["energy"].dtype) == (np.bool_, np.float64)
 
 
 def test_the_same_seed_gives_the_same_numbers(sampler: Sampler, linear: Fit) -> None:

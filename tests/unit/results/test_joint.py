@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from matplotlib.figure import Figure
 
 from bayesnu.experiment.setup import load_experiment
@@ -51,11 +50,11 @@ def grid_draws(
         )
     widths = problem.model.widths
     stats = {
-        "energy": (("chain", "draw"), rng.standard_normal(shape)),
-        "diverging": (("chain", "draw"), np.zeros(shape, dtype=bool)),
+        "energy": rng.standard_normal(shape),
+        "diverging": np.zeros(shape, dtype=bool),
     }
     pulls = 0.1 * widths * rng.standard_normal((*shape, widths.size))
-    return Draws(problem.couplings, theta, pulls, xr.Dataset(stats), tune, self.target_accept, seed)
+    return Draws(problem.couplings, theta, pulls, stats, tune, self.target_accept, seed)
 
 
 @pytest.fixture(scope="module")

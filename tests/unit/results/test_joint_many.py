@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
@@ -173,11 +172,11 @@ def normal_draws(
     widths = [(p.high - p.low) / 16 if p.kind == "uniform" else p.sigma for p in priors]
     theta = np.array(widths)[:, None, None] * rng.standard_normal((len(priors), *shape))
     stats = {
-        "energy": (("chain", "draw"), rng.standard_normal(shape)),
-        "diverging": (("chain", "draw"), np.zeros(shape, dtype=bool)),
+        "energy": rng.standard_normal(shape),
+        "diverging": np.zeros(shape, dtype=bool),
     }
     pulls = 0.1 * problem.model.widths * rng.standard_normal((*shape, problem.model.widths.size))
-    return Draws(problem.couplings, theta, pulls, xr.Dataset(stats), tune, self.target_accept, seed)
+    return Draws(problem.couplings, theta, pulls, stats, tune, self.target_accept, seed)
 
 
 @pytest.fixture(scope="module")

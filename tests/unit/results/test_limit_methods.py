@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from bayesnu.errors import ConvergenceError, UnconvergedError, UsageError
 from bayesnu.experiment.setup import Experiment, load_experiment
@@ -131,12 +130,10 @@ class Recorder:
         self.asked.append(numbers)
         rng = np.random.default_rng(numbers["seed"])
         theta = self.scale * rng.normal(1, self.sigma, (1, numbers["chains"], numbers["draws"]))
-        stats = xr.Dataset(
-            {
-                "diverging": (("chain", "draw"), theta[0] > self.scale * self.divergent_above),
-                "energy": (("chain", "draw"), rng.normal(size=theta.shape[1:])),
-            }
-        )
+        stats = {
+            "diverging": theta[0] > self.scale * self.divergent_above,
+            "energy": rng.normal(size=theta.shape[1:]),
+        }
         return Draws(problem.couplings, theta, np.zeros((*theta.shape[1:], 1)), stats, 0, 0.9, 0)
 
 

@@ -35,7 +35,7 @@ def make_tree(experiment: Experiment, prior: Prior = PRIOR, seed: int = 1, draws
     problem = make_problem(experiment, [prior.coupling.name])
     theta = rng.uniform(-1e-9, 1e-9, (1, 2, draws))
     pulls = problem.model.widths * rng.normal(0, 0.3, (2, draws, problem.model.widths.size))
-    sampled = xr.Dataset({"energy": (("chain", "draw"), rng.normal(size=(2, draws)))})
+    sampled = {"energy": rng.normal(size=(2, draws))}
     result = Draws(problem.couplings, theta, pulls, sampled, 500, 0.95, seed)
     return posterior_tree(experiment, problem, [prior], result, {"run_hash": "abc", "extra": {"a": [1]}})
 
