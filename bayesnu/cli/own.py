@@ -42,14 +42,18 @@ def check(
     override: Override = None,
 ) -> None:
     """Validate everything a run would read and print what was understood, with a flux and a spectrum figure."""
-    from bayesnu.report.check import check_tables, figures_folder, write_figures
-    from bayesnu.results.check import check_card, check_json
+    from bayesnu.report.aside import figures_aside
 
-    with busy(f"checking {model}"):
-        found = check_card(model, override or (), together(joint), notice)
+    with figures_aside() as drawing, busy(f"checking {model}"):
+        from bayesnu.experiment.setup import load_experiment
+        from bayesnu.report.check import check_tables, figures_folder
+        from bayesnu.results.check import check_experiment, check_json
+
+        experiment = load_experiment(model, override or (), notice)
+        drawing.start(experiment, out or figures_folder(experiment.card.name, experiment.loaded.path))
+        found = check_experiment(experiment, together(joint))
+        figures = drawing.finish()
     show(format_, check_json(found), lambda: check_tables(found))
-    with busy("drawing the figures"):
-        figures = write_figures(found, out or figures_folder(found))
     if found.fit.problem:
         notice(found.fit.problem)
     notice(f"written: {', '.join(map(str, figures))}")

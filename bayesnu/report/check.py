@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
+    from bayesnu.experiment.overview import Block, Flux
+
 FIGURES = ("flux", "spectrum")
 
 
@@ -120,14 +122,22 @@ def _files(check: Check) -> Table:
     return text_table("Files", ["read for", "file", "SHA-256"], rows)
 
 
-def figures_folder(check: Check) -> Path:
+def figures_folder(model: str, card: Path) -> Path:
     """Return where the figures go by default: beside a card of one's own, into ``./check-NAME`` for a shipped one."""
-    beside = check.card.resolve().parent
-    return Path(f"check-{check.model}") if beside == models_folder().resolve() else check.card.parent / "check"
+    beside = card.resolve().parent
+    return Path(f"check-{model}") if beside == models_folder().resolve() else card.parent / "check"
 
 
-def write_figures(check: Check, folder: Path) -> list[Path]:
+def write_figures(fluxes: Sequence[Flux], blocks: Sequence[Block], data: str, folder: Path) -> list[Path]:
     """Draw the flux and the spectrum of a check and save them as PNG; return the files.
+
+    Parameters
+    ----------
+    fluxes, blocks : sequences
+        As of `Check`.
+    data : str
+        What would be fitted, in words: `bayesnu.results.check.data_used`.
+    folder : Path
 
     Raises
     ------
@@ -136,9 +146,9 @@ def write_figures(check: Check, folder: Path) -> list[Path]:
     """
     from bayesnu.plotting.experiment import plot_count_panels, plot_flux_panels
 
-    kind = check.data.partition(" ")[0]
-    data = kind if kind in ("observed", "expected") else "SM expectation (Asimov data)"
-    drawn = (plot_flux_panels(flux_panels(check)), plot_count_panels(count_panels(check), data))
+    kind = data.partition(" ")[0]
+    label = kind if kind in ("observed", "expected") else "SM expectation (Asimov data)"
+    drawn = (plot_flux_panels(flux_panels(fluxes)), plot_count_panels(count_panels(blocks), label))
     return [_save(figure, folder / f"{name}.png") for name, figure in zip(FIGURES, drawn, strict=True)]
 
 
@@ -149,19 +159,19 @@ def _save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def flux_panels(check: Check) -> Sequence[Any]:
+def flux_panels(fluxes: Sequence[Flux]) -> Sequence[Any]:
     """Return the fluxes of each exposure or source as a panel."""
     from bayesnu.plotting.experiment import FluxCurve, FluxPanel
 
     panels = []
-    for where in dict.fromkeys(flux.where for flux in check.fluxes):
-        own = [flux for flux in check.fluxes if flux.where == where]
+    for where in dict.fromkeys(flux.where for flux in fluxes):
+        own = [flux for flux in fluxes if flux.where == where]
         curves = tuple(FluxCurve(flux.channel, flux.energy_gev, flux.density) for flux in own)
         panels.append(FluxPanel(where, own[0].unit, curves))
     return panels
 
 
-def count_panels(check: Check) -> Sequence[Any]:
+def count_panels(blocks: Sequence[Block]) -> Sequence[Any]:
     """Return the counts of each exposure as a panel; errors are measured, or the root of the data."""
     from bayesnu.plotting.experiment import CountPanel
 
@@ -176,5 +186,5 @@ def count_panels(check: Check) -> Sequence[Any]:
             block.data,
             np.sqrt(block.data) if block.errors is None else block.errors,
         )
-        for block in check.blocks
+        for block in blocks
     ]

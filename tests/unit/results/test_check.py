@@ -181,17 +181,18 @@ def test_prior_and_published_limits_are_validated(tmp_path: Path, edited_card: C
 
 
 def test_figures(checked: Check, tmp_path: Path) -> None:
-    assert [panel.title for panel in flux_panels(checked)] == ["neutrino 0 m", "antineutrino 0 m"]
-    assert [panel.title for panel in count_panels(checked)] == ["neutrino 0 m", "antineutrino 0 m"]
-    assert figures_folder(checked) == Path("check-dune-on-axis")
-    files = write_figures(check_card("lsnd-nue"), tmp_path / "figures")
+    assert [panel.title for panel in flux_panels(checked.fluxes)] == ["neutrino 0 m", "antineutrino 0 m"]
+    assert [panel.title for panel in count_panels(checked.blocks)] == ["neutrino 0 m", "antineutrino 0 m"]
+    assert figures_folder(checked.model, checked.card) == Path("check-dune-on-axis")
+    lsnd = check_card("lsnd-nue")
+    files = write_figures(lsnd.fluxes, lsnd.blocks, lsnd.data, tmp_path / "figures")
     assert [path.name for path in files] == ["flux.png", "spectrum.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
 
 
 def test_figures_of_an_own_card_are_beside_it(edited_card: Callable[..., Path], monkeypatch: Any) -> None:
     card = edited_card(model="lsnd-nue")
-    assert figures_folder(check_card(str(card))) == card.parent / "check"
+    assert figures_folder("lsnd-nue", card) == card.parent / "check"
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 24, 101, 2000])
@@ -220,7 +221,7 @@ def test_data_against_the_standard_model(on_axis: ElectronExperiment) -> None:
 
 def test_the_flux_is_drawn_over_six_decades(checked: Check) -> None:
     """As the axis says, below the highest flux of the panel."""
-    figure = plot_flux_panels(flux_panels(checked))
+    figure = plot_flux_panels(flux_panels(checked.fluxes))
     for axes, where in zip(figure.axes, ("neutrino 0 m", "antineutrino 0 m"), strict=True):
         top = max(flux.density.max() for flux in checked.fluxes if flux.where == where)
         assert axes.get_ylim() == pytest.approx((1e-6 * top, 3 * top))
