@@ -271,7 +271,9 @@ def minimise_pulls(
     from bayesnu.inference import newton
 
     model = problem.model
-    strengths = model.signal_strengths(np.atleast_2d(couplings))
+    monomials = model.monomial_values(np.atleast_2d(couplings))
+    strengths = np.empty((monomials.shape[1], len(model.components), model.arrays.shape[2]))
+    newton.strengths(np.ascontiguousarray(model.arrays), monomials, model.floored, strengths)
     sets = problem.data[None, :] if data is None else data
     n_pulls, shape = len(model.pulls), (sets.shape[0], strengths.shape[0])
     nowhere = np.zeros((shape[0], n_pulls))
@@ -279,7 +281,7 @@ def minimise_pulls(
     value, pulls, converged = np.empty(shape), np.empty((*shape, n_pulls)), np.zeros(shape, dtype=np.bool_)
     hessian = np.empty((*(shape if promise == 0 else (0, 1)), n_pulls, n_pulls))
     newton.fit_points(
-        np.ascontiguousarray(strengths),
+        strengths,
         model.membership,
         model.widths,
         model.constraint,
