@@ -116,8 +116,8 @@ def contest(norm: Norm, what: str) -> Contest:
     return Contest(
         seconds_of(lambda: build_response(settings())),
         seconds_of(lambda: recipe(PILOT, 1), times),
-        f"{what}: bayesnu {own:.2g} with {settings().samples:,} samples, the recipe {pilot:.2g} with {PILOT} events per "
-        f"cell; it falls to {left:.2f} with four times as many",
+        f"{what}: bayesnu {own:.2g} with {settings().samples:,} samples, the recipe {pilot:.2g} with {PILOT} events "
+        f"per cell; it falls to {left:.2f} with four times as many",
         f"the recipe's time is scaled by {times:.3g}, to {PILOT * times:,.0f} events per cell",
     )
 
