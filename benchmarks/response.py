@@ -113,7 +113,12 @@ def rows() -> list[Row]:
     """Return the rows."""
     task = "response matrix to the same error of"
     peer = "the paper's recipe in NumPy"
+    aims = (Aim(ratio=50.0),)
+    reason = (
+        "the energy resolution, over which bayesnu's points average, is narrow beside the tilt: points that average "
+        "over the azimuth instead would gain more, and change every shipped response"
+    )
     return [
-        Row(f"{task} its elements", peer, lambda: contest(of_elements, "rms of elements"), (Aim(ratio=50.0),)),
-        Row(f"{task} the SM counts", peer, lambda: contest(of_counts, "rms of relative counts"), (Aim(ratio=50.0),)),
+        Row(f"{task} its elements", peer, lambda: contest(of_elements, "rms of elements"), aims, reason),
+        Row(f"{task} the SM counts", peer, lambda: contest(of_counts, "rms of relative counts"), aims, reason),
     ]

@@ -100,7 +100,13 @@ def rows() -> list[Row]:
     task = f"{TOYS:,} toys with two fits each, {CARD} {COUPLING}"
     return [
         Row(task, "iminuit in a loop, NumPy likelihood", lambda: contest(False), (Aim(ratio=50.0),)),
-        Row(task, "iminuit in a loop, compiled likelihood", lambda: contest(True), (Aim(ratio=50.0),)),
+        Row(
+            task,
+            "iminuit in a loop, compiled likelihood",
+            lambda: contest(True),
+            (Aim(ratio=50.0),),
+            "a likelihood compiled for this one problem leaves iminuit 0.25 ms a fit, bayesnu takes 15 μs on one core",
+        ),
     ]
 
 

@@ -225,9 +225,7 @@ class LaplacePosterior:
         diagnostics = {name: np.array([row[name] for row in rows]) for name in rows[0]}
         return diagnostics | {"own_grid": narrow, "bent": shared.bent}
 
-    def _one(
-        self, simulation: Simulations, found: GridPosteriors, k: int, rng: np.random.Generator
-    ) -> dict[str, Any]:
+    def _one(self, simulation: Simulations, found: GridPosteriors, k: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return ranks and what the weights are worth of one simulation, whose posterior is the k-th."""
         data, theta = simulation.data[0], simulation.theta
         moving = moving_pulls(self.problem)

@@ -120,9 +120,9 @@ def asimov_ratios(problem: Problem, theta: Array) -> tuple[Array, Array]:
     # Auxiliary measurements at the pulls, so that these cost nothing.
     centre = fitted.pulls * problem.model.constraint
     without = ratio_statistic(problem, theta, counts[:1], centre[:1])[0]
-    with_ = np.array([
-        ratio_statistic(problem, theta[[k]], counts[[k + 1]], centre[[k + 1]])[0, 0] for k in range(theta.size)
-    ])
+    with_ = np.array(
+        [ratio_statistic(problem, theta[[k]], counts[[k + 1]], centre[[k + 1]])[0, 0] for k in range(theta.size)]
+    )
     return without, with_
 
 
@@ -283,9 +283,7 @@ def _toy_bounds(
         size = max(int(CHUNK * 1.5 ** min(number, 8)), least)
         open_ones = {k for k, _ in wanted}
         places = [(k, j, float(value)) for k, points in wanted for j, value in enumerate(points)]
-        tasks = [
-            Task(f"q-{k}-{number}-{j}-{size}", ((k, number, j), value, size)) for k, j, value in places
-        ]
+        tasks = [Task(f"q-{k}-{number}-{j}-{size}", ((k, number, j), value, size)) for k, j, value in places]
         toys += 2 * size * len(tasks)
         results = run_tasks(ratio_chunk, shared, tasks, workers, chunks)
         # Pseudo-experiments know nothing of the bound they were made for: they serve all on their side of 0.

@@ -274,11 +274,13 @@ def minimise_pulls(
     Profiled
     """
     model = problem.model
-    strengths = model.signal_strengths(np.atleast_2d(couplings))
-    if problem.few and data is centre is first is None and (found := _few_fits(problem, strengths, tolerance)):
+    if problem.few and data is centre is first is None and (found := _few_fits(problem, couplings, tolerance)):
         return found
     from bayesnu.inference import newton
 
+    monomials = model.monomial_values(np.atleast_2d(couplings))
+    strengths = np.empty((monomials.shape[1], len(model.components), model.arrays.shape[2]))
+    newton.strengths(np.ascontiguousarray(model.arrays), monomials, model.floored, strengths)
     sets = problem.data[None, :] if data is None else data
     n_pulls, shape = len(model.pulls), (sets.shape[0], strengths.shape[0])
     nowhere = np.zeros((shape[0], n_pulls))
@@ -286,7 +288,7 @@ def minimise_pulls(
     value, pulls, converged = np.empty(shape), np.empty((*shape, n_pulls)), np.zeros(shape, dtype=np.bool_)
     hessian = np.empty((*(shape if promise == 0 else (0, 1)), n_pulls, n_pulls))
     newton.fit_points(
-        np.ascontiguousarray(strengths),
+        strengths,
         model.membership,
         model.widths,
         model.constraint,
@@ -313,7 +315,7 @@ def few_fits(problem: Problem) -> Problem:
     return replace(problem, few=True)
 
 
-def _few_fits(problem: Problem, strengths: Array, tolerance: float) -> Profiled | None:
+def _few_fits(problem: Problem, couplings: Array, tolerance: float) -> Profiled | None:
     """Return fits by NumPy; None if one of them does not end, or the statistic is none that it knows."""
     from bayesnu.inference.steps import minimised
 
@@ -322,6 +324,7 @@ def _few_fits(problem: Problem, strengths: Array, tolerance: float) -> Profiled 
         # A morph of the response has several minima.
         return None
     variance = problem.variance if problem.statistic == "chi2" else None
+    strengths = model.signal_strengths(np.atleast_2d(couplings))
     found = Profiled(
         *minimised(strengths, model.membership, model.widths, model.constraint, problem.data, variance, tolerance)
     )

@@ -50,6 +50,39 @@ def _dot(a: Array, i: int, b: Array, j: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def strengths(arrays: Array, monomials: Array, floored: bool, out: Array) -> None:
+    """Write the counts of each component before pulls at many points.
+
+    Parameters
+    ----------
+    arrays : shape (components, monomials, obs)
+        Counts per unit of the monomial.
+    monomials : shape (monomials, points)
+    floored : bool
+        Whether counts below 0 are cut off.
+    out : shape (points, components, obs)
+    """
+    n_components, n_monomials, n_obs = arrays.shape
+    for c in range(n_components):
+        for m in range(n_monomials):
+            filled = False
+            for o in range(n_obs):
+                filled = filled or arrays[c, m, o] != 0.0
+            for g in range(out.shape[0]):
+                factor = monomials[m, g]
+                if m == 0:
+                    for o in range(n_obs):
+                        out[g, c, o] = factor * arrays[c, 0, o]
+                elif filled and factor != 0.0:
+                    for o in range(n_obs):
+                        out[g, c, o] += factor * arrays[c, m, o]
+        if floored:
+            for g in range(out.shape[0]):
+                for o in range(n_obs):
+                    out[g, c, o] = max(out[g, c, o], 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _sum(a: Array, b: Array, out: Array) -> None:
     """Write the sum of two matrices."""
     for i in range(out.shape[0]):
@@ -304,9 +337,7 @@ def _derivatives(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _solve(
-    matrix: Array, gradient: Array, frozen: NDArray[np.bool_], factor: Array, scale: Array, step: Array
-) -> bool:
+def _solve(matrix: Array, gradient: Array, frozen: NDArray[np.bool_], factor: Array, scale: Array, step: Array) -> bool:
     """Solve H s = -g by Cholesky's method with H scaled to unit diagonal; False if it is not positive definite."""
     n = gradient.size
     for a in range(n):

@@ -170,7 +170,7 @@ def _square_interval(problem: Problem, level: float) -> tuple[float, float] | No
     def excess(square: float) -> float:
         """Return the root of Δ(-2 ln L), less that of the level."""
         value = float(minimise_pulls(problem, np.array([[square**0.5]]), first=pulls).value[0])
-        return max(value - lowest, 0.0) ** 0.5 - level**0.5
+        return float(np.sqrt(max(value - lowest, 0.0)) - np.sqrt(level))
 
     def crossing(inside: float, outside: float, first: float) -> float | None:
         """Return where it is 0 between a place inside and one that is not; the latter may be infinite."""

@@ -1,6 +1,7 @@
 """Intervals as unions, Δχ² curves and grids."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from bayesnu.errors import UsageError
 from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.inference import profile
 from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
 from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level, profile_curve, profile_grid
 
@@ -82,6 +84,25 @@ def test_squared_coupling_with_a_large_excess(observe: Callable[[dict[str, float
     assert 2.8e-9 < low < 3e-9 < high < 3.2e-9
 
 
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_secants_find_the_ends_of_the_scan(on_axis: Experiment, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where counts are linear in the square of a coupling no scan is made; it would find the same interval."""
+    problem = make_problem(on_axis, ["mu_numu"])
+    seen = problem.model.signal_strengths(np.array([[value]]))[0].sum(axis=0)
+    problem = replace(problem, data=seen)
+    assert profile.linear_in_square(problem)
+    found = delta_chi2_intervals(problem, 0.9)
+    monkeypatch.setattr(profile, "linear_in_square", lambda _: False)
+    (scanned,) = delta_chi2_intervals(replace(problem), 0.9)
+    assert (scanned[0] > 0) == (value > 0)
+    np.testing.assert_allclose(found[0], scanned, rtol=1e-8)
+
+
+def test_counts_with_odd_or_higher_powers_are_scanned(on_axis: Experiment) -> None:
+    assert not profile.linear_in_square(make_problem(on_axis, ["q_nue"]))
+    assert not profile.linear_in_square(make_problem(on_axis, ["mu_nue", "mu_numu"]))
+
+
 def test_chi2_variances_and_poisson_differ_as_they_should(on_axis: Experiment) -> None:
     """A larger variance gives a wider interval; Poisson's, with n = S + B, is close to that of the honest variance."""
     widths = {}
@@ -136,9 +157,7 @@ def test_grid_needs_two_couplings(prism: Experiment) -> None:
 def test_counts_that_end_inside_the_range() -> None:
     """λ = 3 (θ - 1)(θ - 3), no count seen: Δ = 2 λ outside, and between 1 and 3 no counts are possible at all."""
     arrays = np.array([[[9.0], [-12.0], [3.0]]])
-    model = CountModel(
-        ("q_nue",), ((), ((0, 1),), ((0, 2),)), ((),), ("all",), (), np.zeros(0), arrays
-    )
+    model = CountModel(("q_nue",), ((), ((0, 1),), ((0, 2),)), ((),), ("all",), (), np.zeros(0), arrays)
     problem = Problem(("q_nue",), np.ones(1), model, np.zeros(1), "poisson", np.ones(1))
     half = np.sqrt(1 + delta_chi2_level(0.9, 1) / 6)
     np.testing.assert_allclose(delta_chi2_intervals(problem, 0.9), [[2 - half, 1], [3, 2 + half]], atol=1e-6)
