@@ -34,6 +34,10 @@ LOADING = (
     "nine tenths of the process are its start and the card (interpreter, NumPy, schema, templates of all couplings); "
     "fits, draws and weights take a seventh of a second"
 )
+DRAWING = (
+    "the figures are ArviZ's on both sides and take most of bayesnu's time; its run draws six times as many posterior "
+    "draws and adds the report"
+)
 FOUR_PROCESSES = (
     "the figures are drawn by two processes beside the one that fits, each with ArviZ and matplotlib, and a third that "
     "they are forked from"
@@ -365,6 +369,7 @@ def rows(folder: Path) -> list[Row]:
             "six runs of PyMC models written by hand, each with `az.summary` and the same figures",
             lambda: whole_run(folder),
             (Aim(ratio=4.0),),
+            DRAWING,
         ),
         Row("`import bayesnu`, beyond the interpreter", "", imports, (Aim(bound=0.05),), alone=True),
         Row(
