@@ -77,11 +77,13 @@ def row_lines(measured: Sequence[Measured]) -> list[str]:
 
 def alone_lines(measured: Sequence[Measured]) -> list[str]:
     """Return the second table: commands of bayesnu, beside a process that only imports what most of them need."""
-    lines = ["| task | seconds | times the reference | aim | reached |", "|---|---|---|---|---|"]
+    lines = ["| task | bayesnu | times the reference | aim | reached |", "|---|---|---|---|---|"]
     for m in measured:
         reference = "–" if m.ratio is None else f"{1 / m.ratio.median:.1f}"
         own = with_quartiles(m.own, m.aim.unit, m.goes)
-        lines.append(f"| {m.row.task} | {own} | {reference} | {m.aim.text} | {'yes' if m.reached else '**no**'} |")
+        figure = "" if m.aim.figure == "seconds" else f", {m.aim.figure.replace('_', ' ')}"
+        reached = "yes" if m.reached else "**no**"
+        lines.append(f"| {m.row.task}{figure} | {own} | {reference} | {m.aim.text} | {reached} |")
     return lines
 
 
@@ -102,7 +104,7 @@ def page(measured: Sequence[Measured], scaling: Sequence[str] = ()) -> str:
         *row_lines(contests),
         "",
     ]
-    missed = [m for m in [*contests, *alone] if not m.reached]
+    missed = {m.row.task: m for m in [*contests, *alone] if not m.reached}.values()
     if missed:
         lines += ["Not reached:", ""]
         lines += [f"- {m.row.task}: {m.row.reason or 'the reason is not known.'}" for m in missed]

@@ -325,7 +325,7 @@ def few_fits(problem: Problem) -> Problem:
     return replace(problem, few=True)
 
 
-def _few_fits(problem: Problem, strengths: Array, tolerance: float) -> Profiled | None:
+def _few_fits(problem: Problem, couplings: Array, tolerance: float) -> Profiled | None:
     """Return fits by NumPy; None if one of them does not end, or the statistic is none that it knows."""
     from bayesnu.inference.steps import minimised
 
@@ -334,6 +334,7 @@ def _few_fits(problem: Problem, strengths: Array, tolerance: float) -> Profiled 
         # A morph of the response has several minima.
         return None
     variance = problem.normal_variance if problem.statistic == "chi2" else None
+    strengths = model.signal_strengths(np.atleast_2d(couplings))
     found = Profiled(
         *minimised(strengths, model.membership, model.widths, model.constraint, problem.data, variance, tolerance)
     )

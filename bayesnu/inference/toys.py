@@ -60,11 +60,20 @@ class ToyFits:
     statistic: Array
 
 
+BLOCK = 2000
+"""Draws whose counts are computed at once."""
+
+
 def expected_draws(problem: Problem, theta: Array, pulls: Array) -> Array:
     """Return the expected counts of draws: theta (couplings, N) in own units, pulls (N, pulls) → (N, obs)."""
-    strengths = problem.model.signal_strengths(theta / problem.scales[:, None])
-    factors = problem.model.pull_factors(pulls)
-    return np.asarray(np.einsum("gc,gco->go", factors, strengths))
+    expected = np.empty((pulls.shape[0], problem.data.size))
+    scaled = theta / problem.scales[:, None]
+    for start in range(0, pulls.shape[0], BLOCK):
+        # Counts by component are several times as many numbers.
+        own = slice(start, start + BLOCK)
+        strengths = problem.model.signal_strengths(scaled[:, own])
+        expected[own] = np.einsum("gc,gco->go", problem.model.pull_factors(pulls[own]), strengths)
+    return expected
 
 
 def draw_counts(problem: Problem, expected: Array, rng: np.random.Generator) -> Array:
