@@ -25,7 +25,6 @@ def export(
     shutil.copytree(finished_run.folder, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(source, "assemble", lambda *_: on_axis)
-    monkeypatch.setattr(hepdata, "find_response", lambda *_: None)
     monkeypatch.setattr(hepdata, "response_tables", lambda *_: [])
     monkeypatch.setattr(hepdata, "density_tables", lambda *_: [])
 

@@ -375,8 +375,7 @@ def write_two(path: Path, rectangles: Sequence[tuple[float, ...]], matrix: np.nd
 
 @pytest.fixture
 def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = backgrounds.ccqe_kernel
-    monkeypatch.setattr(backgrounds, "ccqe_kernel", lambda *given, **more: kernel(*given, **{**more, "points": 256}))
+    monkeypatch.setattr(backgrounds, "POINTS", 256)
 
 
 @pytest.mark.usefixtures("few_points")

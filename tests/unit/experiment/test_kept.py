@@ -9,7 +9,7 @@ import pytest
 
 from bayesnu.experiment import backgrounds, kept
 from bayesnu.experiment.backgrounds import ccqe_kernel, computed_backgrounds, find_kernel
-from bayesnu.experiment.card import Card
+from bayesnu.experiment.electron_card import Card
 from bayesnu.experiment.response import response_settings
 from bayesnu.experiment.setup import Experiment
 from bayesnu.flux.table import FluxTable, Spectrum
