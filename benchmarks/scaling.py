@@ -220,9 +220,9 @@ def lines(found: list[Growth]) -> list[str]:
     result = [
         f"![time and memory against bins, exposures, pulls and couplings](figures/{FIGURE.name})",
         "",
-        f"Exponents are fitted to the {FITTED} largest sizes, on one thread; memory is what NumPy holds at most while it makes and",
-        "does the work. The likelihoods are those of dune-on-axis made larger, with one coupling and five pulls where",
-        "they are not what grows; a fit is one of all couplings and pulls.",
+        f"Exponents are fitted to the {FITTED} largest sizes, on one thread; memory is what NumPy holds at most while",
+        "it makes and does the work. The likelihoods are those of dune-on-axis made larger, with one coupling and five",
+        "pulls where they are not what grows; a fit is one of all couplings and pulls.",
         "",
         "| against | work | from | to | time grows as | memory grows as |",
         "|---|---|---|---|---|---|",
