@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bayesnu.detector.response import ResponseMatrix, build_response
 from bayesnu.experiment.electron import ElectronExperiment
@@ -197,8 +198,9 @@ def grown(axis: str, work: str) -> Growth:
 
 
 def measure() -> list[Growth]:
-    """Measure everything; templates know no pulls, and hold all couplings always."""
-    return [grown(axis, work) for axis in SIZES for work in WORK if work != "templates" or axis in LINEAR]
+    """Measure everything, on one thread; templates know no pulls, and hold all couplings always."""
+    with threadpool_limits(1):
+        return [grown(axis, work) for axis in SIZES for work in WORK if work != "templates" or axis in LINEAR]
 
 
 def too_fast(found: list[Growth]) -> list[str]:
@@ -218,9 +220,9 @@ def lines(found: list[Growth]) -> list[str]:
     result = [
         f"![time and memory against bins, exposures, pulls and couplings](figures/{FIGURE.name})",
         "",
-        f"Exponents are fitted to the {FITTED} largest sizes; memory is what NumPy holds at most while it makes and",
-        "does the work. The likelihoods are those of dune-on-axis made larger, with one coupling and five pulls where",
-        "they are not what grows; a fit is one of all couplings and pulls.",
+        f"Exponents are fitted to the {FITTED} largest sizes, on one thread; memory is what NumPy holds at most while",
+        "it makes and does the work. The likelihoods are those of dune-on-axis made larger, with one coupling and five",
+        "pulls where they are not what grows; a fit is one of all couplings and pulls.",
         "",
         "| against | work | from | to | time grows as | memory grows as |",
         "|---|---|---|---|---|---|",

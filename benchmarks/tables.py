@@ -87,6 +87,12 @@ def alone_lines(measured: Sequence[Measured]) -> list[str]:
     return lines
 
 
+def _named(measured: Measured) -> str:
+    """Return the task and its peer."""
+    row = measured.row
+    return f"{row.task} against {row.peer}" if row.peer else row.task
+
+
 def page(measured: Sequence[Measured], scaling: Sequence[str] = ()) -> str:
     """Return the text of ``RESULTS.md``."""
     contests = [m for m in measured if not m.row.alone]
@@ -107,12 +113,12 @@ def page(measured: Sequence[Measured], scaling: Sequence[str] = ()) -> str:
     missed = {m.row.task: m for m in [*contests, *alone] if not m.reached}.values()
     if missed:
         lines += ["Not reached:", ""]
-        lines += [f"- {m.row.task}: {m.row.reason or 'the reason is not known.'}" for m in missed]
+        lines += [f"- {_named(m)}: {m.row.reason or 'the reason is not known'}." for m in missed]
         lines.append("")
     lines += ["What was compared before the timing:", ""]
-    for contest, task in {id(m.contest): (m.contest, m.row.task) for m in contests}.values():
-        parts = [part for part in (contest.agreement, contest.note) if part]
-        lines.append(f"- {task}: {'; '.join(parts) or 'nothing, there is no peer'}.")
+    for m in {id(m.contest): m for m in contests}.values():
+        parts = [part for part in (m.contest.agreement, m.contest.note) if part]
+        lines.append(f"- {_named(m)}: {'; '.join(parts) or 'nothing, there is no peer'}.")
     lines.append("")
     if scaling:
         lines += ["## How time and memory grow", "", *scaling, ""]

@@ -342,16 +342,21 @@ def _targets(card: Card) -> float:
 def _cells(
     card: Card, response: ResponseMatrix, coefficients: Array, per_recoil: Array, least: float = -np.inf
 ) -> tuple[Array, Array]:
-    """Return counts per year of one channel in the true cells, and all of them before efficiency.
+    """Return counts per year of all channels in the true cells, and all of them before efficiency.
 
-    Sums the powers of 1/E, (powers, recoils, angle cells) in ``per_recoil``, then the Gauss points of each energy cell,
-    each with its own efficiency. Shapes (terms, energy cells, angle cells) and (terms,).
+    Sums the powers of 1/E, (powers, recoils, angle cells, channels) in ``per_recoil``, then the Gauss points of each
+    energy cell, each with its own efficiency. Shapes (channels, terms, energy cells, angle cells), (channels, terms).
     """
-    recoil, weight, cell = recoil_nodes(response.settings, card.response.recoil_nodes)
-    dense = np.maximum(np.einsum("kpt,ptx->ktx", coefficients * weight, per_recoil) * _targets(card), least)
-    seen = dense * efficiency_at(card.detector.efficiency, recoil * 1e3)[:, None]
-    cells = np.add.reduceat(seen, np.flatnonzero(np.diff(cell, prepend=-1)), axis=1)
-    return np.asarray(cells), dense.sum(axis=(1, 2))
+    nodes = card.response.recoil_nodes
+    recoil, weight, _ = recoil_nodes(response.settings, nodes)
+    efficiency = efficiency_at(card.detector.efficiency, recoil * 1e3)[:, None]
+    cells, total = [], []
+    for c, own in enumerate(coefficients * weight * _targets(card)):
+        dense = np.maximum(np.einsum("kpt,ptx->ktx", own, per_recoil[..., c]), least)
+        total.append(dense.sum(axis=(1, 2)))
+        seen = dense * efficiency
+        cells.append(seen.reshape(len(seen), -1, nodes, seen.shape[2]).sum(axis=2))
+    return np.array(cells), np.array(total)
 
 
 def _fold(
@@ -366,12 +371,11 @@ def _fold(
     least = -np.inf if mass_gev is None else 0.0
     for k, kernel in enumerate(_kernels(card, flux, response, mass_gev)):
         spectrum = flux.spectrum(card.exposures[k].mode, card.exposures[k].position_m)
-        # One matrix product for all channels.
-        per_recoil = np.moveaxis(kernel @ spectrum.values.T, -1, 0)
-        for c in range(len(CHANNELS)):
-            cells, per_year[k, c] = _cells(card, response, coefficients[c], per_recoil[c], least)
-            values[k, c], error[k, c] = response.fold(cells), response.fold_error(cells)
-            deviations[k, c] = response.fold_deviations(cells)
+        # One matrix product for all channels, and one for all their terms: many small ones would keep threads waiting.
+        cells, per_year[k] = _cells(card, response, coefficients, kernel @ spectrum.values.T, least)
+        values[k], error[k], deviations[k] = (
+            response.fold(cells), response.fold_error(cells), response.fold_deviations(cells),
+        )  # fmt: skip
     return values, error, per_year, deviations
 
 
