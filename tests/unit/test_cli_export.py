@@ -10,7 +10,7 @@ import pytest
 
 from bayesnu.cli import main
 from bayesnu.experiment.setup import Experiment
-from bayesnu.export import hepdata, source
+from bayesnu.export import hepdata_tables, source
 from bayesnu.results.runs import Run
 
 Call = Callable[..., tuple[int, str, str]]
@@ -25,8 +25,9 @@ def export(
     shutil.copytree(finished_run.folder, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(source, "assemble", lambda *_: on_axis)
-    monkeypatch.setattr(hepdata, "response_tables", lambda *_: [])
-    monkeypatch.setattr(hepdata, "density_tables", lambda *_: [])
+    monkeypatch.setattr(hepdata_tables, "find_response", lambda *_: None)
+    monkeypatch.setattr(hepdata_tables, "response_tables", lambda *_: [])
+    monkeypatch.setattr(hepdata_tables, "density_tables", lambda *_: [])
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["bayesnu", "export", "run", *arguments])
