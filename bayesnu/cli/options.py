@@ -39,7 +39,14 @@ ProcessesOfCluster = Annotated[
 ]
 Scheduler = Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask cluster.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite another study in the folder.")]
-At = Annotated[list[str] | None, typer.Option(metavar="m_N=VALUE", help="Fix the mass of N, in MeV.")]
+At = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="m_N=VALUE",
+        help="Fix the mass of N, in MeV.",
+        autocompletion=complete.assignments(complete.among("m_N")),
+    ),
+]
 AllowUnconverged = Annotated[
     bool, typer.Option("--allow-unconverged", help="Show limits although the sampler's verdict is fail; said first.")
 ]

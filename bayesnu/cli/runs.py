@@ -39,7 +39,12 @@ def run(
         typer.Option(help="Fit this coupling; repeatable. All by default.", autocompletion=complete.couplings),
     ] = None,
     joint: Annotated[
-        list[str] | None, typer.Option(metavar="A,B", help="Fit these together, as in d_nue,m_N; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="A,B",
+            help="Fit these together, as in d_nue,m_N; repeatable.",
+            autocompletion=complete.listed(complete.couplings),
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL-<hash> by default.")] = None,
     draws: Draws = None,
@@ -88,14 +93,31 @@ def run_experiment(
 
 
 def combine(
-    models: Annotated[list[str], typer.Argument(metavar="CARD CARD...", help="Names in models/ or paths of cards.")],
-    coupling: Annotated[list[str] | None, typer.Option(help="This coupling; repeatable. All by default.")] = None,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CARD CARD...", help="Names in models/ or paths of cards.", autocompletion=complete.models
+        ),
+    ],
+    coupling: Annotated[
+        list[str] | None,
+        typer.Option(help="This coupling; repeatable. All by default.", autocompletion=complete.couplings),
+    ] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="chi2, poisson, laplace or nuts; repeatable. The first three by default.")
+        list[str] | None,
+        typer.Option(
+            help="chi2, poisson, laplace or nuts; repeatable. The first three by default.",
+            autocompletion=complete.among("chi2", "poisson", "laplace", "nuts"),
+        ),
     ] = None,
     cl: Annotated[float, typer.Option(help="Confidence level or credibility.")] = 0.90,
     joint: Annotated[
-        list[str] | None, typer.Option(metavar="A,B", help="With --out, fit these together; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="A,B",
+            help="With --out, fit these together; repeatable.",
+            autocompletion=complete.listed(complete.couplings),
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Make a run folder with posteriors, figures and report.")] = None,
     draws: Draws = None,
@@ -176,7 +198,10 @@ def report(
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     to: Annotated[Target, typer.Option("--to", help="What to write.")],
-    coupling: Annotated[str | None, typer.Option(help="Magnetic moment, for pyhf; the run's only one.")] = None,
+    coupling: Annotated[
+        str | None,
+        typer.Option(help="Magnetic moment, for pyhf; the run's only one.", autocompletion=complete.couplings),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder (hepdata, pyhf) or file (csv, latex); beside RUN by default.")
     ] = None,
