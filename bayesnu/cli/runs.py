@@ -131,8 +131,6 @@ def combine(
     """Print the limits of several experiments together: one likelihood, the product of theirs.
 
     Couplings are shared; pulls are where the cards list them in pulls.shared_with_others. -o holds for every card.
-
-    Example: bayesnu combine dune-on-axis lsnd-nue --coupling mu_nue
     """
     from bayesnu.experiment.setup import load_combination
     from bayesnu.report.limits import combination_table
@@ -209,8 +207,6 @@ def export(
     allow_unconverged: AllowUnconverged = False,
 ) -> None:
     """Write a finished run for HEPData or pyhf, or its limits as CSV or LaTeX.
-
-    Example: bayesnu export runs/dune --to pyhf --coupling mu_numu
 
     Exit status 1 if a limit is withheld, since the verdict on its fit is fail.
     """
