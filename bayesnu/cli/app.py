@@ -93,6 +93,14 @@ def given_value(error: TyperException, arguments: Sequence[str]) -> str:
     return ""
 
 
+def example_of(error: TyperException) -> str:
+    """Return where to find an example of the command that lacks an argument or an option, or ''."""
+    context = getattr(error, "ctx", None)
+    if context is None or not error.format_message().startswith("Missing "):
+        return ""
+    return f" ({context.command_path} --help has an example)"
+
+
 def start() -> None:
     """Run a command; an error is one line on stderr and an exit status."""
     try:
@@ -106,7 +114,7 @@ def start() -> None:
     except TyperException as error:
         text = " ".join(error.format_message().replace("Value error, ", "").split())
         if text:
-            notice(text + given_value(error, sys.argv[1:]))
+            notice(text + given_value(error, sys.argv[1:]) + example_of(error))
         raise SystemExit(2) from None
     except BrokenPipeError:
         # The reader of stdout went away (as with head); there is nobody left to tell.

@@ -26,3 +26,22 @@ def among(*names: str) -> Callable[[str], list[str]]:
         return [name for name in names if name.startswith(incomplete)]
 
     return complete
+
+
+def assignments(names: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+    """Return a completion of NAME=VALUE, whose names another one gives."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [f"{name}=" for name in names(incomplete)]
+
+    return complete
+
+
+def listed(names: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+    """Return a completion of A,B,…: of the last name, which none of those before it is."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [before + comma + name for name in names(last) if name not in before.split(",")]
+
+    return complete

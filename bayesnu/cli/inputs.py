@@ -36,7 +36,12 @@ def data() -> None:
 
 def cite(
     analysis: Annotated[
-        str | None, typer.Argument(metavar="[MODEL|RUN]", help="A name in models/, a card or a run folder.")
+        str | None,
+        typer.Argument(
+            metavar="[MODEL|RUN]",
+            help="A name in models/, a card or a run folder.",
+            autocompletion=complete.models,
+        ),
     ] = None,
     format_: FormatOption = Format.table,
 ) -> None:
@@ -78,9 +83,24 @@ def response(
 def predict(
     model: ModelArgument,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a coupling; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Set a coupling; repeatable.",
+            autocompletion=complete.assignments(complete.couplings),
+        ),
     ] = None,
-    pull: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a pull; 0.1 is 10%.")] = None,
+    pull: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Set a pull; 0.1 is 10%.",
+            autocompletion=complete.assignments(
+                complete.among("flux_norm", "wrong_sign", "electron_flavour", "ccqe", "pi0")
+            ),
+        ),
+    ] = None,
     format_: FormatOption = Format.table,
     override: Override = None,
 ) -> None:
@@ -118,7 +138,12 @@ def discriminate(
     seed: Annotated[int | None, typer.Option(help="Seed of the simulation.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A moment of the decay beside d_NNp of the card; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A moment of the decay beside d_NNp of the card; repeatable.",
+            autocompletion=complete.assignments(complete.couplings),
+        ),
     ] = None,
     format_: FormatOption = Format.table,
     override: Override = None,

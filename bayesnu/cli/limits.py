@@ -210,15 +210,28 @@ def priors(
 
 def optimise(
     model: ModelArgument,
-    coupling: Annotated[str, typer.Option(help="The coupling to bound best; the others are 0.")],
-    by: Annotated[str, typer.Option(help="position (polarities at each in their present proportion) or exposure.")] = (
-        "position"
-    ),
+    coupling: Annotated[
+        str, typer.Option(help="The coupling to bound best; the others are 0.", autocompletion=complete.couplings)
+    ],
+    by: Annotated[
+        str,
+        typer.Option(
+            help="position (polarities at each in their present proportion) or exposure.",
+            autocompletion=complete.among("position", "exposure"),
+        ),
+    ] = "position",
     total_years: Annotated[
         float | None, typer.Option("--total-years", help="Years to share; the sum of the card's by default.")
     ] = None,
-    method: Annotated[str, typer.Option(help="chi2 or poisson.")] = "chi2",
-    variance: Annotated[str | None, typer.Option(help="sm (default) or sm+background, for chi2.")] = None,
+    method: Annotated[
+        str, typer.Option(help="chi2 or poisson.", autocompletion=complete.among("chi2", "poisson"))
+    ] = "chi2",
+    variance: Annotated[
+        str | None,
+        typer.Option(
+            help="sm (default) or sm+background, for chi2.", autocompletion=complete.among("sm", "sm+background")
+        ),
+    ] = None,
     cl: Annotated[float, typer.Option(help="Confidence level.")] = 0.90,
     format_: FormatOption = Format.table,
     override: Override = None,

@@ -28,7 +28,12 @@ Override = Annotated[
     list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Override a card key; repeatable.")
 ]
 Joint = Annotated[
-    list[str] | None, typer.Option(metavar="A,B", help="Fit these together, as in d_nue,m_N; repeatable.")
+    list[str] | None,
+    typer.Option(
+        metavar="A,B",
+        help="Fit these together, as in d_nue,m_N; repeatable.",
+        autocompletion=complete.listed(complete.couplings),
+    ),
 ]
 Draws = Annotated[int | None, typer.Option(help="Draws per chain after tuning.")]
 Chains = Annotated[int | None, typer.Option(help="Number of chains.")]
@@ -42,7 +47,14 @@ ProcessesOfCluster = Annotated[
 ]
 Scheduler = Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask cluster.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite another study in the folder.")]
-At = Annotated[list[str] | None, typer.Option(metavar="m_N=VALUE", help="Fix the mass of N, in MeV.")]
+At = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="m_N=VALUE",
+        help="Fix the mass of N, in MeV.",
+        autocompletion=complete.assignments(complete.among("m_N")),
+    ),
+]
 AllowUnconverged = Annotated[
     bool, typer.Option("--allow-unconverged", help="Show limits although the sampler's verdict is fail; said first.")
 ]

@@ -94,14 +94,31 @@ def run_experiment(
 
 
 def combine(
-    models: Annotated[list[str], typer.Argument(metavar="CARD CARD...", help="Names in models/ or paths of cards.")],
-    coupling: Annotated[list[str] | None, typer.Option(help="This coupling; repeatable. All by default.")] = None,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CARD CARD...", help="Names in models/ or paths of cards.", autocompletion=complete.models
+        ),
+    ],
+    coupling: Annotated[
+        list[str] | None,
+        typer.Option(help="This coupling; repeatable. All by default.", autocompletion=complete.couplings),
+    ] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="chi2, poisson, laplace or nuts; repeatable. The first three by default.")
+        list[str] | None,
+        typer.Option(
+            help="chi2, poisson, laplace or nuts; repeatable. The first three by default.",
+            autocompletion=complete.among("chi2", "poisson", "laplace", "nuts"),
+        ),
     ] = None,
     cl: Annotated[float, typer.Option(help="Confidence level or credibility.")] = 0.90,
     joint: Annotated[
-        list[str] | None, typer.Option(metavar="A,B", help="With --out, fit these together; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="A,B",
+            help="With --out, fit these together; repeatable.",
+            autocompletion=complete.listed(complete.couplings),
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Make a run folder with posteriors, figures and report.")] = None,
     draws: Draws = None,
@@ -115,8 +132,6 @@ def combine(
     """Print the limits of several experiments together: one likelihood, the product of theirs.
 
     Couplings are shared; pulls are where the cards list them in pulls.shared_with_others. -o holds for every card.
-
-    Example: bayesnu combine dune-on-axis lsnd-nue --coupling mu_nue
     """
     from bayesnu.experiment.setup import load_combination
     from bayesnu.report.limits import combination_table
@@ -182,7 +197,10 @@ def report(
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     to: Annotated[Target, typer.Option("--to", help="What to write.")],
-    coupling: Annotated[str | None, typer.Option(help="Magnetic moment, for pyhf; the run's only one.")] = None,
+    coupling: Annotated[
+        str | None,
+        typer.Option(help="Magnetic moment, for pyhf; the run's only one.", autocompletion=complete.couplings),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder (hepdata, pyhf) or file (csv, latex); beside RUN by default.")
     ] = None,
@@ -190,8 +208,6 @@ def export(
     allow_unconverged: AllowUnconverged = False,
 ) -> None:
     """Write a finished run for HEPData or pyhf, or its limits as CSV or LaTeX.
-
-    Example: bayesnu export runs/dune --to pyhf --coupling mu_numu
 
     Exit status 1 if a limit is withheld, since the verdict on its fit is fail.
     """

@@ -31,7 +31,12 @@ def toys(
     n: Annotated[int, typer.Option("--n", help="Pseudo-experiments.")] = 10_000,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="True value of a coupling, free in the fits; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="True value of a coupling, free in the fits; repeatable.",
+            autocompletion=complete.assignments(complete.couplings),
+        ),
     ] = None,
     coupling: Annotated[
         list[str] | None,
@@ -40,7 +45,11 @@ def toys(
         ),
     ] = None,
     pulls: Annotated[
-        str, typer.Option(help="From their constraint, from the fit to the card's data, or from its posterior.")
+        str,
+        typer.Option(
+            help="From their constraint, from the fit to the card's data, or from its posterior.",
+            autocompletion=complete.among("constraint", "fit", "posterior"),
+        ),
     ] = "constraint",
     seed: ToySeed = None,
     at: At = None,
@@ -151,7 +160,15 @@ def sensitivity(
 
 def region(
     model: ModelArgument,
-    couplings: Annotated[str, typer.Option("--couplings", metavar="A,B", help="Two couplings; the others are 0.")],
+    couplings: Annotated[
+        str,
+        typer.Option(
+            "--couplings",
+            metavar="A,B",
+            help="Two couplings; the others are 0.",
+            autocompletion=complete.listed(complete.couplings),
+        ),
+    ],
     points: Annotated[int, typer.Option(help="Points of the grid along each.")] = 40,
     cl: Annotated[float, typer.Option(help="Confidence level.")] = 0.90,
     pulls: Annotated[
@@ -182,7 +199,7 @@ def region(
 
     names = tuple(name.strip() for name in couplings.split(","))
     if len(names) != 2:
-        raise UsageError(f"--couplings {couplings}: must be A,B")
+        raise UsageError(f"--couplings {couplings}: must be A,B, as in mu_nue,mu_numu")
     experiment = load_at(model, override, at, names)
     with toy_runner(scheduler, workers, out, force, processes=True) as runner:
         found = compute(

@@ -82,7 +82,8 @@ def export_run(
         raise unknown_name("format", to, ENDINGS)
     if coupling is not None and to != "pyhf":
         raise UsageError(f"coupling = {coupling}: is for pyhf; {to} has all of the run's")
-    beside = f"{run.folder.resolve()}-{ENDINGS[to]}"
+    folder = run.folder.resolve() if run.folder.name in ("", "..") else run.folder
+    beside = f"{folder}-{ENDINGS[to]}"
     if to == "pyhf":
         chosen = choose_coupling(run, coupling)
         place = Path(out or f"{beside}-{chosen}")

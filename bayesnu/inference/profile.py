@@ -44,7 +44,7 @@ def delta_chi2_level(cl: float, couplings: int) -> float:
     from scipy.special import chdtri
 
     if not 0 < cl < 1:
-        raise UsageError(f"cl = {cl}: must be between 0 and 1")
+        raise UsageError(f"cl = {cl}: must be between 0 and 1, as 0.9 for 90%")
     return float(chdtri(couplings, 1 - cl))
 
 

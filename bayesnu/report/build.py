@@ -27,6 +27,7 @@ from bayesnu.report.figures import (
 )
 from bayesnu.report.priors import describe_power_scaling, mode_rows, prior_rows
 from bayesnu.report.tables import (
+    PUBLISHED,
     correlation_rows,
     covariance_rows,
     describe_chi2,
@@ -190,6 +191,7 @@ def render(run: Run, unconverged: str) -> str:
         chi2=describe_chi2(run.limits["limits"][0]["chi2"]["variance"]),
         data_kind="observed counts" if run.limits["observed"] else "Asimov data (the SM expectation, not rounded)",
         header=header,
+        published=PUBLISHED[0] in header,
         rows=rows,
         footnote=FOOTNOTE if any(c["converted"] for e in run.limits["limits"] for c in e["comparisons"]) else "",
         forest=forest,

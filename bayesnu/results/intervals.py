@@ -110,7 +110,7 @@ def check_probability(probability: float) -> float:
         Otherwise.
     """
     if not 0 < probability < 1:
-        raise UsageError(f"cl = {probability}: must be between 0 and 1")
+        raise UsageError(f"cl = {probability}: must be between 0 and 1, as 0.9 for 90%")
     return probability
 
 

@@ -42,9 +42,10 @@ def export(
 def test_hepdata(export: Call, tmp_path: Path) -> None:
     status, out, err = export("--to", "hepdata")
     folder = tmp_path / "run-hepdata"
-    assert (status, out, err) == (0, f"hepdata: {folder / 'submission.yaml'}, 5 tables\n", "")
+    assert (status, out, err) == (0, "hepdata: run-hepdata/submission.yaml, 5 tables\n", "")
     assert (folder / "submission.yaml").read_text().count("data_file: ") == 5
-    assert export("--to", "hepdata")[2] == f"bayesnu: {folder}: holds an export; choose another --out or give --force\n"
+    again = export("--to", "hepdata")[2]
+    assert again == "bayesnu: run-hepdata: holds an export; choose another --out or give --force\n"
     assert export("--to", "hepdata", "--force")[0] == 0
 
 
@@ -60,12 +61,12 @@ def test_pyhf(export: Call, tmp_path: Path) -> None:
     assert (
         export("--to", "pyhf", "--coupling", "mu_numu")[1]
         .splitlines()[1]
-        .startswith(f"pyhf: {tmp_path / 'run-pyhf-mu_numu' / 'workspace.json'}, ")
+        .startswith("pyhf: run-pyhf-mu_numu/workspace.json, ")
     )
 
 
 def test_limits(export: Call, tmp_path: Path) -> None:
-    assert export("--to", "csv") == (0, f"csv: {tmp_path / 'run-limits.csv'}\n", "")
+    assert export("--to", "csv") == (0, "csv: run-limits.csv\n", "")
     assert (tmp_path / "run-limits.csv").read_text() == (tmp_path / "run" / "limits.csv").read_text()
     assert export("--to", "latex", "--out", "t.tex") == (0, "latex: t.tex\n", "")
     assert (tmp_path / "t.tex").read_text().startswith(r"\begin{table}")

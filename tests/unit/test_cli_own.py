@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from bayesnu import cli
 from bayesnu.cli.app import COMMANDS, app
-from bayesnu.cli.complete import among, couplings, models
+from bayesnu.cli.complete import among, assignments, couplings, listed, models
 from bayesnu.cli.own import SCHEMA_KINDS
 from bayesnu.experiment.load import SCHEMAS, card_schema
 from bayesnu.resources import shipped_models
@@ -118,6 +118,7 @@ def test_every_command_has_an_example() -> None:
         (("limit", "lsnd-nue", "--coupling", "mu_neu"), "did you mean 'mu_nue'"),
         (("limit", "lsnd-nue", "--coupling", "mu_nue", "--method", "laplac"), "did you mean 'laplace'"),
         (("priors", "lsnd-nue", "--coupling", "mu_nue", "--kind", "hd"), "did you mean 'hdi'"),
+        (("limit", "lsnd-nue"), "bayesnu limit --help has an example"),
     ],
 )
 def test_an_error_names_the_nearest_valid_name(bayesnu_: Call, arguments: tuple[str, ...], hint: str) -> None:
@@ -130,6 +131,24 @@ def test_completions() -> None:
     assert models("dune-p") == ["dune-prism-dipole", "dune-prism"]
     assert couplings("r2") == ["r2_nue", "r2_numu"]
     assert among("nuts", "laplace")("n") == ["nuts"]
+    assert assignments(couplings)("r2_nue") == ["r2_nue="]
+    assert listed(couplings)("mu_nue,mu_n") == ["mu_nue,mu_numu"]
+
+
+WITHOUT_NAMES = {
+    "allow_unconverged", "chains", "cl", "draws", "events", "experiments", "folder", "force", "m_N", "n",
+    "never_falling", "out", "override", "points", "run_folder", "runs", "samples", "scan", "scheduler",
+    "seed", "simulations", "tolerance", "total_years", "toys", "true", "workers",
+}  # fmt: skip
+"""Numbers, flags, files and keys of a card."""
+
+
+def test_every_option_that_takes_a_name_offers_names() -> None:
+    """Couplings, cards, methods and whatever else has names; what has none is listed below."""
+    for name, command in GROUP.commands.items():
+        context = GROUP.make_context("bayesnu", ["models"])
+        silent = {item.name for item in command.params if not item.shell_complete(context, "")}
+        assert silent - WITHOUT_NAMES == set(), name
 
 
 def test_shell_completion(tmp_path: Path) -> None:
