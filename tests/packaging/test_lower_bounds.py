@@ -14,7 +14,7 @@ from wheels import ROOT, build, command
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TOOLS = ("pytest", "pytest-xdist", "hypothesis", "iminuit", "hepdata-validator", "pyhf")
 """Of the extra dev: what the tests that run here need, at its lowest version too."""
-TESTS = ("export", "flux", "results/test_posterior.py", "inference/test_density.py", "plotting")
+TESTS = ("export", "flux", "results/test_posterior.py", "inference/test_density.py", "plotting", "test_workers.py")
 # Newer versions of what matplotlib depends on warn of the names that its lowest one uses.
 OLD_NAMES = ("-W", "ignore::DeprecationWarning")
 
@@ -57,13 +57,14 @@ def test_lowest_versions_work(tmp_path: Path) -> None:
     python, scripts = folder / "bin" / "python", folder / "bin"
     extras = PROJECT["optional-dependencies"]
     tools = {name: version for name, version in lower_bounds(extras["dev"][1:]).items() if name in TOOLS}
-    bounds = lower_bounds(PROJECT["dependencies"]) | lower_bounds(extras["root"]) | tools
+    optional = extras["root"] + extras["distributed"]
+    bounds = lower_bounds(PROJECT["dependencies"]) | lower_bounds(optional) | tools
     constraints = tmp_path / "lowest.txt"
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in bounds.items()), encoding="utf-8")
     wheel = build("wheel", ROOT, tmp_path / "wheel")
     command(
         python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:",
-        "--constraint", constraints, f"bayesnu[root] @ {wheel.as_uri()}", *tools, cwd=empty,
+        "--constraint", constraints, f"bayesnu[root,distributed] @ {wheel.as_uri()}", *tools, cwd=empty,
     )  # fmt: skip
     code = f"import importlib.metadata as m; print(*(m.version(name) for name in {list(bounds)}))"
     installed = command(python, "-c", code, cwd=empty).stdout.split()
