@@ -106,7 +106,8 @@ def check_exportable(experiment: Experiment, coupling: str) -> ElectronExperimen
 
     experiment.fitted(coupling)
     if not isinstance(experiment, ElectronExperiment):
-        raise refusal("the card's data have measured errors" if experiment.errors is not None else "it is no such card")
+        measured = experiment.errors is not None
+        raise refusal("the card's data have measured errors" if measured else "the card is one of nuclear recoils")
     if COUPLINGS[coupling].family != "mu":
         raise refusal("only a magnetic moment scales a sample of its own by μ² and does nothing else")
     if experiment.card.response.mc_stat != "none":

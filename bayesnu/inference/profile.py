@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 Intervals = tuple[tuple[float, float], ...]
 CROSSING_POINTS = 8
 MOST_SECANTS = 60
+FARTHEST = 1e3
+"""Scaled coupling beyond which crossings are left to a scan."""
 CLOSE = 1e-10
 """Distance of Δ(-2 ln L) from its level at a crossing."""
 STARTS = 128
@@ -169,15 +171,16 @@ def _square_interval(problem: Problem, level: float) -> tuple[float, float] | No
 
     def excess(square: float) -> float:
         """Return the root of Δ(-2 ln L), less that of the level."""
-        value = float(minimise_pulls(problem, np.array([[square**0.5]]), first=pulls).value[0])
-        return float(np.sqrt(max(value - lowest, 0.0)) - np.sqrt(level))
+        found = minimise_pulls(problem, np.array([[square**0.5]]), first=pulls)
+        return float(np.sqrt(max(found.value[0] - lowest, 0.0)) - np.sqrt(level)) if found.converged[0] else np.nan
 
     def crossing(inside: float, outside: float, first: float) -> float | None:
         """Return where it is 0 between a place inside and one that is not; the latter may be infinite."""
         bounds, last, place = [inside, outside], (inside, -(level**0.5)), first
         for _ in range(MOST_SECANTS):
             now = excess(place)
-            if not np.isfinite(now):
+            # Pulls that absorb any signal leave a plateau, beyond whose far end rounding may rise: a scan sees it.
+            if not np.isfinite(now) or place > FARTHEST**2:
                 return None
             if abs(now) < CLOSE:
                 return place

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 MOST_COLUMNS = 4
 SYMBOLS = MappingProxyType({"numu": "ν_μ", "numubar": "ν̄_μ", "nue": "ν_e", "nuebar": "ν̄_e"})
 """Plain names of the channels."""
-GREYS = ("0.45", "0.62", "0.75", "0.85")
+GREYS = ("0.45", "0.7", "0.58", "0.85")
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,11 @@ def plot_count_panels(panels: Sequence[CountPanel], data_label: str) -> Figure:
     """Return a panel of stacked expected counts for each exposure, with the data."""
     figure, axes = _grid(len(panels))
     handles: dict[str, Any] = {}
+    backgrounds = list(dict.fromkeys(name for panel in panels for name in panel.background))
     for panel, own in zip(panels, axes, strict=True):
         below = np.zeros(panel.edges.size - 1)
-        layers = [(name, counts, GREYS[k % len(GREYS)]) for k, (name, counts) in enumerate(panel.background.items())]
+        greys = {name: GREYS[k % len(GREYS)] for k, name in enumerate(backgrounds)}
+        layers = [(name, counts, greys[name]) for name, counts in panel.background.items()]
         layers += [(SYMBOLS[name], counts, COLORS[name]) for name, counts in panel.signal.items()]
         for name, counts, color in layers:
             drawn = own.stairs(below + counts, panel.edges, baseline=below, fill=True, color=color, alpha=0.75)
@@ -152,10 +154,10 @@ def _grid(number: int) -> tuple[Figure, list[Any]]:
     # Margins in inches: a layout engine would draw everything once more.
     figure.subplots_adjust(
         left=0.8 / width,
-        right=1 - 0.15 / width,
+        right=1 - 0.3 / width,
         bottom=1.0 / height,
         top=1 - 0.35 / height,
-        wspace=0.28,
+        wspace=0.34,
         hspace=0.38,
     )
     return figure, [figure.add_subplot(rows, columns, k + 1) for k in range(number)]

@@ -5,8 +5,9 @@ Nothing here imports more than the standard library before the process has start
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,9 @@ class FiguresAside:
         from bayesnu.experiment.overview import blocks, fluxes
         from bayesnu.results.check import data_used
 
-        self.pipe.send((fluxes(experiment), blocks(experiment), data_used(experiment), folder))
+        # A process that is gone says why, or nothing, when `finish` asks.
+        with suppress(OSError):
+            self.pipe.send((fluxes(experiment), blocks(experiment), data_used(experiment), folder))
 
     def finish(self) -> list[Path]:
         """Return the files once they are written.
@@ -38,14 +41,16 @@ class FiguresAside:
         Raises
         ------
         UsageError
-            If they cannot be written, or the process was ended.
+            If they cannot be written, or the process failed or was ended.
         """
         try:
             outcome: Any = self.pipe.recv()
-        except EOFError:
-            raise UsageError("the process that draws was ended; run the command again") from None
+        except (EOFError, OSError):
+            raise UsageError("the process that draws the figures was ended; run the command again") from None
         if isinstance(outcome, BayesnuError):
             raise outcome
+        if isinstance(outcome, str):
+            raise UsageError(f"the process that draws the figures failed: {outcome}")
         return list(outcome)
 
 
@@ -68,13 +73,17 @@ def figures_aside() -> Iterator[FiguresAside]:
 
 
 def _draw(pipe: Connection) -> None:
-    import bayesnu.plotting.experiment  # noqa: F401
-    from bayesnu.report.check import write_figures
-    from bayesnu.workers.processes import prepare_worker
-
-    prepare_worker()
-    given = pipe.recv()
+    # Ctrl-C is the parent's, from the first import on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        pipe.send(write_figures(*given))
+        from bayesnu.workers.processes import prepare_worker
+
+        prepare_worker()
+        import bayesnu.plotting.experiment  # noqa: F401
+        from bayesnu.report.check import write_figures
+
+        pipe.send(write_figures(*pipe.recv()))
     except BayesnuError as error:
         pipe.send(error)
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}")

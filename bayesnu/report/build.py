@@ -226,7 +226,7 @@ def contents(forest: bool, entries: Sequence[dict[str, Any]], joint: Sequence[di
     def section(name: str, title: str, figures: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
         return {"id": name, "title": title, "figures": figures}
 
-    limits = {"id": "figure-limits", "name": "forest plot", "caption": "Intervals beside published ones"}
+    limits = {"id": "figure-limits", "name": "forest plot", "caption": "Intervals of all couplings"}
     posteriors = {"id": "figure-posteriors", "name": "densities", "caption": "Posterior densities over priors"}
     return [
         section("limits", "Limits", [limits] if forest else []),

@@ -33,6 +33,11 @@ PUBLISHED = ("published", "published, true units", "ratio χ²/published")
 """Columns of the table of limits for the published ones, of a card that has any to compare with."""
 
 
+def scaled_unit(exponent: int, unit: str) -> str:
+    """Return a unit with its power of ten, as in 10^-10 mu_B; the unit alone where that is 1."""
+    return f"10^{exponent} {unit}" if exponent else unit
+
+
 def power_of_ten(values: Sequence[float]) -> int:
     """Return the exponent in which the largest of some values is written."""
     largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
@@ -121,7 +126,7 @@ def limits_rows(limits: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             ratio = ", ".join(f"{r:.2f}" for r in own["ratio"] if r is not None) or "–"
         rows.append(
             [
-                f"{entry['coupling']} [10^{exponent} {entry['unit']}]",
+                f"{entry['coupling']} [{scaled_unit(exponent, entry['unit'])}]",
                 write_credible(credible, exponent),
                 ", ".join(f"±{e:.2g}" for e in errors) or "–",
                 write_credible(entry["laplace"], exponent).removesuffix(" HDI"),
@@ -183,7 +188,8 @@ def joint_rows(entry: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         credible, found = parameter["credible"], parameter["diagnostics"]
         bounds = flat(credible["intervals"])
         exponent = power_of_ten(bounds)
-        label, text = f"{parameter['coupling']} [10^{exponent} {parameter['unit']}]", write_credible(credible, exponent)
+        label = f"{parameter['coupling']} [{scaled_unit(exponent, parameter['unit'])}]"
+        text = write_credible(credible, exponent)
         if COUPLINGS[parameter["coupling"]].family == "s2" and bounds:
             # Far from 0 and known to a fraction of it: the digits that matter are those of the width.
             pieces = (f"[{low:.5f}, {high:.5f}]" for low, high in credible["intervals"])
@@ -254,7 +260,7 @@ def runs_table(runs: Sequence[tuple[str, dict[str, Any]]]) -> Table:
             # Runs that differ by orders of magnitude have no power of ten in common.
             label, cells = f"{name} [{COUPLINGS[name].unit}]", [_written_out(item, one_sided) for item in sets]
         else:
-            label = f"{name} [10^{exponent} {COUPLINGS[name].unit}]"
+            label = f"{name} [{scaled_unit(exponent, COUPLINGS[name].unit)}]"
             cells = [write_set(intervals, exponent, one_sided) for intervals in sets]
         shown = [name not in limits["withheld"] for _, limits in runs for _ in ("credible", "chi2")]
         rows.append([label, *((cell or "–") if keep else WITHHELD for cell, keep in zip(cells, shown, strict=True))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -115,7 +116,7 @@ def cite(analysis: str | None = None) -> Citation:
         folder = record["card_folder"]
         beside = None if folder is None else Path(analysis) / folder
         inputs = {
-            role: (str(beside / item["file"]) if beside else item["file"], item["sha256"])
+            role: (os.path.normpath(beside / item["file"]) if beside else item["file"], item["sha256"])
             for role, item in record["inputs"].items()
         }
     elif analysis is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bayesnu.errors import UsageError
+from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.expectation import CountModel
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference import profile
@@ -96,6 +96,18 @@ def test_secants_find_the_ends_of_the_scan(on_axis: Experiment, value: float, mo
     (scanned,) = delta_chi2_intervals(replace(problem), 0.9)
     assert (scanned[0] > 0) == (value > 0)
     np.testing.assert_allclose(found[0], scanned, rtol=1e-8)
+
+
+def test_a_plateau_below_the_level_has_no_end() -> None:
+    """Where a wide pull absorbs any signal, -2 ln L stays below the level until rounding lifts it far out."""
+    wide = ["pulls.flux_norm=1", "backgrounds.flat_per_kev_kg_day=1e4"]
+    problem = make_problem(load_experiment("nucleus-10g", wide), ["mu_nue"], "chi2")
+    plateau = minimise_pulls(problem, np.array([[0.0, 300.0, 1000.0]])).value
+    level = delta_chi2_level(0.9, 1)
+    assert plateau[1:] - plateau.min() == pytest.approx(plateau[1] - plateau.min(), rel=1e-2)
+    assert plateau[2] - plateau.min() < level
+    with pytest.raises(ConvergenceError, match="do not bound"):
+        delta_chi2_intervals(problem, 0.9)
 
 
 def test_counts_with_odd_or_higher_powers_are_scanned(on_axis: Experiment) -> None:

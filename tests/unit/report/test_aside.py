@@ -18,8 +18,18 @@ def test_error_of_the_process(tmp_path: Path) -> None:
             drawing.finish()
 
 
-def test_process_that_was_ended() -> None:
+def test_process_that_was_ended(tmp_path: Path) -> None:
     ours, theirs = multiprocessing.Pipe()
     theirs.close()
-    with pytest.raises(UsageError, match="ended"):
-        FiguresAside(ours).finish()
+    drawing = FiguresAside(ours)
+    drawing.start(load_experiment("lsnd-nue"), tmp_path)
+    with pytest.raises(UsageError, match="was ended"):
+        drawing.finish()
+
+
+def test_process_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    with figures_aside() as drawing:
+        drawing.start(load_experiment("lsnd-nue"), tmp_path)
+        with pytest.raises(UsageError, match=r"failed: ValueError: .*nonsense"):
+            drawing.finish()
