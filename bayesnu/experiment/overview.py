@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.electron_window import ElectronWindowExperiment, decay_at_rest_spectra
 from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.experiment.recoil_card import RecoilCard
+from bayesnu.experiment.spectra import Block, Flux
 from bayesnu.flux.spectrum import Spectrum
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.physics.electron import FOLDED
@@ -33,70 +34,6 @@ class Key:
     value: Any
     meaning: str
     given: bool
-
-
-@dataclass(frozen=True)
-class Flux:
-    """The flux of one channel.
-
-    Attributes
-    ----------
-    where : str
-        Exposure or source.
-    channel : str
-    integral : float
-        In ``unit``.
-    unit : str
-    mean_energy_gev : float
-        NaN without a flux.
-    energy_gev : ndarray, shape (n,) or (n + 1,)
-        Points of a curve, or edges of bins; one point is a line.
-    density : ndarray, shape (n,)
-        Per GeV; that of a line is its integral.
-    """
-
-    where: str
-    channel: str
-    integral: float
-    unit: str
-    mean_energy_gev: float
-    energy_gev: Array
-    density: Array
-
-
-@dataclass(frozen=True)
-class Block:
-    """The counts of one exposure, in its bins.
-
-    Attributes
-    ----------
-    name : str
-    exposure : dict
-        What was exposed: quantity with unit to number.
-    edges : ndarray, shape (bins + 1,)
-    label : str
-        Of the axis of the edges, in plain text.
-    scale : {"linear", "log"}
-    signal, background : dict of ndarray, shape (bins,)
-        Expected counts of the Standard Model by channel, and of the rest by name.
-    data : ndarray, shape (bins,)
-    """
-
-    name: str
-    exposure: dict[str, float]
-    edges: Array
-    label: str
-    scale: str
-    signal: dict[str, Array]
-    background: dict[str, Array]
-    data: Array
-    errors: Array | None = field(default=None)
-
-    @property
-    def significance(self) -> float:
-        """S/√B of all bins together; NaN without a background."""
-        signal, background = (float(sum(map(np.sum, own.values()))) for own in (self.signal, self.background))
-        return signal / background**0.5 if background > 0 else float("nan")
 
 
 def card_keys(table: BaseModel, prefix: str = "") -> Iterator[Key]:

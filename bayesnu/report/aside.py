@@ -27,7 +27,7 @@ class FiguresAside:
     pipe: Connection
 
     def start(self, experiment: Experiment, folder: Path) -> None:
-        """Start to draw the figures of an experiment; see `bayesnu.report.check.write_figures`."""
+        """Start to draw the figures of an experiment; see `bayesnu.report.check_figures.write_figures`."""
         from bayesnu.experiment.overview import blocks, fluxes
         from bayesnu.results.check import data_used
 
@@ -79,8 +79,7 @@ def _draw(pipe: Connection) -> None:
         from bayesnu.workers.processes import prepare_worker
 
         prepare_worker()
-        import bayesnu.plotting.experiment  # noqa: F401
-        from bayesnu.report.check import write_figures
+        from bayesnu.report.check_figures import write_figures
 
         pipe.send(write_figures(*pipe.recv()))
     except BayesnuError as error:

@@ -14,8 +14,9 @@ import numpy as np
 from bayesnu.errors import silent
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.electron import ElectronExperiment
-from bayesnu.experiment.overview import Block, Flux, Key, blocks, card_keys, fluxes
+from bayesnu.experiment.overview import Key, blocks, card_keys, fluxes
 from bayesnu.experiment.setup import load_experiment
+from bayesnu.experiment.spectra import Block, Flux
 from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.inference.priors import mass_prior, one_coupling
 from bayesnu.physics.couplings import COUPLINGS

@@ -137,7 +137,7 @@ def test_refusals_say_why(on_axis: ElectronExperiment, separate_pulls: Experimen
         (with_card(on_axis, response=response), "mu_nue", r"response\.mc_stat = gamma-poisson"),
         (dataclasses.replace(on_axis, model=dark), "mu_nue", "no count depends on it"),
         (load_experiment("lsnd-nue"), "mu_nue", "measured errors; exportable are mu_nue and mu_numu"),
-        (load_experiment("nucleus-10g"), "d_nue", "the card is one of nuclear recoils; exportable are mu_nue and mu_numu"),
+        (load_experiment("nucleus-10g"), "d_nue", "one of nuclear recoils; exportable are mu_nue and mu_numu"),
     ]
     for experiment, coupling, message in cases:
         with pytest.raises(UsageError, match=message):

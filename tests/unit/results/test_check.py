@@ -19,7 +19,8 @@ from bayesnu.flux.stopped_pion import END_POINT_MEV, PROMPT_ENERGY_MEV
 from bayesnu.inference.likelihood import make_problem, minimise_pulls
 from bayesnu.physics.couplings import CHANNELS
 from bayesnu.plotting.experiment import plot_flux_panels
-from bayesnu.report.check import check_tables, count_panels, figures_folder, flux_panels, write_figures
+from bayesnu.report.check import check_tables, figures_folder
+from bayesnu.report.check_figures import count_panels, flux_panels, write_figures
 from bayesnu.report.terminal import print_tables
 from bayesnu.results.check import (
     Check,
