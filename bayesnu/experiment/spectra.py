@@ -1,4 +1,4 @@
-"""Fluxes and counts of an experiment as plain numbers, for tables and figures; nothing that reads a card is imported."""
+"""Fluxes and counts of an experiment as plain numbers, for tables and figures; nothing here reads a card."""
 
 from __future__ import annotations
 
