@@ -57,7 +57,7 @@ class Aim:
         """Return what is aimed at, in words."""
         parts = [] if self.ratio is None else [f"{self.ratio:g} ×"]
         if self.bound is not None:
-            parts.append(f"{'at least' if self.more else 'below'} {self.bound:g} {self.unit}".strip())
+            parts.append(f"{'at least' if self.more else 'at most'} {self.bound:g} {self.unit}".strip())
         return ", ".join(parts) or "–"
 
     def reached(self, own: float, ratio: float | None) -> bool:

@@ -18,6 +18,7 @@ from bayesnu.inference.laplace import GridPosterior, laplace_posterior
 from bayesnu.inference.likelihood import Problem, minimise_pulls
 from bayesnu.inference.negative_binomial import mixed_log_density
 from bayesnu.inference.priors import Prior
+from bayesnu.inference.toys import expected_draws
 
 Array = NDArray[np.float64]
 POINTS = 401
@@ -126,16 +127,16 @@ def drawn_from(grid: GridPosterior, number: int, rng: np.random.Generator) -> tu
 def log_posterior(problem: Problem, prior: Prior, theta: Array, z: Array) -> Array:
     """Return ln p(n | θ, z) p(θ) p(z) up to a constant, -inf without support; theta (points,), z (points, pulls)."""
     model, n = problem.model, problem.data
-    factors = model.pull_factors(z * model.widths)
-    strengths = model.signal_strengths(theta[None, :] / problem.scales[:, None])
-    expected = (factors[:, None, :] @ strengths)[:, 0]
-    possible = (1 + z * model.widths > 0).all(axis=1)
+    pulls = z * model.widths
+    expected = expected_draws(problem, theta[None, :], pulls)
+    possible = (pulls > -1).all(axis=1)
     if problem.statistic == "chi2":
         terms = -((n - expected) ** 2) / problem.normal_variance / 2
     else:
         possible &= (problem.normal | (expected > 0) | ((expected == 0) & (n == 0))).all(axis=1)
         safe = np.where(problem.normal | (expected > 0), expected, 1.0)
         if problem.statistic == "poisson":
+            # `log_likelihood` of toys has ln n! too, and SciPy with it, whose import takes as long as all of this.
             terms = n * np.log(safe) - expected
         else:
             terms = np.asarray(mixed_log_density(n, safe, problem.normal_variance, problem.relative_variance))
@@ -147,7 +148,8 @@ def pareto_k(log_weight: Array) -> float:
     """Return the shape of a generalised Pareto distribution fitted to the largest of some weights.
 
     The empirical Bayes estimate of Zhang and Stephens (Technometrics 51 (2009) 316), drawn towards 0.5 as by ten
-    further weights (Vehtari et al., appendix C); of the 3 √n largest weights, but no more than a fifth of all.
+    further weights (Vehtari et al., appendix C); of the 3 √n largest weights, but no more than a fifth of all. ArviZ
+    has the same number, which tests hold this one equal to; its import takes longer than drawing and weighing.
 
     Returns
     -------
