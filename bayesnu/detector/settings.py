@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bayesnu.physics.constants import ELECTRON_MASS_GEV
 from bayesnu.physics.kinematics import e_theta2_max
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever the builders or the file layout change, so that older files are stale."""
 
 Method = Literal["variance-reduced", "sample-and-histogram", "quadrature"]

@@ -24,9 +24,17 @@ from bayesnu.detector.settings import Smearing
 Array = NDArray[np.float64]
 
 _SQRT_HALF = math.sqrt(0.5)
-# Kronecker sequence of the generalised golden ratio in four dimensions: 1/g, …, 1/g⁴ with g⁵ = g + 1.
+# Kronecker sequences of the generalised golden ratio: in four dimensions 1/g, …, 1/g⁴ with g⁵ = g + 1, in three g⁴ = g + 1.
 _GOLDEN = 1.1673039782614187
 STEPS = (1 / _GOLDEN, 1 / _GOLDEN**2, 1 / _GOLDEN**3, 1 / _GOLDEN**4)
+_GOLDEN_3 = 1.2207440846057596
+STEPS_3 = (1 / _GOLDEN_3, 1 / _GOLDEN_3**2, 1 / _GOLDEN_3**3)
+PART = 0.06
+"""Largest part of a true cell, in ln E_e, that its middle energy stands for: 1e-5 of an element."""
+SPACING, LARGEST_SPACING = 0.25, 0.01
+"""Of a table in ln sin²(θ/2): in units of the energy resolution Σ/E_e, and at most. An element is then right to 1e-5."""
+FARTHEST = 8.6
+"""Beyond as many standard deviations no tilt is drawn."""
 
 
 def energy_resolution(energy: Array, detector: Smearing) -> Array:
@@ -51,10 +59,15 @@ def number_of_bins(detector: Smearing) -> int:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
+def measured_cosine(angle_true: float, tilt: float, azimuth: float) -> float:
+    """Return cos θ of the measured direction, (A.4)."""
+    return math.cos(angle_true) * math.cos(tilt) - math.sin(angle_true) * math.sin(tilt) * math.cos(azimuth)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def measured_angle2(angle_true: float, tilt: float, azimuth: float) -> float:
     """Return θ² of the measured direction."""
-    cosine = math.cos(angle_true) * math.cos(tilt) - math.sin(angle_true) * math.sin(tilt) * math.cos(azimuth)
-    return math.acos(min(1.0, max(-1.0, cosine))) ** 2
+    return math.acos(min(1.0, max(-1.0, measured_cosine(angle_true, tilt, azimuth)))) ** 2
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -93,6 +106,13 @@ def add_bin_probabilities(energy_true: float, detector: Smearing, angle2: float,
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
+def tilt_and_weight(uniform: float) -> tuple[float, float]:
+    """Return |θ_1|/σ = √(-2 ln(1 - u²)), which is close to half-normal, and 2u σ/|θ_1|, the exact ratio of densities."""
+    tilt = math.sqrt(-2.0 * math.log1p(-uniform * uniform)) + 1e-300
+    return tilt, 2.0 * uniform / tilt
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def add_points(energies: Array, angles: Array, detector: Smearing, points: int, shift: Array, out: Array) -> float:
     """Add the weighted bin probabilities of one shifted sequence in the cell with these edges; return their weight."""
     total = 0.0
@@ -103,13 +123,106 @@ def add_points(energies: Array, angles: Array, detector: Smearing, points: int, 
         u3 = (shift[3] + n * STEPS[3]) % 1.0
         energy = energies[0] * (energies[1] / energies[0]) ** u0
         angle = math.sqrt((angles[0] + u1 * (angles[1] - angles[0])) / energy)
-        # |θ_1|/σ = t = √(-2 ln(1 - u²)) is close to half-normal; 2u/t is the exact ratio of densities.
-        tilt = math.sqrt(-2.0 * math.log1p(-u2 * u2)) + 1e-300
-        weight = 2.0 * u2 / tilt
+        tilt, weight = tilt_and_weight(u2)
         total += weight
         angle2 = measured_angle2(angle, _angular_resolution(energy, detector) * tilt, math.pi * u3)
         add_bin_probabilities(energy, detector, angle2, weight, out)
     return total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def table_axis(energy: float, largest_angle: float, detector: Smearing) -> tuple[float, float, int]:
+    """Return where a table in v = ln sin²(θ/2) of the bins of E_e θ² begins, its spacing and its number of rows.
+
+    Below, the probabilities are those of its first row; above, they vanish or no angle is reached.
+    """
+    width, edges = _energy_resolution(energy, detector), detector.edges
+    # In eight standard deviations of the energy neither the lowest edge above 0 nor the highest one is crossed.
+    lowest = math.sqrt((edges[0] if edges[0] > 0.0 else edges[1]) / (energy + 8.0 * width))
+    highest = min(math.pi, largest_angle + FARTHEST * _angular_resolution(energy, detector))
+    if energy > 8.0 * width:
+        highest = min(highest, math.sqrt(edges[-1] / (energy - 8.0 * width)))
+    first = 2.0 * math.log(math.sin(0.5 * min(lowest, math.pi)))
+    length = max(2.0 * math.log(math.sin(0.5 * highest)) - first, LARGEST_SPACING)
+    intervals = math.ceil(length / min(SPACING * width / energy, LARGEST_SPACING))
+    return first, length / intervals, int(intervals) + 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def bins_by_angle(energy: float, axis: tuple[float, float, int], detector: Smearing) -> Array:
+    """Tabulate the probability of each bin of E_e θ² on this axis, shape (rows, bins)."""
+    first, step, rows = axis
+    table = np.zeros((rows, detector.edges.size - 1))
+    for k in range(rows):
+        angle = 2.0 * math.asin(min(1.0, math.exp(0.5 * (first + k * step))))
+        add_bin_probabilities(energy, detector, angle**2, 1.0, table[k])
+    return table
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def add_tabulated_points(
+    energy: float,
+    angles: Array,
+    detector: Smearing,
+    axis: tuple[float, float, int],
+    table: Array,
+    points: tuple[int, int],
+    shift: Array,
+    out: Array,
+) -> float:
+    """Add the points [from, to) of one shifted sequence at one true energy; return their weight."""
+    first, step, rows = axis
+    sigma, total = _angular_resolution(energy, detector), 0.0
+    for n in range(points[0], points[1]):
+        u0 = (shift[0] + n * STEPS_3[0]) % 1.0
+        u1 = (shift[1] + n * STEPS_3[1]) % 1.0
+        u2 = (shift[2] + n * STEPS_3[2]) % 1.0
+        angle = math.sqrt((angles[0] + u0 * (angles[1] - angles[0])) / energy)
+        tilt, weight = tilt_and_weight(u1)
+        total += weight
+        cosine = measured_cosine(angle, sigma * tilt, math.pi * u2)
+        place = (math.log(max(0.5 * (1.0 - cosine), 1e-300)) - first) / step
+        if place >= rows - 1:
+            continue
+        k = int(max(place, 0.0))
+        part = max(place - k, 0.0)
+        for b in range(out.size):
+            out[b] += weight * (table[k, b] + part * (table[k + 1, b] - table[k, b]))
+    return total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def parts_of(energies: Array) -> int:
+    """Return in how many parts a cell of true energy is cut, each of which its middle stands for."""
+    return 1 + int(math.log(energies[1] / energies[0]) / PART)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def worth_a_table(energies: Array, angles: Array, detector: Smearing, points: int) -> bool:
+    """Return whether tables for this row of cells have fewer rows than it has points; none serve bins of E_e by θ."""
+    if detector.angle2_edges.size > 0:
+        return False
+    rows: int = table_axis(energies[1], math.sqrt(angles[-1] / energies[1]), detector)[2]
+    return rows * parts_of(energies) <= points
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def add_row_by_table(
+    energies: Array, angles: Array, detector: Smearing, points: int, shifts: Array, sums: Array, weights: Array
+) -> None:
+    """Add the points of all cells of one true energy to ``sums`` (cells, replicates, bins), their weight to ``weights``."""
+    parts = parts_of(energies)
+    each = max(1, points // parts)
+    for part in range(parts):
+        energy = energies[0] * (energies[1] / energies[0]) ** ((part + 0.5) / parts)
+        axis = table_axis(energy, math.sqrt(angles[-1] / energy), detector)
+        table = bins_by_angle(energy, axis, detector)
+        own = part * each, (part + 1) * each
+        for j in range(weights.shape[0]):
+            cell = angles[j : j + 2]
+            for r in range(weights.shape[1]):
+                shift, out = shifts[j, r], sums[j, r]
+                weights[j, r] += add_tabulated_points(energy, cell, detector, axis, table, own, shift, out)
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
@@ -118,9 +231,13 @@ def variance_reduced(
 ) -> tuple[Array, Array]:
     """Integrate every true cell with quasi-random points and exact energy smearing.
 
-    Given (E_e^t, θ_t, θ_1, φ_2) the bin probability is exact, so only these four
-    are sampled: a Kronecker sequence with an independent random shift for each
-    cell and replicate. Its weighted sums, divided by their weights, are the response.
+    Given E_e^t and the measured angle the probability of a bin of E_e θ² is exact and
+    smooth: at each true energy (one for every `PART` of a cell) it is tabulated for
+    all cells of that energy, and (θ_t, θ_1, φ_2) are sampled. Where a table would
+    have more rows than there are points, and of bins of E_e by θ, the true energy is
+    sampled as well. The points are a Kronecker sequence with an independent random
+    shift for each cell and replicate. Its weighted sums, divided by their weights,
+    are the response.
 
     Parameters
     ----------
@@ -128,7 +245,7 @@ def variance_reduced(
         Of the true E_e and E_e θ² in GeV.
     detector : Smearing
     points : int
-        Points per cell and replicate.
+        Points per cell and replicate (at least one for each part of the cell).
     shifts : ndarray, shape (cells_e, cells_x, replicates, 4)
         Random shifts in [0, 1).
 
@@ -139,17 +256,18 @@ def variance_reduced(
     """
     n_energy, n_angle, replicates = shifts.shape[:3]
     n_bins = number_of_bins(detector)
-    sums = np.zeros((n_energy, n_angle, n_bins, replicates))
+    sums = np.zeros((n_energy, n_angle, replicates, n_bins))
     weights = np.zeros((n_energy, n_angle, replicates))
-    for cell in prange(n_energy * n_angle):
-        i, j = cell // n_angle, cell % n_angle
-        for r in range(replicates):
-            own = np.zeros(n_bins)
-            cell_edges = energy_edges[i : i + 2], angle_edges[j : j + 2]
-            weights[i, j, r] = add_points(*cell_edges, detector, points, shifts[i, j, r], own)
-            for b in range(n_bins):
-                sums[i, j, b, r] = own[b]
-    return sums, weights
+    for i in prange(n_energy):
+        energies = energy_edges[i : i + 2]
+        if worth_a_table(energies, angle_edges, detector, points * n_angle * replicates):
+            add_row_by_table(energies, angle_edges, detector, points, shifts[i], sums[i], weights[i])
+            continue
+        for j in range(n_angle):
+            angles = angle_edges[j : j + 2]
+            for r in range(replicates):
+                weights[i, j, r] = add_points(energies, angles, detector, points, shifts[i, j, r], sums[i, j, r])
+    return sums.transpose(0, 1, 3, 2), weights
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
