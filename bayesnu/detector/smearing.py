@@ -24,7 +24,8 @@ from bayesnu.detector.settings import Smearing
 Array = NDArray[np.float64]
 
 _SQRT_HALF = math.sqrt(0.5)
-# Kronecker sequences of the generalised golden ratio: in four dimensions 1/g, …, 1/g⁴ with g⁵ = g + 1, in three g⁴ = g + 1.
+# Kronecker sequences of the generalised golden ratio: in four dimensions 1/g, …, 1/g⁴ with g⁵ = g + 1, in three with
+# g⁴ = g + 1.
 _GOLDEN = 1.1673039782614187
 STEPS = (1 / _GOLDEN, 1 / _GOLDEN**2, 1 / _GOLDEN**3, 1 / _GOLDEN**4)
 _GOLDEN_3 = 1.2207440846057596
@@ -32,7 +33,7 @@ STEPS_3 = (1 / _GOLDEN_3, 1 / _GOLDEN_3**2, 1 / _GOLDEN_3**3)
 PART = 0.06
 """Largest part of a true cell, in ln E_e, that its middle energy stands for: 1e-5 of an element."""
 SPACING, LARGEST_SPACING = 0.25, 0.01
-"""Of a table in ln sin²(θ/2): in units of the energy resolution Σ/E_e, and at most. An element is then right to 1e-5."""
+"""Of a table in ln sin²(θ/2): in units of the energy resolution Σ/E_e, and at most; elements are right to 1e-5."""
 FARTHEST = 8.6
 """Beyond as many standard deviations no tilt is drawn."""
 
@@ -107,7 +108,7 @@ def add_bin_probabilities(energy_true: float, detector: Smearing, angle2: float,
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def tilt_and_weight(uniform: float) -> tuple[float, float]:
-    """Return |θ_1|/σ = √(-2 ln(1 - u²)), which is close to half-normal, and 2u σ/|θ_1|, the exact ratio of densities."""
+    """Return |θ_1|/σ = √(-2 ln(1 - u²)), close to half-normal, and 2u σ/|θ_1|, the exact ratio of densities."""
     tilt = math.sqrt(-2.0 * math.log1p(-uniform * uniform)) + 1e-300
     return tilt, 2.0 * uniform / tilt
 
@@ -203,14 +204,15 @@ def worth_a_table(energies: Array, angles: Array, detector: Smearing, points: in
     if detector.angle2_edges.size > 0:
         return False
     rows: int = table_axis(energies[1], math.sqrt(angles[-1] / energies[1]), detector)[2]
-    return rows * parts_of(energies) <= points
+    fewer: bool = rows * parts_of(energies) <= points
+    return fewer
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def add_row_by_table(
     energies: Array, angles: Array, detector: Smearing, points: int, shifts: Array, sums: Array, weights: Array
 ) -> None:
-    """Add the points of all cells of one true energy to ``sums`` (cells, replicates, bins), their weight to ``weights``."""
+    """Add the points of all cells of one true energy to ``sums`` (cells, replicates, bins), and their weight."""
     parts = parts_of(energies)
     each = max(1, points // parts)
     for part in range(parts):
