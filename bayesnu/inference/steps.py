@@ -1,7 +1,7 @@
 """Newton's steps in the pulls in NumPy, all points at once: for fits that are done before compiled code is loaded.
 
 The same steps as those of `bayesnu.inference.newton`, whose import takes longer than the hundreds of fits that a limit
-of one data set needs, and so the same minima; each point starts anew where those go from one to the next.
+of one data set needs, and so the same minima; all points start at once, where those go from one to the next.
 
 With counts of a component w_c = Π_p (1 + σ_p z_p)^k_cp times S_c, k 0 or 1, and u_p = σ_p/(1 + σ_p z_p), the slopes of
 F = -ln L are g·D + c z and its second derivatives D h Dᵀ + Σ_c (g·S_c) w_c (k_p k_q u_p u_q - δ_pq k_p u_p²) + c, with
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
-ITERATIONS = 400
+ITERATIONS = 100
 HALVINGS = 41
 EDGE = 1e-13
 """A factor 1 + σ z below is as good as 0."""
@@ -67,22 +67,39 @@ def minimised(
     fits = _Fits(strengths, membership, widths, constraint, data, variance)
     z = np.zeros((strengths.shape[0], widths.size))
     z += 0.0 if first is None else first
-    active: Indices = np.arange(z.shape[0])
-    value = fits.value(z, active)
-    converged = np.zeros(z.shape[0], dtype=np.bool_)
+    value = np.empty(z.shape[0])
+    converged, tried = np.zeros((2, z.shape[0]), dtype=np.bool_)
+    wanted: Indices = np.arange(z.shape[0])
+    while wanted.size:
+        value[wanted], z[wanted], converged[wanted] = _descended(fits, z[wanted], wanted, tolerance)
+        # Where a point's own steps lead nowhere, its neighbour's pulls may be near.
+        after = np.flatnonzero(converged[:-1] & ~converged[1:] & ~tried[1:]) + 1
+        before = np.setdiff1d(np.flatnonzero(converged[1:] & ~converged[:-1] & ~tried[:-1]), after)
+        z[after], z[before] = z[after - 1], z[before + 1]
+        wanted = np.concatenate([after, before])
+        tried[wanted] = True
+    _, gauss, bend = fits.derivatives(z, np.arange(z.shape[0]))
+    return value, z, gauss + bend, converged
+
+
+def _descended(fits: _Fits, z: Array, which: Indices, tolerance: float) -> tuple[Array, Array, Mask]:
+    """Return -2 ln L, z and whether the steps ended, of some points from given pulls."""
+    z = z.copy()
+    value = fits.value(z, which)
+    converged = np.zeros(which.size, dtype=np.bool_)
+    active: Indices = np.arange(which.size)
     for _ in range(ITERATIONS):
-        slope, gauss, bend = fits.derivatives(z[active], active)
-        at_edge = 1 + widths * z[active] < EDGE
-        solved, step = _steps(slope, gauss, bend, at_edge)
+        slope, gauss, bend = fits.derivatives(z[active], which[active])
+        solved, step = _steps(slope, gauss, bend, 1 + fits.widths * z[active] < EDGE)
         active, slope, step = active[solved], slope[solved], step[solved]
         if not active.size:
             break
-        length = 0.9 / (-widths * step / (1 + widths * z[active])).max(axis=1, initial=0.9)
+        length = 0.9 / (-fits.widths * step / (1 + fits.widths * z[active])).max(axis=1, initial=0.9)
         limit = value[active] + GRAIN * (1 + np.abs(value[active]))
         rest: Indices = np.arange(active.size)
         for _ in range(HALVINGS):
             trial = z[active[rest]] + length[rest, None] * step[rest]
-            found = fits.value(trial, active[rest])
+            found = fits.value(trial, which[active[rest]])
             fine = found <= limit[rest]
             z[active[rest[fine]]], value[active[rest[fine]]] = trial[fine], found[fine]
             rest = rest[~fine]
@@ -96,8 +113,7 @@ def minimised(
         nothing_left = -(slope * step).sum(axis=1) < LEAST_GAIN * (1 + np.abs(value[active]))
         converged[active[done & (accepted | nothing_left)]] = True
         active = active[~done]
-    _, gauss, bend = fits.derivatives(z, np.arange(z.shape[0]))
-    return value, z, gauss + bend, converged & np.isfinite(value)
+    return value, z, converged & np.isfinite(value)
 
 
 class _Fits:
