@@ -161,11 +161,15 @@ def _square_interval(problem: Problem, level: float) -> tuple[float, float] | No
 
     -2 ln L has one minimum in the square, from which its root grows nearly linearly: secants find the crossings.
     """
-    best = fit_couplings(problem, problem.data[None, :], np.array([[0.3]]))
-    if not best.converged[0]:
-        return None
-    least = float(best.couplings[0, 0] ** 2)
-    pulls = best.pulls
+    if problem.few:
+        points, value = problem.wide_scan
+        least = float(points[value.argmin()] ** 2)
+        pulls = minimise_pulls(problem, np.array([[least**0.5]])).pulls
+    else:
+        best = fit_couplings(problem, problem.data[None, :], np.array([[0.3]]))
+        if not best.converged[0]:
+            return None
+        least, pulls = float(best.couplings[0, 0] ** 2), best.pulls
     # Where its slope vanishes, -2 ln L of the fit is as precise as that of the profile.
     lowest = float(minimise_pulls(problem, np.array([[least**0.5]]), first=pulls).value[0])
 

@@ -16,8 +16,8 @@ from bayesnu.errors import ConvergenceError, UnconvergedError, UsageError, neare
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.setup import with_parameters
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
-from bayesnu.inference.likelihood import Problem, make_problem
-from bayesnu.inference.priors import Prior, one_coupling
+from bayesnu.inference.likelihood import Problem, few_fits, make_problem
+from bayesnu.inference.priors import Prior, one_coupling, resolve_prior
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Sampler
 from bayesnu.physics.couplings import COUPLINGS
@@ -289,10 +289,12 @@ def limit(
         elif method == "cls":
             interval = cls_interval(experiment, coupling, cl, choices if toys else None, runner)
         else:
-            problem, prior = one_coupling(experiment, coupling)
             if method == "laplace":
+                problem = few_fits(make_problem(experiment, [coupling]))
+                prior = resolve_prior(experiment.card.couplings[coupling].prior, problem)
                 interval = laplace_interval(laplace_posterior(problem, prior), cl, chosen_kind)
             else:
+                problem, prior = one_coupling(experiment, coupling)
                 number = chains or DEFAULT_CHAINS
                 interval = sample_single(
                     problem, prior, Sampler(), cl, chosen_kind, number, chosen_seed, draws, notice, allow_unconverged,
@@ -332,9 +334,9 @@ def say_caution(experiment: Experiment, interval: IntervalSet, notice: Callable[
 
 def _asymptotic(experiment: Experiment, coupling: str, method: str, variance: str | None, cl: float) -> IntervalSet:
     if method == "poisson":
-        return frequentist_interval(make_problem(experiment, [coupling]), cl)
+        return frequentist_interval(few_fits(make_problem(experiment, [coupling])), cl)
     chosen = next((v for v in experiment.variances if v == variance), None)
-    return frequentist_interval(make_problem(experiment, [coupling], "chi2", chosen), cl)
+    return frequentist_interval(few_fits(make_problem(experiment, [coupling], "chi2", chosen)), cl)
 
 
 def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> None:
