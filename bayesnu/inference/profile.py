@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -43,10 +45,14 @@ SAME_MINIMUM = 0.05
 
 def delta_chi2_level(cl: float, couplings: int) -> float:
     """Return the asymptotic Δχ² of a confidence level: 2.7055 for 90% and one coupling, 4.605 for two."""
-    from scipy.special import chdtri
-
     if not 0 < cl < 1:
         raise UsageError(f"cl = {cl}: must be between 0 and 1, as 0.9 for 90%")
+    if couplings == 1:
+        return NormalDist().inv_cdf((1 - cl) / 2) ** 2
+    if couplings == 2:
+        return -2 * math.log(1 - cl)
+    from scipy.special import chdtri
+
     return float(chdtri(couplings, 1 - cl))
 
 
