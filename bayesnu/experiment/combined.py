@@ -145,10 +145,7 @@ class CombinedExperiment(Experiment):
         """Return the combination with ``sin2_theta_w`` among the couplings of its model; see `free_mixing_angle`."""
         # Raises where the cards do not agree.
         _ = self.sin2_theta_w
-        models = [
-            member.with_free_mixing_angle().model if member.alone else member.model
-            for member in self.members
-        ]
+        models = [member.with_free_mixing_angle().model if member.alone else member.model for member in self.members]
         return replace(self, model=_join(self.members, models))
 
     def observation_coordinates(self) -> Coordinates:

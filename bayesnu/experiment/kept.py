@@ -33,8 +33,8 @@ def kept_array(
 ) -> Array:
     """Return an array that was computed before, or compute and keep it.
 
-    What is not finite is not kept. A file that is damaged or of something else is reported and computed again; a cache that cannot be written is
-    reported, and the array used without being kept.
+    What is not finite is not kept. A file that is damaged or of something else is reported and computed again; a cache
+    that cannot be written is reported, and the array used without being kept.
 
     Parameters
     ----------

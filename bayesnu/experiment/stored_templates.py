@@ -51,5 +51,5 @@ def find_templates(card: Card, flux: FluxTable, events: Array | None, notice: Ca
 
     kept = kept_array("templates", content, (*shape, 2 * bins + 2), folded, notice)
     values, error, per_year, ratio = kept[..., :bins], kept[..., bins:-2], kept[..., -2], kept[:, :, 0, -1]
-    own = (np.ascontiguousarray(part) for part in (values, per_year, error))
-    return Templates(card, *own, response, ratio.copy(), np.zeros((*shape, bins, 0)))
+    values, per_year, error, ratio = (np.ascontiguousarray(part) for part in (values, per_year, error, ratio))
+    return Templates(card, values, per_year, error, response, ratio, np.zeros((*shape, bins, 0)))

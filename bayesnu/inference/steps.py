@@ -137,7 +137,7 @@ class _Fits:
 
     def value(self, z: Array, which: Indices) -> Array:
         """Return -2 ln L of some points; infinite where λ is impossible."""
-        expected = (self.weights(z)[:, None, :] @ self.strengths[which])[:, 0]
+        expected = np.einsum("gc,gco->go", self.weights(z), self.strengths[which])
         total = (self.constraint * z**2).sum(axis=1)
         if self.variance is not None:
             return np.asarray(total + ((expected - self.data) ** 2 / self.variance).sum(axis=1))
