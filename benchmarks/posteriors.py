@@ -31,7 +31,7 @@ WIDE = 10.0
 SIGMAS = 4.5
 """Of Monte Carlo error that two 90% limits may differ by."""
 LOADING = (
-    "four fifths of the process are its start and the card (interpreter, NumPy, pydantic, reading what the card names); "
+    "four fifths of the process are its start and the card (interpreter, NumPy, pydantic, what the card names); "
     "fits, draws and weights take a tenth of a second"
 )
 DRAWING = (

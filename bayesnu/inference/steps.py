@@ -73,10 +73,11 @@ def minimised(
     while wanted.size:
         value[wanted], z[wanted], converged[wanted] = _descended(fits, z[wanted], wanted, tolerance)
         # Where a point's own steps lead nowhere, its neighbour's pulls may be near.
-        after = np.flatnonzero(converged[:-1] & ~converged[1:] & ~tried[1:]) + 1
-        before = np.setdiff1d(np.flatnonzero(converged[1:] & ~converged[:-1] & ~tried[:-1]), after)
-        z[after], z[before] = z[after - 1], z[before + 1]
-        wanted = np.concatenate([after, before])
+        lost = ~converged & ~tried
+        after = lost & np.append(False, converged[:-1])
+        before = lost & ~after & np.append(converged[1:], False)
+        wanted = np.flatnonzero(after | before)
+        z[wanted] = z[np.where(after[wanted], wanted - 1, wanted + 1)]
         tried[wanted] = True
     _, gauss, bend = fits.derivatives(z, np.arange(z.shape[0]))
     return value, z, gauss + bend, converged
@@ -131,13 +132,17 @@ class _Fits:
         self.strengths, self.membership, self.widths, self.constraint = strengths, membership, widths, constraint
         self.data, self.variance = data, variance
 
+    def of(self, which: Indices) -> Array:
+        """Return the counts of some points, in their order; of all of them without a copy."""
+        return self.strengths if which.size == self.strengths.shape[0] else self.strengths[which]
+
     def weights(self, z: Array) -> Array:
         """Return w, (points, components)."""
         return np.asarray(np.where(self.membership > 0, (1 + self.widths * z)[:, None, :], 1.0).prod(axis=2))
 
     def value(self, z: Array, which: Indices) -> Array:
         """Return -2 ln L of some points; infinite where λ is impossible."""
-        expected = np.einsum("gc,gco->go", self.weights(z), self.strengths[which])
+        expected = (self.weights(z)[:, None, :] @ self.of(which))[:, 0]
         total = (self.constraint * z**2).sum(axis=1)
         if self.variance is not None:
             return np.asarray(total + ((expected - self.data) ** 2 / self.variance).sum(axis=1))
@@ -153,7 +158,7 @@ class _Fits:
         """Return the slopes of -ln L, (points, pulls), the Hessian of Gauss and Newton, (points, pulls, pulls), and the
         rest of the Hessian.
         """
-        strengths, n = self.strengths[which], self.data
+        strengths, n = self.of(which), self.data
         weights, unit = self.weights(z), self.widths / (1 + self.widths * z)
         expected = (weights[:, None, :] @ strengths)[:, 0]
         if self.variance is not None:
