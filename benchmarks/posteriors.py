@@ -31,8 +31,8 @@ WIDE = 10.0
 SIGMAS = 4.5
 """Of Monte Carlo error that two 90% limits may differ by."""
 LOADING = (
-    "nine tenths of the process are its start and the card (interpreter, NumPy, schema, templates of all couplings); "
-    "fits, draws and weights take a seventh of a second"
+    "four fifths of the process are its start and the card (interpreter, NumPy, pydantic, what the card names); "
+    "fits, draws and weights take a tenth of a second"
 )
 DRAWING = (
     "the figures are ArviZ's on both sides and take most of bayesnu's time; its run draws six times as many posterior "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -14,14 +16,20 @@ CARD = "dune-prism"
 
 
 def assembled() -> float:
-    """Return the seconds from a card's name to the expected counts of all couplings; its modules are imported."""
+    """Return the seconds from a card's name to the expected counts of all couplings; its modules are imported.
+
+    Folded: the cache has no templates, and the response is the shipped one.
+    """
     import h5py  # noqa: F401
 
+    from bayesnu.experiment import electron  # noqa: F401
     from bayesnu.experiment.setup import load_experiment
 
-    start = time.perf_counter()
-    load_experiment(CARD)
-    return time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["BAYESNU_CACHE"] = cache
+        start = time.perf_counter()
+        load_experiment(CARD)
+        return time.perf_counter() - start
 
 
 def contest() -> Contest:

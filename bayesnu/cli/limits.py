@@ -130,7 +130,7 @@ def limit(
     with toy_runner(scheduler, workers, out, force) if by_toys else nullcontext() as runner:
         if not masses:
             with counting_bar(f"{coupling} by nuts") if method == "nuts" else nullcontext() as progress:
-                found = compute_limit(experiment, coupling, runner=runner, progress=progress, **options)
+                found = compute_limit(experiment, coupling, runner=runner, progress=progress, few=True, **options)
             said_first([found])
             show(format_, interval_json(name, found), lambda: limit_tables(name, found))
             return

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bayesnu.detector.response import ResponseMatrix, build_response, build_subsampled, load_response
 from bayesnu.detector.settings import SUBSAMPLES, ResponseSettings
-from bayesnu.errors import DataError, ResponseError
+from bayesnu.errors import DataError, ResponseError, silent
 from bayesnu.resources import cache_folder, data_folder, read_data
 
 
@@ -21,6 +24,27 @@ def locate_response(settings: ResponseSettings, subsampled: bool = False) -> Pat
     name = response_name(settings, subsampled)
     shipped = data_folder() / "responses" / name
     return shipped if shipped.exists() else cache_folder() / name
+
+
+@dataclass(frozen=True)
+class StoredResponse:
+    """A response that is read when it is needed, and then once."""
+
+    settings: ResponseSettings
+    subsampled: bool = False
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of the file that would be read; None if there is none, or it is a shipped one and not whole."""
+        try:
+            return hashlib.sha256(read_data(locate_response(self.settings, self.subsampled))).hexdigest()
+        except DataError:
+            return None
+
+    @cached_property
+    def matrix(self) -> ResponseMatrix:
+        """The response; built again if its file has gone."""
+        return find_response(self.settings, silent, self.subsampled)
 
 
 def find_response(

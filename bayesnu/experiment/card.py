@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from bayesnu.errors import UsageError, nearest
 from bayesnu.physics.couplings import COUPLINGS, ELECTROMAGNETIC, TRANSITION
@@ -64,9 +75,7 @@ MaterialName = Annotated[str, AfterValidator(check_material)]
 class Table(BaseModel):
     """A TOML table: strict types, finite numbers, and no keys but its own."""
 
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -77,6 +86,37 @@ class Table(BaseModel):
                     hint = f"allowed are {', '.join(cls.model_fields)}{nearest(str(key), cls.model_fields)}"
                     raise PydanticCustomError("unknown_key", "unknown key; {hint}", {"key": str(key), "hint": hint})
         return data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in meanings(cls).items():
+            # What the definition of a table says already is not said again beside its name.
+            if name in properties and handler.resolve_ref_schema(properties[name]).get("description") != text:
+                properties[name]["description"] = text
+        return schema
+
+
+@cache
+def meanings(table: type[BaseModel]) -> dict[str, str]:
+    """Return what each key of a table means: the sentence below it in the source of the class.
+
+    Read when somebody asks; to have all classes read as they are made takes longer than a card.
+    """
+    import ast
+    import inspect
+
+    found: dict[str, str] = {}
+    for own in reversed(table.__mro__):
+        if not issubclass(own, Table):
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(own))).body
+        for key, below_it in pairwise(getattr(definition, "body", ())):
+            match key, below_it:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = inspect.cleandoc(text)
+    return found
 
 
 class Source(Table):
@@ -219,7 +259,7 @@ class AnalysisCard(Table):
     """Where the analysis comes from."""
     couplings: dict[str, CouplingCard]
     """The couplings to fit, each a table, which may be empty."""
-    sterile: Sterile = Sterile()
+    sterile: Sterile = Sterile.model_construct()
     """The sterile neutrino N of the transition moments."""
     comparison: Comparison | None = None
     """The analysis's own rows among the published limits; absent, it has none."""

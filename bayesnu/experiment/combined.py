@@ -17,7 +17,6 @@ from bayesnu.experiment.card import AnalysisCard, CouplingCard, Source, Sterile
 from bayesnu.experiment.covariance import CovarianceModes
 from bayesnu.experiment.expectation import CountModel, Monomial
 from bayesnu.experiment.load import LoadedCard
-from bayesnu.experiment.published_limit import PublishedLimitExperiment
 from bayesnu.physics.couplings import COUPLINGS
 
 Array = NDArray[np.float64]
@@ -98,8 +97,7 @@ class CombinedExperiment(Experiment):
     @property
     def approximations(self) -> tuple[str, ...]:
         """What of it is no likelihood, a line for each published limit."""
-        own = [member.approximations for member in self.members if isinstance(member, PublishedLimitExperiment)]
-        return tuple(line for lines in own for line in lines)
+        return tuple(line for member in self.members for line in member.approximations)
 
     @property
     def response_error(self) -> str:
@@ -134,7 +132,7 @@ class CombinedExperiment(Experiment):
             If they differ, or the counts of a member cannot be given at another value.
         """
         # What a published limit stands for took the mixing angle as known.
-        counted = [member for member in self.members if not isinstance(member, PublishedLimitExperiment)]
+        counted = [member for member in self.members if member.alone]
         if not counted:
             raise UsageError("sin2_theta_w: no count depends on it, so that it cannot be fitted")
         own = {member.card.name: member.sin2_theta_w for member in counted}
@@ -147,10 +145,7 @@ class CombinedExperiment(Experiment):
         """Return the combination with ``sin2_theta_w`` among the couplings of its model; see `free_mixing_angle`."""
         # Raises where the cards do not agree.
         _ = self.sin2_theta_w
-        models = [
-            member.model if isinstance(member, PublishedLimitExperiment) else member.with_free_mixing_angle().model
-            for member in self.members
-        ]
+        models = [member.with_free_mixing_angle().model if member.alone else member.model for member in self.members]
         return replace(self, model=_join(self.members, models))
 
     def observation_coordinates(self) -> Coordinates:

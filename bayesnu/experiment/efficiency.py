@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bayesnu.errors import CardError, DataError
 from bayesnu.experiment.base import locate
 from bayesnu.experiment.card import Curve, check_curve
-from bayesnu.experiment.electron_card import Detector
 from bayesnu.experiment.load import LoadedCard
-from bayesnu.experiment.recoil_card import PhononDetector
 from bayesnu.resources import number, read_table
+
+if TYPE_CHECKING:
+    from bayesnu.experiment.electron_card import Detector
+    from bayesnu.experiment.recoil_card import PhononDetector
 
 
 def read_efficiency(path: Path, column: str) -> Curve:

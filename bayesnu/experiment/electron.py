@@ -23,9 +23,9 @@ from bayesnu.experiment.mc_stat import ResponseModes, relative_variance, respons
 from bayesnu.experiment.modes import add_modes
 from bayesnu.experiment.observed import Layout, read_observed
 from bayesnu.experiment.response import response_settings
+from bayesnu.experiment.stored_templates import find_templates
 from bayesnu.experiment.templates import (
     Templates,
-    build_templates,
     read_event_table,
     refold_dipole,
 )
@@ -240,7 +240,7 @@ def assemble(loaded: LoadedCard, card: Card, notice: Callable[[str], None]) -> E
         else:
             backgrounds = computed_backgrounds(card, flux, notice)
         covariances = [covariance_modes(*paths, k, card, flux, backgrounds) for k, paths in enumerate(matrices)]
-        templates = build_templates(card, flux, events, notice)
+        templates = find_templates(card, flux, events, notice)
         model = build_count_model(card, templates, backgrounds)
         expected = model.expected()
     if not np.isfinite(expected).all():

@@ -305,13 +305,13 @@ class Card(AnalysisCard):
 
     scattering: Literal["electron"] = "electron"
     """Kind of card: neutrino-electron scattering."""
-    physics: Physics = Physics()
+    physics: Physics = Physics.model_construct()
     """Choices of the cross section."""
     target: Target
     """The fiducial mass."""
     detector: Detector
     """Threshold, resolutions and bins."""
-    response: Response = Response()
+    response: Response = Response.model_construct()
     """How the response matrix is computed."""
     flux: Flux
     """The flux file and how counts are normalised."""

@@ -60,7 +60,7 @@ class ElectronWindowCard(AnalysisCard):
 
     scattering: Literal["electron-window"]
     """Kind of card: ν-e events in windows of energy."""
-    physics: WindowPhysics = WindowPhysics()
+    physics: WindowPhysics = WindowPhysics.model_construct()
     """Choices of the cross section."""
     detector: WindowDetector
     """Bins of the electron's energy."""

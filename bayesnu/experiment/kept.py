@@ -33,8 +33,8 @@ def kept_array(
 ) -> Array:
     """Return an array that was computed before, or compute and keep it.
 
-    A file that is damaged or of something else is reported and computed again; a cache that cannot be written is
-    reported, and the array used without being kept.
+    What is not finite is not kept. A file that is damaged or of something else is reported and computed again; a cache
+    that cannot be written is reported, and the array used without being kept.
 
     Parameters
     ----------
@@ -57,6 +57,8 @@ def kept_array(
         except DataError as problem:
             notice(f"{problem}; computing it again")
     values = compute()
+    if not np.isfinite(values).all():
+        return values
     try:
         write_atomically(path, lambda temporary: _write(temporary, key, values))
     except DataError as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tomllib
 from collections.abc import Sequence
@@ -13,10 +14,6 @@ from pydantic import BaseModel, ValidationError
 
 from bayesnu.errors import CardError, nearest, unknown_name
 from bayesnu.experiment.card import AnalysisCard
-from bayesnu.experiment.electron_card import Card
-from bayesnu.experiment.electron_window_card import ElectronWindowCard
-from bayesnu.experiment.published_limit_card import PublishedLimitCard
-from bayesnu.experiment.recoil_card import RecoilCard
 from bayesnu.resources import find_card
 
 # Setting a key by an override replaces those that it stands in the place of.
@@ -34,14 +31,13 @@ ALTERNATIVES = {
     ("detector", "bins"): ("bin_edges_ev",),
     ("detector", "highest_ev"): ("bin_edges_ev",),
 }
-AnyCard = Card | RecoilCard | ElectronWindowCard | PublishedLimitCard
-SCHEMAS: dict[str, type[AnyCard]] = {
-    "electron": Card,
-    "electron-window": ElectronWindowCard,
-    "nucleus": RecoilCard,
-    "published-limit": PublishedLimitCard,
+SCHEMAS = {
+    "electron": ("bayesnu.experiment.electron_card", "Card"),
+    "electron-window": ("bayesnu.experiment.electron_window_card", "ElectronWindowCard"),
+    "nucleus": ("bayesnu.experiment.recoil_card", "RecoilCard"),
+    "published-limit": ("bayesnu.experiment.published_limit_card", "PublishedLimitCard"),
 }
-"""The schema of each kind of scattering."""
+"""Module and class of the schema of each kind of scattering; imported for a card of this kind (`card_class`)."""
 KINDS = {
     "prior": ("half-normal", "jeffreys", "log-uniform", "normal", "uniform", "uniform-squared"),
     "m_N_prior": ("log-uniform", "uniform"),
@@ -74,6 +70,13 @@ class LoadedCard:
         given = (read_override(text)[0] for text in self.overrides)
         overridden = any(own == parts[: len(own)] for own in given)
         return (Path.cwd(), self.path.parent) if overridden else (self.path.parent,)
+
+
+def card_class(kind: str) -> type[AnalysisCard]:
+    """Return the schema of a kind of scattering, one of `SCHEMAS`."""
+    module, name = SCHEMAS[kind]
+    found: type[AnalysisCard] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def name_card(path: Path, overrides: Sequence[str]) -> str:
@@ -161,7 +164,7 @@ def load_card(model: str, overrides: Sequence[str] = ()) -> LoadedCard:
             f"{path}: scattering = {scattering!r}: allowed are {', '.join(SCHEMAS)}{nearest(str(scattering), SCHEMAS)}"
         )
     try:
-        card = SCHEMAS[scattering].model_validate(content)
+        card = card_class(scattering).model_validate(content)
     except ValidationError as error:
         raise CardError(f"{name_card(path, overrides)}: {describe(error)}") from error
     return LoadedCard(card, path, tuple(overrides))
@@ -182,8 +185,8 @@ def card_schema(kind: str) -> dict[str, Any]:
     """
     if kind not in SCHEMAS:
         raise unknown_name("kind", kind, SCHEMAS)
-    schema = SCHEMAS[kind].model_json_schema()
-    known = list(SCHEMAS[kind].known_couplings)
+    schema = card_class(kind).model_json_schema()
+    known = list(card_class(kind).known_couplings)
     schema["properties"]["couplings"] |= {"propertyNames": {"enum": known}, "minProperties": 1}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from bayesnu.experiment.backgrounds import BACKGROUNDS
 from bayesnu.experiment.base import Experiment
+from bayesnu.experiment.card import meanings
 from bayesnu.experiment.electron import ElectronExperiment
 from bayesnu.experiment.electron_window import ElectronWindowExperiment, decay_at_rest_spectra
 from bayesnu.experiment.recoil import RecoilExperiment
@@ -38,11 +39,11 @@ class Key:
 
 def card_keys(table: BaseModel, prefix: str = "") -> Iterator[Key]:
     """Yield the keys of a card in the order of its schema, with their meaning; tables that are absent have none."""
-    for name, info in type(table).model_fields.items():
+    for name in type(table).model_fields:
         if not prefix and name in APART:
             continue
         yield from _keys(
-            f"{prefix}{name}", getattr(table, name), info.description or "", name in table.model_fields_set
+            f"{prefix}{name}", getattr(table, name), meanings(type(table)).get(name, ""), name in table.model_fields_set
         )
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
-from bayesnu.experiment.electron import ElectronExperiment
-from bayesnu.experiment.electron_window import ElectronWindowExperiment
-from bayesnu.experiment.prediction import Prediction
-from bayesnu.experiment.prediction import predict as predict_electrons
-from bayesnu.experiment.recoil import RecoilExperiment
-from bayesnu.experiment.recoil_prediction import RecoilPrediction, predict_recoils, predict_windows
+
+if TYPE_CHECKING:
+    from bayesnu.experiment.prediction import Prediction
+    from bayesnu.experiment.recoil_prediction import RecoilPrediction
 
 
 def predict(
@@ -41,10 +40,19 @@ def predict(
     """
     experiment.require_alone()
     values, given = couplings or {}, pulls or {}
-    if isinstance(experiment, RecoilExperiment):
-        return predict_recoils(experiment, values, given)
-    if isinstance(experiment, ElectronWindowExperiment):
-        return predict_windows(experiment, values, given)
-    if isinstance(experiment, ElectronExperiment):
-        return predict_electrons(experiment, values, given)
+    # Of its kind, by its card; other kinds are not imported.
+    own: Any = experiment
+    match getattr(own.card, "scattering", None):
+        case "electron":
+            from bayesnu.experiment import prediction
+
+            return prediction.predict(own, values, given)
+        case "electron-window":
+            from bayesnu.experiment.recoil_prediction import predict_windows
+
+            return predict_windows(own, values, given)
+        case "nucleus":
+            from bayesnu.experiment.recoil_prediction import predict_recoils
+
+            return predict_recoils(own, values, given)
     raise UsageError(f"{experiment.card.name}: predict the counts of its cards one by one")

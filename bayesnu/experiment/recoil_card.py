@@ -299,7 +299,7 @@ class RecoilCard(AnalysisCard):
 
     scattering: Literal["nucleus"]
     """Kind of card: nuclear recoils."""
-    physics: RecoilPhysics = RecoilPhysics()
+    physics: RecoilPhysics = RecoilPhysics.model_construct()
     """Choices of the cross section."""
     targets: Annotated[dict[str, Compound], Field(min_length=1)]
     """How much there is of each compound."""
@@ -311,13 +311,13 @@ class RecoilCard(AnalysisCard):
     """A flux from files; a card has this, reactor or stopped_pion."""
     detector: Annotated[PhononDetector | PhotoelectronDetector, Field(discriminator="kind")]
     """What is measured of a recoil."""
-    backgrounds: RecoilBackgrounds = RecoilBackgrounds()
+    backgrounds: RecoilBackgrounds = RecoilBackgrounds.model_construct()
     """Backgrounds that do not depend on the neutrinos."""
     pulls: RecoilPulls
     """One-sigma widths of the pulls, as fractions."""
     photon_detector: PhotonDetectorCard | None = None
     """A detector of the photons of N → ν γ; absent, recoils alone count."""
-    decay: Decay = Decay()
+    decay: Decay = Decay.model_construct()
     """How N decays."""
     counts: Counts | None = None
     """A file of observed counts; a pulsed beam needs one, of coincidence and anticoincidence."""

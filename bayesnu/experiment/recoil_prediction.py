@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError
 from bayesnu.experiment.base import finite
-from bayesnu.experiment.electron_window import ElectronWindowExperiment
 from bayesnu.experiment.expectation import CountModel, check_pulls
-from bayesnu.experiment.recoil import RecoilExperiment
 from bayesnu.physics.couplings import check_values
 from bayesnu.shown import Shown
+
+if TYPE_CHECKING:
+    from bayesnu.experiment.electron_window import ElectronWindowExperiment
+    from bayesnu.experiment.recoil import RecoilExperiment
 
 Array = NDArray[np.float64]
 

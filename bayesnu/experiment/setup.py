@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bayesnu.errors import CardError, UsageError, silent, unknown_name
-from bayesnu.experiment import electron, electron_window, published_limit, recoil
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.combined import CombinedExperiment, combine, listed_pulls
-from bayesnu.experiment.electron import ElectronExperiment
-from bayesnu.experiment.electron_card import Card
-from bayesnu.experiment.electron_window_card import ElectronWindowCard
 from bayesnu.experiment.load import LoadedCard, load_card
-from bayesnu.experiment.published_limit_card import PublishedLimitCard
-from bayesnu.experiment.recoil_card import RecoilCard
+
+if TYPE_CHECKING:
+    from bayesnu.experiment.electron import ElectronExperiment
 
 
 def load_experiment(model: str, overrides: Sequence[str] = (), notice: Callable[[str], None] = silent) -> Experiment:
@@ -48,15 +46,26 @@ def assemble(loaded: LoadedCard, notice: Callable[[str], None] = silent) -> Expe
 
 
 def _assemble(loaded: LoadedCard, notice: Callable[[str], None]) -> Experiment:
-    if isinstance(loaded.card, Card):
-        return electron.assemble(loaded, loaded.card, notice)
-    if isinstance(loaded.card, ElectronWindowCard):
-        return electron_window.assemble(loaded, loaded.card)
-    if isinstance(loaded.card, PublishedLimitCard):
-        return published_limit.assemble(loaded, loaded.card)
-    if isinstance(loaded.card, RecoilCard):
-        return recoil.assemble(loaded, loaded.card, notice)
-    raise CardError(f"{type(loaded.card).__name__}: no card of an experiment")
+    # Of its kind, which `load_card` has seen to; other kinds are not imported.
+    card: Any = loaded.card
+    match getattr(card, "scattering", None):
+        case "electron":
+            from bayesnu.experiment import electron
+
+            return electron.assemble(loaded, card, notice)
+        case "electron-window":
+            from bayesnu.experiment import electron_window
+
+            return electron_window.assemble(loaded, card)
+        case "nucleus":
+            from bayesnu.experiment import recoil
+
+            return recoil.assemble(loaded, card, notice)
+        case "published-limit":
+            from bayesnu.experiment import published_limit
+
+            return published_limit.assemble(loaded, card)
+    raise CardError(f"{type(card).__name__}: no card of an experiment")
 
 
 def load_combination(
@@ -114,6 +123,8 @@ def load_electron_experiment(
     UsageError
         If the card is of another kind.
     """
+    from bayesnu.experiment.electron import ElectronExperiment
+
     experiment = load_experiment(model, overrides, notice)
     if not isinstance(experiment, ElectronExperiment):
         raise UsageError(f"{model}: is a card of nuclear recoils; this needs one of neutrino-electron scattering")

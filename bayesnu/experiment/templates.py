@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bayesnu.detector.efficiency import efficiency_at
 from bayesnu.detector.response import ResponseMatrix
 from bayesnu.detector.settings import ResponseSettings
-from bayesnu.detector.store import find_response
+from bayesnu.detector.store import StoredResponse, find_response
 from bayesnu.errors import CardError
 from bayesnu.experiment.backgrounds import check_made_for, read_made_for
 from bayesnu.experiment.electron_card import Card
@@ -50,8 +50,8 @@ class Templates:
         Counts per year above threshold, before efficiency and binning.
     error : ndarray, shape of values
         Standard error of values from the response's Monte Carlo.
-    response : ResponseMatrix
-        What they were folded with.
+    folded_with : ResponseMatrix or StoredResponse
+        The response, or where it is; see ``response``.
     ratio : ndarray, shape (exposures, channels)
         SM events of the event table per computed SM event, which scales every term; 1 without a table.
     deviations : ndarray, shape (exposures, channels, terms, bins, sub-samples)
@@ -62,9 +62,14 @@ class Templates:
     values: Array
     per_year: Array
     error: Array
-    response: ResponseMatrix
+    folded_with: ResponseMatrix | StoredResponse
     ratio: Array
     deviations: Array
+
+    @property
+    def response(self) -> ResponseMatrix:
+        """The response that they were folded with, read now if it has not been."""
+        return self.folded_with if isinstance(self.folded_with, ResponseMatrix) else self.folded_with.matrix
 
     def standard_model_error(self) -> tuple[Array, Array]:
         """Return the SM counts summed over channels and their Monte Carlo error, each (exposures, bins)."""

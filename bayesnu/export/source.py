@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bayesnu.errors import BayesnuError, RunError, silent
 from bayesnu.experiment.base import Experiment
-from bayesnu.experiment.load import SCHEMAS, LoadedCard
+from bayesnu.experiment.load import SCHEMAS, LoadedCard, card_class
 from bayesnu.experiment.setup import assemble
 from bayesnu.resources import write_text
 from bayesnu.results.runs import Run
@@ -29,7 +29,7 @@ def experiment_of(run: Run, notice: Callable[[str], None] = silent) -> Experimen
     kind = information["card"].get("scattering")
     if kind not in SCHEMAS:
         raise RunError(f"{record}: is a run of several cards together; an export needs a run of one")
-    card = SCHEMAS[kind].model_validate_json(json.dumps(information["card"]))
+    card = card_class(kind).model_validate_json(json.dumps(information["card"]))
     beside = run.folder / (information["card_folder"] or "")
     loaded = LoadedCard(card, beside / information["inputs"]["card"]["file"], tuple(information["overrides"]))
     try:

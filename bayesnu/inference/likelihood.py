@@ -283,7 +283,7 @@ def minimise_pulls(
     Profiled
     """
     model = problem.model
-    if problem.few and data is centre is first is None and (found := _few_fits(problem, couplings, tolerance)):
+    if problem.few and data is centre is None and (found := _few_fits(problem, couplings, tolerance, first)):
         return found
     from bayesnu.inference import newton
 
@@ -325,7 +325,7 @@ def few_fits(problem: Problem) -> Problem:
     return replace(problem, few=True)
 
 
-def _few_fits(problem: Problem, couplings: Array, tolerance: float) -> Profiled | None:
+def _few_fits(problem: Problem, couplings: Array, tolerance: float, first: Array | None) -> Profiled | None:
     """Return fits by NumPy; None if one of them does not end, or the statistic is none that it knows."""
     from bayesnu.inference.steps import minimised
 
@@ -335,8 +335,11 @@ def _few_fits(problem: Problem, couplings: Array, tolerance: float) -> Profiled 
         return None
     variance = problem.normal_variance if problem.statistic == "chi2" else None
     strengths = model.signal_strengths(np.atleast_2d(couplings))
+    start = None if first is None else first[0]
     found = Profiled(
-        *minimised(strengths, model.membership, model.widths, model.constraint, problem.data, variance, tolerance)
+        *minimised(
+            strengths, model.membership, model.widths, model.constraint, problem.data, variance, tolerance, start
+        )
     )
     return found if found.converged.all() else None
 

@@ -21,7 +21,7 @@ from bayesnu.experiment.card import (
     UniformSquaredPrior,
 )
 from bayesnu.inference.jeffreys import JeffreysTable, jeffreys_table
-from bayesnu.inference.likelihood import Problem, bounded_range, likelihood_range, make_problem
+from bayesnu.inference.likelihood import Problem, bounded_range, few_fits, likelihood_range, make_problem
 from bayesnu.physics.couplings import COUPLINGS, Coupling
 
 Array = NDArray[np.float64]
@@ -153,9 +153,10 @@ def jeffreys_prior(problem: Problem, low: float, high: float, *, automatic: bool
     return Prior(COUPLINGS[problem.couplings[0]], "jeffreys", low, high, automatic=automatic, table=table)
 
 
-def one_coupling(experiment: Experiment, coupling: str) -> tuple[Problem, Prior]:
-    """Return the Poisson problem of one of the card's couplings, and its prior."""
+def one_coupling(experiment: Experiment, coupling: str, *, few: bool = False) -> tuple[Problem, Prior]:
+    """Return the Poisson problem of one of the card's couplings, and its prior; see `few_fits` for ``few``."""
     problem = make_problem(experiment, [coupling])
+    problem = few_fits(problem) if few else problem
     return problem, resolve_prior(experiment.card.couplings[coupling].prior, problem)
 
 

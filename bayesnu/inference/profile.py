@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -43,10 +45,14 @@ SAME_MINIMUM = 0.05
 
 def delta_chi2_level(cl: float, couplings: int) -> float:
     """Return the asymptotic Δχ² of a confidence level: 2.7055 for 90% and one coupling, 4.605 for two."""
-    from scipy.special import chdtri
-
     if not 0 < cl < 1:
         raise UsageError(f"cl = {cl}: must be between 0 and 1, as 0.9 for 90%")
+    if couplings == 1:
+        return NormalDist().inv_cdf((1 - cl) / 2) ** 2
+    if couplings == 2:
+        return -2 * math.log(1 - cl)
+    from scipy.special import chdtri
+
     return float(chdtri(couplings, 1 - cl))
 
 
@@ -161,11 +167,15 @@ def _square_interval(problem: Problem, level: float) -> tuple[float, float] | No
 
     -2 ln L has one minimum in the square, from which its root grows nearly linearly: secants find the crossings.
     """
-    best = fit_couplings(problem, problem.data[None, :], np.array([[0.3]]))
-    if not best.converged[0]:
-        return None
-    least = float(best.couplings[0, 0] ** 2)
-    pulls = best.pulls
+    if problem.few:
+        points, value = problem.wide_scan
+        least = float(points[value.argmin()] ** 2)
+        pulls = minimise_pulls(problem, np.array([[least**0.5]])).pulls
+    else:
+        best = fit_couplings(problem, problem.data[None, :], np.array([[0.3]]))
+        if not best.converged[0]:
+            return None
+        least, pulls = float(best.couplings[0, 0] ** 2), best.pulls
     # Where its slope vanishes, -2 ln L of the fit is as precise as that of the profile.
     lowest = float(minimise_pulls(problem, np.array([[least**0.5]]), first=pulls).value[0])
 

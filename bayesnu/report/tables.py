@@ -10,8 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from bayesnu.experiment.covariance import covariance_json
-from bayesnu.experiment.prediction import Prediction
-from bayesnu.experiment.recoil_prediction import RecoilPrediction
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.results.comparison import FOOTNOTE
 from bayesnu.results.intervals import IntervalSet, percent

@@ -9,7 +9,6 @@ from typing import Any
 from bayesnu.errors import UsageError, silent, unknown_name
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.combined import CombinedExperiment
-from bayesnu.experiment.published_limit import PublishedLimitExperiment
 from bayesnu.results.intervals import IntervalSet
 from bayesnu.results.limits import BAYESIAN, interval_json, limit
 from bayesnu.shown import Shown
@@ -119,7 +118,7 @@ def combined_limits(
                 for member in experiment.members
                 if coupling in member.card.couplings
                 and method != "nuts"
-                and not isinstance(member, PublishedLimitExperiment)
+                and member.alone
                 and (method != "chi2" or member.variances)
             }
             found.append(CombinedLimit(find(experiment, coupling, method, notice), alone))

@@ -16,7 +16,7 @@ from bayesnu.errors import ConvergenceError, UnconvergedError, UsageError, neare
 from bayesnu.experiment.base import Experiment
 from bayesnu.experiment.setup import with_parameters
 from bayesnu.inference.laplace import GridPosterior, laplace_posterior
-from bayesnu.inference.likelihood import Problem, make_problem
+from bayesnu.inference.likelihood import Problem, few_fits, make_problem
 from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Sampler
@@ -209,6 +209,7 @@ def limit(
     notice: Callable[[str], None] = silent,
     allow_unconverged: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    few: bool = False,
 ) -> IntervalSet:
     """Return the limit on one coupling, the others held at 0.
 
@@ -246,6 +247,9 @@ def limit(
         Return the limit of draws whose diagnostics end in "fail", marked as such.
     progress : callable, optional
         Receives how many draws "nuts" has made, and of how many; from the start again where it needs more.
+    few : bool
+        Whether this process is to find few limits: those of "chi2", "poisson" and "laplace" are then found by NumPy,
+        which is done before compiled code is loaded, but slower for the tenth. The same to 1e-9.
 
     Raises
     ------
@@ -283,13 +287,14 @@ def limit(
     runner = runner or ToyRunner(notice=notice)
     with naming(experiment, coupling):
         if method in ("chi2", "poisson"):
-            interval = _asymptotic(experiment, coupling, method, variance, cl)
+            problem = _frequentist_problem(experiment, coupling, method, variance)
+            interval = frequentist_interval(few_fits(problem) if few else problem, cl)
         elif method == "feldman-cousins":
             interval = feldman_cousins_interval(experiment, coupling, cl, choices, runner)
         elif method == "cls":
             interval = cls_interval(experiment, coupling, cl, choices if toys else None, runner)
         else:
-            problem, prior = one_coupling(experiment, coupling)
+            problem, prior = one_coupling(experiment, coupling, few=few and method == "laplace")
             if method == "laplace":
                 interval = laplace_interval(laplace_posterior(problem, prior), cl, chosen_kind)
             else:
@@ -330,11 +335,11 @@ def say_caution(experiment: Experiment, interval: IntervalSet, notice: Callable[
         notice(caution)
 
 
-def _asymptotic(experiment: Experiment, coupling: str, method: str, variance: str | None, cl: float) -> IntervalSet:
+def _frequentist_problem(experiment: Experiment, coupling: str, method: str, variance: str | None) -> Problem:
     if method == "poisson":
-        return frequentist_interval(make_problem(experiment, [coupling]), cl)
+        return make_problem(experiment, [coupling])
     chosen = next((v for v in experiment.variances if v == variance), None)
-    return frequentist_interval(make_problem(experiment, [coupling], "chi2", chosen), cl)
+    return make_problem(experiment, [coupling], "chi2", chosen)
 
 
 def check_counts(*, draws: int | None, chains: int | None, seed: int | None) -> None:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from bayesnu.errors import RunError, UnconvergedError, silent
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.importance import laplace_draws
-from bayesnu.inference.likelihood import few_fits, make_problem
-from bayesnu.inference.priors import resolve_prior
+from bayesnu.inference.priors import one_coupling
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.resources import write_text
 from bayesnu.results.intervals import (
@@ -152,8 +151,7 @@ def draw(
     number, own_seed = DEFAULT_DRAWS if draws is None else draws, DEFAULT_SEED if seed is None else seed
     unit = COUPLINGS[coupling].unit
     with naming(experiment, coupling):
-        problem = few_fits(make_problem(experiment, [coupling]))
-        prior = resolve_prior(experiment.card.couplings[coupling].prior, problem)
+        problem, prior = one_coupling(experiment, coupling, few=True)
         found = laplace_draws(problem, prior, number, own_seed)
     grid, logarithmic = found.grid, prior.kind == "log-uniform"
     pieces = grid_interval(grid.values, grid.density, cl, chosen, prior.lowest, logarithmic)

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from bayesnu.errors import UsageError
 from bayesnu.workers.chunks import Chunks
-from bayesnu.workers.cluster import DaskWorkers, local_cluster, running_cluster
 from bayesnu.workers.patient import Patient
-from bayesnu.workers.processes import Processes
 from bayesnu.workers.tasks import Function, InProcess, Task, Workers, cores
 
 
@@ -53,13 +51,19 @@ def open_workers(
 
     with ExitStack() as stack:
         if scheduler is not None:
+            from bayesnu.workers.cluster import DaskWorkers, running_cluster
+
             number, client = stack.enter_context(running_cluster(scheduler))
             yield stack.enter_context(closing(DaskWorkers(number, lambda: client)))
         elif number == 1:
             yield InProcess(1)
         elif importlib.util.find_spec("distributed") is not None:
+            from bayesnu.workers.cluster import DaskWorkers, local_cluster
+
             yield patient(DaskWorkers(number, lambda: stack.enter_context(local_cluster(number))))
         else:
+            from bayesnu.workers.processes import Processes
+
             yield patient(stack.enter_context(closing(Processes(number))))
 
 

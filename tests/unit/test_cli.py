@@ -142,7 +142,8 @@ def test_light_commands_import_nothing_heavy(tmp_path: Path) -> None:
     commands = [
         ("--help",),
         ("predict", "dune-on-axis", "--format", "json"),
-        ("limit", "dune-on-axis", "--coupling", "q_numu"),
+        ("limit", "dune-on-axis", "--coupling", "mu_nue"),
+        ("limit", "dune-on-axis", "--coupling", "q_numu", "--method", "laplace"),
         ("toys", "dune-on-axis", "--coupling", "q_numu", "--n", "100"),
     ]
     found = fresh(code=LIGHT.format(commands=commands, heavy=HEAVY), cwd=tmp_path)
@@ -353,12 +354,19 @@ def test_draw(bayesnu_: Run_, on_axis: Experiment, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_draw_loads_no_compiled_code(tmp_path: Path) -> None:
-    code = (
-        "import sys, bayesnu; bayesnu.draw(bayesnu.load_experiment('dune-prism'), 'mu_numu')\n"
-        "print([m for m in ('numba', 'scipy', 'pandas', 'xarray') if m in sys.modules])"
-    )
-    assert fresh(code=code, cwd=tmp_path).out == "[]\n"
+def test_one_limit_and_weighted_draws_load_no_compiled_code(tmp_path: Path) -> None:
+    """Nor what other kinds of card, a cluster, or templates that have been folded do not need."""
+    needless = ("numba", "scipy", "pandas", "xarray", "asyncio", "multiprocessing", "h5py", "matplotlib")
+    needless += ("bayesnu.experiment.recoil_card", "bayesnu.experiment.published_limit_card")
+    commands = [
+        ("predict", "dune-prism", "--format", "json"),
+        ("limit", "dune-prism", "--coupling", "mu_nue", "--method", "chi2", "--format", "json"),
+        ("limit", "dune-prism", "--coupling", "q_nue", "--method", "laplace", "--format", "json"),
+        ("draw", "dune-prism", "--coupling", "mu_numu", "--format", "json"),
+    ]
+    assert fresh("predict", "dune-prism", "--format", "json", cwd=tmp_path).status == 0
+    found = fresh(code=LIGHT.format(commands=commands, heavy=needless), cwd=tmp_path)
+    assert found.err.splitlines() == [f"{arguments[0]} [] 0" for arguments in commands]
 
 
 @pytest.mark.slow

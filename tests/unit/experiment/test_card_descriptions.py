@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bayesnu.errors import UsageError
-from bayesnu.experiment.load import SCHEMAS, card_schema, load_card
+from bayesnu.experiment.load import SCHEMAS, card_class, card_schema, load_card
 from bayesnu.experiment.overview import card_keys
 from bayesnu.resources import shipped_models
 
@@ -31,8 +31,8 @@ def test_every_key_has_a_description(kind: str) -> None:
 @pytest.mark.parametrize("kind", SCHEMAS)
 def test_schema_has_the_keys_of_the_card(kind: str) -> None:
     schema = card_schema(kind)
-    assert set(schema["properties"]) == set(SCHEMAS[kind].model_fields)
-    assert schema["properties"]["couplings"]["propertyNames"]["enum"] == list(SCHEMAS[kind].known_couplings)
+    assert set(schema["properties"]) == set(card_class(kind).model_fields)
+    assert schema["properties"]["couplings"]["propertyNames"]["enum"] == list(card_class(kind).known_couplings)
 
 
 def test_unknown_kind() -> None:

@@ -119,7 +119,7 @@ def sharp(absolute: ElectronExperiment) -> Iterator[ElectronExperiment]:
     values = np.zeros((settings.energy_cells, settings.angle_cells, 12))
     values[:, np.arange(settings.angle_cells), np.arange(settings.angle_cells) // 8] = 1
     response = ResponseMatrix(settings, values, np.zeros_like(values))
-    return replace(absolute, templates=replace(absolute.templates, response=response))
+    return replace(absolute, templates=replace(absolute.templates, folded_with=response))
 
 
 @pytest.mark.parametrize("mass", [0.0, 5.0, 60.0])
@@ -235,9 +235,9 @@ def test_prediction_lists_the_mass(by_mass: dict[float, ElectronExperiment]) -> 
 def test_cards_share_the_response_of_the_others(absolute: ElectronExperiment) -> None:
     """No notice, and nothing built: the response knows no coupling."""
     notices: list[str] = []
-    before = sorted(cache_folder().glob("*"))
+    before = sorted(cache_folder().glob("response-*"))
     experiments = [load_electron_experiment(name, (), notices.append) for name in ("dune-on-axis", "dune-prism-dipole")]
     assert {e.response_key for e in experiments} == {absolute.response_key}
-    assert (notices, sorted(cache_folder().glob("*"))) == ([], before)
+    assert (notices, sorted(cache_folder().glob("response-*"))) == ([], before)
     assert list(experiments[1].card.couplings) == list(TRANSITION)
     assert list(experiments[0].card.couplings) == list(ELECTROMAGNETIC)

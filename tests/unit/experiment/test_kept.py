@@ -66,8 +66,8 @@ def test_bad_file_is_noticed_and_computed_again(keep: Callable[..., Any], cache:
         keep(a=2)
         next(cache.iterdir()).rename(path)
     elif damage == "not finite":
-        path.unlink()
-        keep(VALUES + np.inf, a=1)
+        with path.open("wb") as file:
+            np.savez(file, key=kept.content_key({"name": "some", "a": 1}), values=VALUES + np.inf)
     elif damage == "a bit":
         place = content.index(VALUES.tobytes()) + 3
         path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
@@ -81,6 +81,11 @@ def test_bad_file_is_noticed_and_computed_again(keep: Callable[..., Any], cache:
     assert "\n" not in notices[0]
     np.testing.assert_array_equal(found, VALUES)
     assert not keep(a=1)[1]
+
+
+def test_what_is_not_finite_is_not_kept(keep: Callable[..., Any], cache: Path) -> None:
+    assert keep(VALUES + np.inf, a=1)[1:] == keep(VALUES + np.inf, a=1)[1:] == (True, [])
+    assert not cache.exists()
 
 
 def test_cache_that_cannot_be_written_is_noticed(

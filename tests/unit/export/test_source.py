@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bayesnu.errors import RunError
-from bayesnu.experiment.load import SCHEMAS, load_card
+from bayesnu.experiment.load import card_class, load_card
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.export.source import experiment_of, write_file, write_folder
 from bayesnu.resources import data_folder, shipped_models
@@ -31,7 +31,7 @@ def test_experiment_is_that_of_the_run(finished_run: Run, on_axis: Experiment) -
 @pytest.mark.parametrize("model", shipped_models())
 def test_every_card_is_read_back_from_a_record(model: str) -> None:
     card = load_card(model).card
-    assert SCHEMAS[card.scattering].model_validate_json(json.dumps(json.loads(card.model_dump_json()))) == card
+    assert card_class(card.scattering).model_validate_json(json.dumps(json.loads(card.model_dump_json()))) == card
 
 
 def test_own_card_is_found_from_anywhere(
