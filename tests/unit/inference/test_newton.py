@@ -13,7 +13,7 @@ from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls
 RNG = np.random.default_rng(7)
 
 
-def pieces(problem: Problem, code: int, normal: np.ndarray, relative: np.ndarray) -> tuple[object, ...]:
+def pieces(problem: Problem, code: int, normal: np.ndarray, relative: np.ndarray) -> newton.Likelihood:
     """What the kernels take of a problem, couplings free."""
     model = problem.model
     exponents = np.array(
@@ -25,7 +25,7 @@ def pieces(problem: Problem, code: int, normal: np.ndarray, relative: np.ndarray
         own = np.flatnonzero(powers)
         members[c, : own.size] = own
     centre = RNG.normal(size=len(model.pulls)) * model.constraint
-    return (
+    return newton.Likelihood(
         arrays, filled, members, exponents, model.membership, model.widths, model.constraint, code, normal, relative,
         RNG.poisson(problem.data).astype(float), centre,
     )  # fmt: skip
@@ -41,25 +41,23 @@ def test_derivatives_equal_finite_differences(card: str, code: int) -> None:
     normal = np.where((code == newton.NORMAL) | (np.arange(obs) % 2 == 0), 9.0, 0.0)
     fixed = pieces(problem, code, normal, np.linspace(1e-4, 2e-3, obs))
     n, k = len(names) + len(problem.model.pulls), len(names)
-    mono, weight = np.empty((1 + k + k * k, problem.model.arrays.shape[1])), np.empty(len(problem.model.components))
-    work, pairing = np.empty((4 + n, obs)), np.empty(problem.model.arrays.shape[1])
-    strength, gradient = np.empty((weight.size, obs)), np.empty(n)
-    gauss, bend = np.empty((n, n)), np.empty((n, n))
+    own = newton.room(len(problem.model.components), len(problem.model.monomials), k, n - k, obs)
 
     def value(y: np.ndarray) -> float:
-        return float(newton._value(*fixed, y, mono, weight, work))
+        return float(newton._value(fixed, y, own))
 
     def slope(y: np.ndarray) -> np.ndarray:
-        newton._derivatives(*fixed, y, mono, weight, work, strength, pairing, gradient, gauss, bend)
-        return gradient.copy()
+        newton._counts(fixed, y, own)
+        newton._derivatives(fixed, y, own)
+        return own.gradient.copy()
 
     y = np.concatenate([[0.7, -0.4][:k], 0.3 * RNG.normal(size=n - k)])
-    own = slope(y)
-    hessian = gauss + bend
+    slopes = slope(y)
+    hessian = own.gauss + own.bend
     h = 1e-5
     steps = h * np.eye(n)
     numeric = np.array([(value(y + s) - value(y - s)) / (2 * h) for s in steps])
-    np.testing.assert_allclose(own, numeric, rtol=1e-6, atol=1e-5 * np.abs(numeric).max())
+    np.testing.assert_allclose(slopes, numeric, rtol=1e-6, atol=1e-5 * np.abs(numeric).max())
     second = np.array([(slope(y + s) - slope(y - s)) / (2 * h) for s in steps])
     np.testing.assert_allclose(hessian, second, rtol=1e-6, atol=1e-7 * np.abs(second).max())
 
