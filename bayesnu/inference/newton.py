@@ -12,7 +12,7 @@ share a module because numba's cache notices changes of a function's own file al
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -20,6 +20,21 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+
+class Compiler(Protocol):
+    """A decorator that keeps the type of a function."""
+
+    def __call__[F](self, function: F) -> F: ...
+
+
+_maker: Compiler = njit(cache=True, nogil=True, error_model="numpy")
+"""For functions that make arrays."""
+_kernel: Compiler = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+"""For those that only write into arrays of their callers: counting who holds them would take as long as the work."""
+_reordered: Compiler = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "contract"})
+"""For sums, which may be taken in whatever order is fastest."""
+
 POISSON, NORMAL, NEGATIVE_BINOMIAL, MIXED = 0, 1, 2, 3
 """Statistics; of a mixed one an observation is normal where it has a normal variance, else a count."""
 RIDGE = 1e-13
@@ -35,6 +50,8 @@ SURE = 0.1
 KEPT = 0.25
 """The next step must promise less than this share of what such a step did: where Newton's method is at home, hardly its
 square is left."""
+NEAR = 0.2
+"""Counts n and λ closer than this, as (λ - n)/(λ + n), have a series that 12 terms give to the last digit."""
 ORDER = 2
 """Of the polynomial through pulls of neighbours that predicts those of the next point."""
 SAME = 0.01
@@ -110,23 +127,31 @@ class Room(NamedTuple):
     frozen: NDArray[np.bool_]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _add(factor: float, values: Array, i: int, out: Array, j: int) -> None:
     """Add a multiple of row i of one array to row j of another; views of rows would cost more than this does."""
     for o in range(out.shape[1]):
         out[j, o] += factor * values[i, o]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+@_reordered
 def _dot(a: Array, i: int, b: Array, j: int) -> float:
-    """Return the product of two rows, summed in whatever order is fastest."""
+    """Return the product of two rows."""
     total = 0.0
     for o in range(a.shape[1]):
         total += a[i, o] * b[j, o]
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
+def _clear(out: Array, start: int, stop: int) -> None:
+    """Write 0 into some rows."""
+    for i in range(start, stop):
+        for o in range(out.shape[1]):
+            out[i, o] = 0.0
+
+
+@_maker
 def strengths(arrays: Array, monomials: Array, floored: bool, out: Array) -> None:
     """Write the counts of each component before pulls at many points.
 
@@ -159,7 +184,7 @@ def strengths(arrays: Array, monomials: Array, floored: bool, out: Array) -> Non
                     out[g, c, o] = max(out[g, c, o], 0.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _sum(a: Array, b: Array, out: Array) -> None:
     """Write the sum of two matrices."""
     for i in range(out.shape[0]):
@@ -167,7 +192,7 @@ def _sum(a: Array, b: Array, out: Array) -> None:
             out[i, j] = a[i, j] + b[i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _structure(arrays: Array, membership: Array, filled: NDArray[np.bool_], members: Integers) -> None:
     """Write which rows have any counts, and the pulls of each component, one after the other until a -1."""
     for row in range(arrays.shape[0]):
@@ -185,11 +210,38 @@ def _structure(arrays: Array, membership: Array, filled: NDArray[np.bool_], memb
         members[c, number] = -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_reordered
+def _near(data: Array, expected: Array) -> tuple[float, bool]:
+    """Return the statistic of Poisson counts by a series, and whether all expected ones are near enough for it.
+
+    With s = (λ - n)/(λ + n), ln(λ/n) is 2 (s + s³/3 + s⁵/5 + …) and
+
+        λ - n - n ln(λ/n) = (λ - n) s - 2 n s³ (1/3 + s²/5 + …):
+
+    nothing cancels, and a loop without branches or logarithms does many counts at a time.
+    """
+    value, far = 0.0, 0.0
+    for o in range(data.size):
+        n, away = data[o], expected[o] - data[o]
+        s = away / (expected[o] + n)
+        t = s * s
+        far += 0.0 if t < NEAR * NEAR else 1.0
+        series = 0.0
+        for k in range(12):
+            series = 1.0 / (25 - 2 * k) + t * series
+        value += away * s - 2 * n * (s * t * series)
+    return 2 * value, far == 0.0
+
+
+@_kernel
 def _statistic(
     code: int, data: Array, normal_variance: Array, relative_variance: Array, expected: Array
 ) -> float:
     """Return the statistic; infinite where λ is impossible."""
+    if code == POISSON:
+        value, near = _near(data, expected)
+        if near:
+            return value
     value = 0.0
     for o in range(data.size):
         n, mean = data[o], expected[o]
@@ -214,7 +266,7 @@ def _statistic(
     return value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _slopes(
     code: int,
     data: Array,
@@ -225,6 +277,13 @@ def _slopes(
     second: Array,
 ) -> None:
     """Write the two derivatives of the statistic in λ, where it is finite."""
+    if code == POISSON:
+        for o in range(data.size):
+            n, mean = data[o], expected[o]
+            inverse = 1.0 / mean if mean > 0.0 else 0.0
+            first[o] = 2 * ((mean - n) * inverse) if mean > 0.0 else 2.0
+            second[o] = 2 * n * inverse * inverse
+        return
     for o in range(data.size):
         n, mean = data[o], expected[o]
         if code == NORMAL or (code == MIXED and normal_variance[o] > 0.0):
@@ -237,7 +296,7 @@ def _slopes(
             first[o], second[o] = 2.0, 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _monomials(exponents: Integers, x: Array, mono: Array) -> None:
     """Write Π x_k^e_mk, its gradient and its second derivatives: rows 0, 1 + k and 1 + K + k K + l of ``mono``."""
     number, k_all = exponents.shape
@@ -268,7 +327,7 @@ def _monomials(exponents: Integers, x: Array, mono: Array) -> None:
                 mono[1 + k_all + k * k_all + i, m] = bend
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _factors(members: Integers, membership: Array, widths: Array, z: Array, weight: Array) -> bool:
     """Write Π (1 + σ z)^k of each component; False where a factor 1 + σ z is not positive."""
     for p in range(z.size):
@@ -276,7 +335,8 @@ def _factors(members: Integers, membership: Array, widths: Array, z: Array, weig
             return False
     for c in range(weight.size):
         value = 1.0
-        for p in members[c]:
+        for i in range(members.shape[1]):
+            p = members[c, i]
             if p < 0:
                 break
             k = membership[c, p]
@@ -285,7 +345,7 @@ def _factors(members: Integers, membership: Array, widths: Array, z: Array, weig
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_maker
 def room(n_components: int, n_monomials: int, n_couplings: int, n_pulls: int, n_obs: int) -> Room:
     """Return the arrays of fits of one size."""
     n = n_couplings + n_pulls
@@ -306,7 +366,7 @@ def room(n_components: int, n_monomials: int, n_couplings: int, n_pulls: int, n_
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _counts(given: Likelihood, y: Array, own: Room) -> bool:
     """Write the expected counts at y and what they are made of; False where a factor 1 + σ z is not positive."""
     n_monomials, k_all = given.exponents.shape
@@ -315,7 +375,7 @@ def _counts(given: Likelihood, y: Array, own: Room) -> bool:
     )  # fmt: skip
     if not _factors(given.members, given.membership, given.widths, y[k_all:], weight):
         return False
-    work[0, :] = 0.0
+    _clear(work, 0, 1)
     if k_all == 0:
         # There is the constant alone: its arrays are the counts of the components.
         for c in range(weight.size):
@@ -323,7 +383,7 @@ def _counts(given: Likelihood, y: Array, own: Room) -> bool:
                 _add(weight[c], arrays, c, work, 0)
         return True
     _monomials(given.exponents, y[:k_all], mono)
-    strength[:, :] = 0.0
+    _clear(strength, 0, strength.shape[0])
     for c in range(weight.size):
         for m in range(n_monomials):
             row = c * n_monomials + m
@@ -333,7 +393,7 @@ def _counts(given: Likelihood, y: Array, own: Room) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _possible(given: Likelihood, expected: Array) -> bool:
     """Return whether the statistic is finite."""
     for o in range(expected.size):
@@ -345,7 +405,7 @@ def _possible(given: Likelihood, expected: Array) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _deviance(given: Likelihood, y: Array, own: Room) -> float:
     """Return -2 ln L at y, whose counts are written."""
     value = _statistic(given.code, given.data, given.normal_variance, given.relative_variance, own.work[0])
@@ -355,13 +415,13 @@ def _deviance(given: Likelihood, y: Array, own: Room) -> float:
     return float(value)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _value(given: Likelihood, y: Array, own: Room) -> float:
     """Return -2 ln L at y, and write its counts."""
     return _deviance(given, y, own) if _counts(given, y, own) else math.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _derivatives(given: Likelihood, y: Array, own: Room) -> None:
     """Write the gradient of -2 ln L at y, whose counts are written, its Gauss-Newton Hessian and the rest of it."""
     arrays, filled, members, membership, widths = (
@@ -379,14 +439,15 @@ def _derivatives(given: Likelihood, y: Array, own: Room) -> None:
     else:
         strength = own.strength
     spare = 3 + y.size
-    work[3:spare, :] = 0.0
+    _clear(work, 3, spare)
     for c in range(n_components):
         for k in range(k_all):
             for m in range(n_monomials):
                 row = c * n_monomials + m
                 if filled[row] and mono[1 + k, m] != 0.0:
                     _add(weight[c] * mono[1 + k, m], arrays, row, work, 3 + k)
-        for p in members[c]:
+        for i in range(members.shape[1]):
+            p = members[c, i]
             if p < 0:
                 break
             unit = widths[p] / (1 + widths[p] * z[p])
@@ -404,7 +465,7 @@ def _derivatives(given: Likelihood, y: Array, own: Room) -> None:
     for p in range(n_pulls):
         gauss[k_all + p, k_all + p] += 2 * given.constraint[p]
     # Σ_o ∂/∂λ_o A_cmo: what second derivatives of the counts are multiplied with.
-    bend[:, :] = 0.0
+    _clear(bend, 0, bend.shape[0])
     for c in range(n_components):
         whole = 0.0
         for m in range(n_monomials):
@@ -420,27 +481,28 @@ def _derivatives(given: Likelihood, y: Array, own: Room) -> None:
                 for m in range(n_monomials):
                     second_slope += mono[1 + k_all + k * k_all + i, m] * pairing[m]
                 bend[k, i] += weight[c] * second_slope
-            for p in members[c]:
+            for i in range(members.shape[1]):
+                p = members[c, i]
                 if p < 0:
                     break
                 mixed = weight[c] * slope * membership[c, p] * widths[p] / (1 + widths[p] * z[p])
                 bend[k, k_all + p] += mixed
                 bend[k_all + p, k] += mixed
-        for p in members[c]:
+        for i in range(members.shape[1]):
+            p = members[c, i]
             if p < 0:
                 break
             power = membership[c, p]
             unit = widths[p] / (1 + widths[p] * z[p])
             bend[k_all + p, k_all + p] += weight[c] * whole * power * (power - 1) * unit * unit
-            for q in members[c]:
-                if q == p:
-                    break
+            for j in range(i):
+                q = members[c, j]
                 mixed = weight[c] * whole * power * unit * membership[c, q] * widths[q] / (1 + widths[q] * z[q])
                 bend[k_all + p, k_all + q] += mixed
                 bend[k_all + q, k_all + p] += mixed
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _solve(matrix: Array, gradient: Array, frozen: NDArray[np.bool_], factor: Array, scale: Array, step: Array) -> bool:
     """Solve H s = -g by Cholesky's method with H scaled to unit diagonal; False if it is not positive definite."""
     n = gradient.size
@@ -478,7 +540,7 @@ def _solve(matrix: Array, gradient: Array, frozen: NDArray[np.bool_], factor: Ar
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def minimise(
     given: Likelihood,
     lower: Array,
@@ -563,15 +625,15 @@ def minimise(
             largest = max(largest, size)
             trial[a] = y[a] + length * step[a]
         full = missing == 0.0 and length == 1.0 and met < 0
-        if full and gain < KEPT * sure and value < math.inf and _counts(given, trial, own):
-            if _possible(given, own.work[0]):
-                for a in range(n):
-                    y[a] = trial[a]
-                sure, measured = gain, False
-                if gain < promise or largest < tolerance:
-                    converged = True
-                    break
-                continue
+        small = full and gain < KEPT * sure and value < math.inf
+        if small and _counts(given, trial, own) and _possible(given, own.work[0]):
+            for a in range(n):
+                y[a] = trial[a]
+            sure, measured = gain, False
+            if gain < promise or largest < tolerance:
+                converged = True
+                break
+            continue
         if not measured:
             value, measured = _value(given, y, own), True
         limit = value + GRAIN * (1 + abs(value))
@@ -614,7 +676,7 @@ def minimise(
     return value, converged and value < math.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _difference(differences: Array, neighbours: int, z: Array) -> None:
     """Replace the backward differences of a sequence by those at its next value, before which it had ``neighbours``."""
     for p in range(z.size):
@@ -625,7 +687,7 @@ def _difference(differences: Array, neighbours: int, z: Array) -> None:
             new -= last
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_kernel
 def _predict(differences: Array, neighbours: int, widths: Array, z: Array) -> None:
     """Write the next value of a sequence, by the order that would have predicted the last one best.
 
@@ -650,7 +712,7 @@ def _predict(differences: Array, neighbours: int, widths: Array, z: Array) -> No
             return
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_maker
 def fit_points(
     strengths: Array,
     membership: Array,
@@ -725,7 +787,7 @@ def fit_points(
                         hessian[t, g, p, q] = own[p, q] / 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_maker
 def fit_couplings(
     arrays: Array,
     exponents: Integers,
@@ -795,7 +857,7 @@ def fit_couplings(
                     found[t, k] = inside
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@_maker
 def statistics(
     arrays: Array,
     membership: Array,
