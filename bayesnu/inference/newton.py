@@ -50,8 +50,8 @@ SURE = 0.1
 KEPT = 0.25
 """The next step must promise less than this share of what such a step did: where Newton's method is at home, hardly its
 square is left."""
-NEAR = 0.2
-"""Counts n and λ closer than this, as (λ - n)/(λ + n), have a series that 12 terms give to the last digit."""
+NEAR, SERIES = 0.2, 12
+"""Counts n and λ closer than this, as (λ - n)/(λ + n), have a series that so many terms give to the last digit."""
 ORDER = 2
 """Of the polynomial through pulls of neighbours that predicts those of the next point."""
 SAME = 0.01
@@ -210,9 +210,15 @@ def _structure(arrays: Array, membership: Array, filled: NDArray[np.bool_], memb
         members[c, number] = -1
 
 
+@_kernel
+def _is_near(n: float, mean: float) -> bool:
+    """Return whether the series of `_near` gives what a count adds to the statistic to the last digit."""
+    return abs(mean - n) < NEAR * (mean + n)
+
+
 @_reordered
-def _near(data: Array, expected: Array) -> tuple[float, bool]:
-    """Return the statistic of Poisson counts by a series, and whether all expected ones are near enough for it.
+def _near(data: Array, expected: Array) -> float:
+    """Return the statistic of Poisson counts, without those that are not near what is expected.
 
     With s = (λ - n)/(λ + n), ln(λ/n) is 2 (s + s³/3 + s⁵/5 + …) and
 
@@ -220,17 +226,16 @@ def _near(data: Array, expected: Array) -> tuple[float, bool]:
 
     nothing cancels, and a loop without branches or logarithms does many counts at a time.
     """
-    value, far = 0.0, 0.0
+    value = 0.0
     for o in range(data.size):
-        n, away = data[o], expected[o] - data[o]
-        s = away / (expected[o] + n)
+        n, mean = data[o], expected[o]
+        s = (mean - n) / (mean + n)
         t = s * s
-        far += 0.0 if t < NEAR * NEAR else 1.0
         series = 0.0
-        for k in range(12):
-            series = 1.0 / (25 - 2 * k) + t * series
-        value += away * s - 2 * n * (s * t * series)
-    return 2 * value, far == 0.0
+        for k in range(SERIES):
+            series = 1.0 / (2 * (SERIES - k) + 1) + t * series
+        value += (mean - n) * s - 2 * n * (s * t * series) if _is_near(n, mean) else 0.0
+    return 2 * value
 
 
 @_kernel
@@ -238,13 +243,11 @@ def _statistic(
     code: int, data: Array, normal_variance: Array, relative_variance: Array, expected: Array
 ) -> float:
     """Return the statistic; infinite where λ is impossible."""
-    if code == POISSON:
-        value, near = _near(data, expected)
-        if near:
-            return value
-    value = 0.0
+    value = _near(data, expected) if code == POISSON else 0.0
     for o in range(data.size):
         n, mean = data[o], expected[o]
+        if code == POISSON and _is_near(n, mean):
+            continue
         if code == NORMAL or (code == MIXED and normal_variance[o] > 0.0):
             residual = mean - n
             value += residual * residual / normal_variance[o]
