@@ -363,7 +363,7 @@ def rows() -> list[Row]:
             f"iminuit's mncontour, {compiled}",
             contour_mncontour,
             hundredfold,
-            "MNCONTOUR follows the line alone, less accurately, with a few fits for each of its points, and finds one part "
+            "MNCONTOUR follows the line alone, less accurately, with a few fits for each point, and finds one part "
             "of it; bayesnu maps -2 ln L, which shows all parts",
         ),
     ]
