@@ -105,7 +105,7 @@ def rows() -> list[Row]:
             "iminuit in a loop, compiled likelihood",
             lambda: contest(True),
             (Aim(ratio=50.0),),
-            "a likelihood compiled for this one problem leaves iminuit 0.25 ms a fit, bayesnu takes 15 μs on one core",
+            "a likelihood compiled for this one problem leaves iminuit 0.25 ms a fit, bayesnu takes 7 μs on one core",
         ),
     ]
 

@@ -106,7 +106,8 @@ def test_wrong_programs_fail_and_the_right_one_passes(fitted: tuple[Problem, Pri
 
 @pytest.mark.slow
 def test_wrong_programs_fail_and_the_right_one_passes_by_nuts(fitted: tuple[Problem, Prior]) -> None:
-    check_programs(fitted, NutsPosterior(*fitted), 200)
+    # Draws hang on the last digit of a fit; with 200 the likelihood taken twice is at p = 0.001 for some seeds.
+    check_programs(fitted, NutsPosterior(*fitted), 300)
 
 
 def test_simulations_do_not_depend_on_blocks_or_neighbours(fitted: tuple[Problem, Prior]) -> None:

@@ -149,6 +149,16 @@ def test_two_coupling_grid(prism: Experiment) -> None:
     np.testing.assert_allclose(grid.delta[2], other.value, atol=1e-6)
 
 
+def test_rows_of_a_grid_stay_in_their_places(on_axis: Experiment) -> None:
+    """Threads fit some rows each, of which the last may have fewer."""
+    problem = make_problem(on_axis, ["q_nue", "mu_numu"])
+    x, y = np.linspace(-3e-8, 4e-8, 2 * profile.ROWS + 2), np.linspace(0, 6e-10, 3)
+    grid = profile_grid(problem, x, y)
+    first, second = np.meshgrid(x / problem.scales[0], y / problem.scales[1], indexing="ij")
+    value = minimise_pulls(problem, np.stack([first.ravel(), second.ravel()])).value.reshape(grid.delta.shape)
+    np.testing.assert_allclose(grid.delta, value - value.min(), atol=1e-7)
+
+
 def test_grid_includes_the_product_of_charge_and_radius(prism: Experiment) -> None:
     """Both shift g_V: with the product left out, the corners of equal and of opposite sign would be symmetric sums."""
     values = np.array([-1e-8, 0, 1e-8]), np.array([-2e-31, 0, 2e-31])
