@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,10 @@ def import_libraries() -> None:
     from matplotlib import pyplot
 
     del arviz, pyplot
+    # Where JAX is installed, ArviZ leaves a module that loads it at the first look, and Matplotlib looks whether what
+    # it draws is JAX's. Nothing here is, and loading takes a second; who imports JAX finds it as before.
+    if type(sys.modules.get("jax", sys)) is not ModuleType:
+        del sys.modules["jax"]
 
 
 def readable(tree: xr.DataTree, couplings: Sequence[str], most_draws: int) -> xr.DataTree:

@@ -117,9 +117,9 @@ def drawing(workers: int = 2) -> Iterator[Drawing]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    # Where there is a forkserver, it imports for all workers.
+    # Where there is a forkserver, it imports for all workers; xarray asks for dask's arrays where dask is installed.
     context = multiprocessing.get_context(start_method())
-    context.set_forkserver_preload(["bayesnu.report.figures", "arviz", "matplotlib.pyplot"])
+    context.set_forkserver_preload(["bayesnu.report.figures", "arviz", "matplotlib.pyplot", "dask.array"])
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker)
     try:
         yield Drawing(pool, workers)

@@ -82,6 +82,7 @@ def fit_figures(run_folder: Path, fit: str, observed: bool) -> None:
 
         from bayesnu.plotting import diagnostics
 
+        diagnostics.import_libraries()
         couplings = fit.split("+")
         groups = ["posterior", "sample_stats", "posterior_predictive", "observed_data", "constant_data"]
         groups += pairs_of(couplings)
