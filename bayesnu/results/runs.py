@@ -302,6 +302,8 @@ def run_fits(
             tree, kept = fit_coupling(experiment, arguments, inputs, folder, name, sampler, notice)
         record(coupling, kept, start)
         result = summarise(experiment, inputs, tree, arguments.credibility, published)
+        # The draws of one fit at a time are enough memory.
+        del tree
         say_caution(experiment, result.credible, notice)
         results.append(result)
         limits.append(result_json(experiment.card.name, result))
@@ -314,6 +316,7 @@ def run_fits(
         tree, priors, kept = fit_joint(experiment, arguments, couplings, folder, name, sampler, notice)
         record(fit, kept, start)
         together.append(summarise_joint(tree, priors, arguments.credibility))
+        del tree
     scenario = experiment.card.comparison.scenario if experiment.card.comparison else None
     mass = next((m for m in map(experiment.mass_of, fitted) if m is not None), None)
     content = {
