@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -114,6 +115,12 @@ class Drawing:
             job.result()
 
 
+def _prepare() -> None:
+    """Prepare a process that draws; what it shares with its server stays shared if the collector leaves it alone."""
+    prepare_worker()
+    gc.freeze()
+
+
 @contextmanager
 def drawing(workers: int = 2) -> Iterator[Drawing]:
     """Draw in some processes; a script that uses this needs the usual ``if __name__ == "__main__"`` guard."""
@@ -123,7 +130,7 @@ def drawing(workers: int = 2) -> Iterator[Drawing]:
     # Where there is a forkserver, it imports for all workers; xarray asks for dask's arrays where dask is installed.
     context = multiprocessing.get_context(start_method())
     context.set_forkserver_preload(["bayesnu.report.figures", "arviz", "matplotlib.pyplot", "dask.array"])
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare)
     try:
         yield Drawing(pool, workers)
     finally:

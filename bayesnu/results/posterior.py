@@ -175,3 +175,9 @@ def load_posterior(path: Path, groups: Sequence[str] | None = None) -> xr.DataTr
         raise RunError(f"{path}: not a posterior file, or truncated ({error})") from error
     tree.attrs = attributes
     return tree
+
+
+def release(tree: xr.DataTree) -> None:
+    """Give back the memory of a posterior that is done with; its nodes, which refer to each other, keep it else."""
+    for node in list(tree.children.values()):
+        node.orphan()
