@@ -60,10 +60,10 @@ def _write_group(group: h5py.Group, dataset: xr.Dataset, first: int) -> int:
     scales = {}
     for name, size in dataset.sizes.items():
         scale = _create(group, str(name), dataset[name].variable if name in dataset.coords else None, int(size))
-        # make_scale by its attributes, of which the netCDF library wants the same.
-        scale.make_scale(str(name) if name in dataset.coords else WITHOUT_LABELS)
+        scale.make_scale(str(name) if name in dataset.coords else WITHOUT_LABELS + b"%10d" % size)
         scale.attrs["_Netcdf4Dimid"] = np.int32(numbers[str(name)])
         scales[str(name)] = scale
+    unnamed = {str(name) for name in dataset.coords if name not in dataset.sizes}
     for name, variable in dataset.variables.items():
         if name in dataset.sizes:
             continue
@@ -73,9 +73,12 @@ def _write_group(group: h5py.Group, dataset: xr.Dataset, first: int) -> int:
         if variable.ndim > 1:
             stored.attrs["_Netcdf4Coordinates"] = np.array([numbers[str(d)] for d in variable.dims], np.int32)
         if name in dataset.data_vars:
-            labels = [str(c) for c in dataset[name].coords if c not in dataset.sizes]
+            labels = {str(label) for label in dataset[name].coords if label not in dataset.sizes}
+            unnamed -= labels
             if labels:
                 stored.attrs["coordinates"] = " ".join(sorted(labels))
+    if unnamed:
+        group.attrs["coordinates"] = " ".join(sorted(unnamed))
     return first + len(numbers)
 
 
@@ -135,7 +138,7 @@ def read_group(group: h5py.Group) -> xr.Dataset:
     """
     import xarray as xr
 
-    variables, labels = {}, set()
+    variables, labels = {}, set(str(group.attrs.get("coordinates", "")).split())
     for name, stored in group.items():
         scale = stored.is_scale
         if scale and stored.attrs["NAME"].startswith(WITHOUT_LABELS):
