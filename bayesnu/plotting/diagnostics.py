@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.plotting.limits import exponent_of
+from bayesnu.results.lazy import leave_jax
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,10 +26,7 @@ def import_libraries() -> None:
     from matplotlib import pyplot
 
     del arviz, pyplot
-    # Where JAX is installed, ArviZ leaves a module that loads it at the first look, and Matplotlib looks whether what
-    # it draws is JAX's. Nothing here is, and loading takes a second; who imports JAX finds it as before.
-    if type(sys.modules.get("jax", sys)) is not ModuleType:
-        del sys.modules["jax"]
+    leave_jax()
 
 
 def readable(tree: xr.DataTree, couplings: Sequence[str], most_draws: int) -> xr.DataTree:
