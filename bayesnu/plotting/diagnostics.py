@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesnu.physics.couplings import COUPLINGS
 from bayesnu.plotting.limits import exponent_of
+from bayesnu.results.lazy import leave_jax
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,6 +26,7 @@ def import_libraries() -> None:
     from matplotlib import pyplot
 
     del arviz, pyplot
+    leave_jax()
 
 
 def readable(tree: xr.DataTree, couplings: Sequence[str], most_draws: int) -> xr.DataTree:

@@ -62,13 +62,16 @@ def run(
     InterruptedStudyError
         At Ctrl-C; finished fits are kept.
     """
-    if problem := standard_model_fit(experiment).problem:
-        notice(problem)
     arguments = make_arguments(experiment, couplings, draws, chains, seed, joint)
     folder = Path(out) if out else Path("runs") / f"{experiment.card.name}-{run_hash(experiment, arguments)}"
     step = begin(len(arguments.couplings) + len(arguments.joint) + 1) if begin is not None else silent
     try:
         with build.drawing() if processes else nullcontext() as figures:
+            if figures is not None and (force or not folder.exists()):
+                # A new run, most likely: what draws is imported while the first fit starts.
+                figures.prepare()
+            if problem := standard_model_fit(experiment).problem:
+                notice(problem)
 
             def prepared(text: str) -> None:
                 if figures is not None:

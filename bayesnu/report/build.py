@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from bayesnu.report.explorer import explorer
 from bayesnu.report.figures import (
     KINDS,
     figure_names,
+    fit_figure,
     fit_figures,
     forest_figure,
     import_plotting,
@@ -79,7 +81,7 @@ class Drawing:
     def __init__(self, pool: Executor, workers: int = 2) -> None:
         self._pool, self._workers = pool, workers
         self._prepared = False
-        self._jobs: dict[tuple[Path, str], Future[None]] = {}
+        self._jobs: dict[tuple[Path, str, str], Future[None]] = {}
 
     def prepare(self) -> None:
         """Start the processes, so that they import what draws before there is something to draw."""
@@ -97,18 +99,26 @@ class Drawing:
         threading.Thread(target=submit, daemon=True).start()
 
     def start(self, folder: Path, fit: str, observed: bool) -> None:
-        """Start to draw the figures of one stored fit."""
-        if (folder, fit) not in self._jobs:
-            self._jobs[folder, fit] = self._pool.submit(fit_figures, folder, fit, observed)
+        """Start to draw the figures of one stored fit, each a job of its own so that the last ones are shared."""
+        for kind in figure_names(fit):
+            if (folder, fit, kind) not in self._jobs:
+                self._jobs[folder, fit, kind] = self._pool.submit(fit_figure, folder, fit, kind, observed)
 
-    def start_forest(self, folder: Path, limits: dict[str, Any]) -> None:
-        """Start to draw the forest plot of a finished run."""
-        self._jobs[folder, "limits"] = self._pool.submit(forest_figure, folder, limits)
+    def start_limits(self, folder: Path, limits: dict[str, Any]) -> None:
+        """Start to draw what shows all fits of a finished run, the densities and the forest plot."""
+        for name, draw in (("posteriors", posterior_figure), ("limits", forest_figure)):
+            self._jobs[folder, name, ""] = self._pool.submit(draw, folder, limits)
 
     def finish(self) -> None:
         """Wait for all that was started; raises what went wrong."""
         for job in self._jobs.values():
             job.result()
+
+
+def _prepare() -> None:
+    """Prepare a process that draws; what it shares with its server stays shared if the collector leaves it alone."""
+    prepare_worker()
+    gc.freeze()
 
 
 @contextmanager
@@ -117,10 +127,10 @@ def drawing(workers: int = 2) -> Iterator[Drawing]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    # Where there is a forkserver, it imports for all workers.
+    # Where there is a forkserver, it imports for all workers; xarray asks for dask's arrays where dask is installed.
     context = multiprocessing.get_context(start_method())
-    context.set_forkserver_preload(["bayesnu.report.figures", "arviz", "matplotlib.pyplot"])
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker)
+    context.set_forkserver_preload(["bayesnu.report.figures", "arviz", "matplotlib.pyplot", "dask.array"])
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare)
     try:
         yield Drawing(pool, workers)
     finally:
@@ -145,16 +155,16 @@ def write_report(run: Run, background: Drawing | None = None, *, allow_unconverg
     """
     folder, observed = run.folder, bool(run.limits["observed"])
     limits = withhold(run.limits, allow_unconverged)
-    draw, draw_forest = (
-        (fit_figures, forest_figure) if background is None else (background.start, background.start_forest)
-    )
-    for entry in limits["limits"]:
-        draw(folder, entry["coupling"], observed)
-    for entry in limits["joint"]:
-        draw(folder, entry["name"], observed)
-    draw_forest(folder, limits)
-    posterior_figure(folder, limits)
-    if background is not None:
+    fits = [*(entry["coupling"] for entry in limits["limits"]), *(entry["name"] for entry in limits["joint"])]
+    if background is None:
+        for fit in fits:
+            fit_figures(folder, fit, observed)
+        posterior_figure(folder, limits)
+        forest_figure(folder, limits)
+    else:
+        for fit in fits:
+            background.start(folder, fit, observed)
+        background.start_limits(folder, limits)
         background.finish()
     for entry in limits["joint"]:
         if entry["name"] in limits["withheld"]:

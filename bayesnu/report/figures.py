@@ -73,6 +73,12 @@ def import_plotting() -> None:
 
 def fit_figures(run_folder: Path, fit: str, observed: bool) -> None:
     """Draw and save the predictive and the ArviZ figures of one fit, and the regions of a fit of several couplings."""
+    for kind in figure_names(fit):
+        fit_figure(run_folder, fit, kind, observed)
+
+
+def fit_figure(run_folder: Path, fit: str, kind: str, observed: bool) -> None:
+    """Draw and save one figure of a fit; ``kind`` is one of `figure_names`."""
     import matplotlib
 
     with warnings.catch_warnings(), matplotlib.rc_context({"backend": "Agg"}):
@@ -80,26 +86,29 @@ def fit_figures(run_folder: Path, fit: str, observed: bool) -> None:
         warnings.simplefilter("ignore")
         from matplotlib import pyplot
 
-        from bayesnu.plotting import diagnostics
-
-        couplings = fit.split("+")
-        groups = ["posterior", "sample_stats", "posterior_predictive", "observed_data", "constant_data"]
-        groups += pairs_of(couplings)
-        tree = load_posterior(posterior_path(run_folder, fit), groups)
-        shown = diagnostics.readable(tree, couplings, 250)
-        title = " and ".join(couplings)
-        label = "observed counts" if observed else "Asimov data"
-        figures = [
-            plot_predictive(predictive_panels(tree), label),
-            diagnostics.plot_trace(diagnostics.readable(tree, couplings, 1000), len(couplings), title),
-            diagnostics.plot_ranks(shown, title),
-            diagnostics.plot_energy(tree, title),
-            diagnostics.plot_pairs(shown, title),
-        ]
-        figures += [region_figure(tree, pair, group) for group, pair in pairs_of(couplings).items()]
-        for name, figure in zip(figure_names(fit), figures, strict=True):
-            save_figure(figure, run_folder / "figures", f"{fit}-{name}")
+        figure = _draw(posterior_path(run_folder, fit), fit.split("+"), kind, observed)
+        save_figure(figure, run_folder / "figures", f"{fit}-{kind}")
         pyplot.close("all")
+
+
+def _draw(path: Path, couplings: Sequence[str], kind: str, observed: bool) -> Figure:
+    """Return one figure of a stored fit, of which only what it shows is read."""
+    from bayesnu.plotting import diagnostics
+
+    if kind == "predictive":
+        tree = load_posterior(path, ("posterior_predictive", "observed_data", "constant_data"))
+        return plot_predictive(predictive_panels(tree), "observed counts" if observed else "Asimov data")
+    if kind in (regions := pairs_of(couplings)):
+        return region_figure(load_posterior(path, ("posterior", kind)), regions[kind], kind)
+    diagnostics.import_libraries()
+    tree = load_posterior(path, ("posterior", "sample_stats"))
+    title = " and ".join(couplings)
+    if kind == "trace":
+        return diagnostics.plot_trace(diagnostics.readable(tree, couplings, 1000), len(couplings), title)
+    if kind == "energy":
+        return diagnostics.plot_energy(tree, title)
+    plot = {"ranks": diagnostics.plot_ranks, "pairs": diagnostics.plot_pairs}[kind]
+    return plot(diagnostics.readable(tree, couplings, 250), title)
 
 
 def figure_names(fit: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from bayesnu.inference.marginal import MarginalLikelihood, marginal_likelihood
 from bayesnu.inference.priors import Prior, automatic_range, jeffreys_prior, one_coupling
 from bayesnu.inference.profile import delta_chi2_level
 from bayesnu.results.intervals import IntervalSet, Kind, check_kind, check_probability, percent
+from bayesnu.results.lazy import leave_jax
 from bayesnu.results.limits import check_responds, default_kind, interval_json, laplace_interval, naming
 from bayesnu.results.modes import Mode, find_modes
 from bayesnu.results.posterior import finite_or_none
@@ -323,6 +324,7 @@ def power_scaling(tree: xr.DataTree, own: PriorLimit) -> PowerScaling:
     """
     from arviz_stats import psense
 
+    leave_jax()
     coupling = own.prior.coupling.name
     if own.prior.kind == "uniform":
         moved = "" if own.change is None else f"; with its range doubled, the limit moves by {own.change:.1e} of it"

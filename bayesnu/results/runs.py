@@ -37,7 +37,7 @@ from bayesnu.results.limits import (
     no_limit,
     say_caution,
 )
-from bayesnu.results.posterior import load_posterior
+from bayesnu.results.posterior import load_posterior, release
 from bayesnu.results.summary import limits_csv, result_json, summarise
 from bayesnu.results.verdict import warning, withhold
 from bayesnu.shown import Shown
@@ -302,6 +302,8 @@ def run_fits(
             tree, kept = fit_coupling(experiment, arguments, inputs, folder, name, sampler, notice)
         record(coupling, kept, start)
         result = summarise(experiment, inputs, tree, arguments.credibility, published)
+        release(tree)
+        del tree
         say_caution(experiment, result.credible, notice)
         results.append(result)
         limits.append(result_json(experiment.card.name, result))
@@ -314,6 +316,8 @@ def run_fits(
         tree, priors, kept = fit_joint(experiment, arguments, couplings, folder, name, sampler, notice)
         record(fit, kept, start)
         together.append(summarise_joint(tree, priors, arguments.credibility))
+        release(tree)
+        del tree
     scenario = experiment.card.comparison.scenario if experiment.card.comparison else None
     mass = next((m for m in map(experiment.mass_of, fitted) if m is not None), None)
     content = {

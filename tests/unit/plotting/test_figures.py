@@ -1,9 +1,11 @@
 """Every plot function returns a Figure with the axes, labels and lines that a reader expects."""
 
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from bayesnu.experiment.setup import Experiment
+from bayesnu.plotting.diagnostics import import_libraries
 from bayesnu.plotting.fluxes import plot_fluxes
 from bayesnu.plotting.limits import DensityPanel, ForestRow, axis_label, exponent_of, plot_forest, plot_posteriors
 from bayesnu.plotting.predictive import PredictivePanel, plot_predictive
@@ -257,3 +260,14 @@ def test_bins_in_two_dimensions_are_panels_of_slices() -> None:
         np.testing.assert_array_equal(panel.data, own)
         assert panel.axis_label == label["long_name"]
     drawn(plot_predictive(panels, "counts"))
+
+
+class Lazy(ModuleType):
+    """A module that loads at the first look."""
+
+
+@pytest.mark.parametrize(("kind", "stays"), [(Lazy, False), (ModuleType, True)])
+def test_jax_is_not_loaded_to_draw(monkeypatch: pytest.MonkeyPatch, kind: type[ModuleType], stays: bool) -> None:
+    monkeypatch.setitem(sys.modules, "jax", kind("jax"))
+    import_libraries()
+    assert ("jax" in sys.modules) is stays

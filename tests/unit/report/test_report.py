@@ -175,23 +175,23 @@ def test_page_shows_the_provenance(page: str, reported: Run) -> None:
 
 
 def test_figures_are_drawn_once_behind_the_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[tuple[str, bool]] = []
+    drawn: list[tuple[str, str, bool]] = []
 
-    def draw(folder: Path, coupling: str, observed: bool) -> None:
-        drawn.append((coupling, observed))
-        if coupling == "q_nue":
-            raise RunError(f"{folder.name}: no fit of {coupling}")
+    def draw(folder: Path, coupling: str, kind: str, observed: bool) -> None:
+        drawn.append((coupling, kind, observed))
+        if (coupling, kind) == ("q_nue", "energy"):
+            raise RunError(f"{folder.name}: no {kind} of {coupling}")
 
-    monkeypatch.setattr(build, "fit_figures", draw)
+    monkeypatch.setattr(build, "fit_figure", draw)
     with ThreadPoolExecutor(1) as pool:
         figures = Drawing(pool)
         figures.prepare()
         for coupling in ("mu_nue", "mu_numu", "mu_nue"):
             figures.start(tmp_path, coupling, False)
         figures.finish()
-        assert drawn == [("mu_nue", False), ("mu_numu", False)]
+        assert drawn == [(coupling, kind, False) for coupling in ("mu_nue", "mu_numu") for kind in PER_FIT]
         figures.start(tmp_path, "q_nue", True)
-        with pytest.raises(RunError, match="no fit of q_nue"):
+        with pytest.raises(RunError, match="no energy of q_nue"):
             figures.finish()
 
 

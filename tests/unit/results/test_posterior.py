@@ -1,8 +1,10 @@
 """The DataTree of a fit: its groups, predictive draws, and the way to disk and back."""
 
+import gc
 import json
 import math
 import shutil
+import weakref
 from pathlib import Path
 
 import h5py
@@ -24,6 +26,7 @@ from bayesnu.results.posterior import (
     finite_or_none,
     load_posterior,
     posterior_tree,
+    release,
     save_posterior,
 )
 
@@ -196,3 +199,18 @@ def test_place_that_cannot_be_written(tree: xr.DataTree, tmp_path: Path) -> None
 
 def test_finite_or_none() -> None:
     assert [finite_or_none(v) for v in (1.5, math.inf, -math.inf, math.nan)] == [1.5, None, None, None]
+
+
+def test_a_released_tree_leaves_memory_at_once(saved: Path) -> None:
+    tree = load_posterior(saved)
+    kept = weakref.ref(tree["posterior"]["pulls"].values)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        assert kept() is not None
+        release(tree)
+        del tree
+        assert kept() is None
+    finally:
+        if collecting:
+            gc.enable()
