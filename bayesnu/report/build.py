@@ -20,10 +20,10 @@ from bayesnu.report.explorer import explorer
 from bayesnu.report.figures import (
     KINDS,
     figure_names,
-    fit_figure,
     fit_figures,
     forest_figure,
     import_plotting,
+    jobs_of,
     posterior_figure,
     remove_figure,
 )
@@ -99,10 +99,10 @@ class Drawing:
         threading.Thread(target=submit, daemon=True).start()
 
     def start(self, folder: Path, fit: str, observed: bool) -> None:
-        """Start to draw the figures of one stored fit, each a job of its own so that the last ones are shared."""
-        for kind in figure_names(fit):
-            if (folder, fit, kind) not in self._jobs:
-                self._jobs[folder, fit, kind] = self._pool.submit(fit_figure, folder, fit, kind, observed)
+        """Start to draw the figures of one stored fit, in parts so that the last ones are shared."""
+        for kinds in jobs_of(fit):
+            if (folder, fit, kinds[0]) not in self._jobs:
+                self._jobs[folder, fit, kinds[0]] = self._pool.submit(fit_figures, folder, fit, observed, kinds)
 
     def start_limits(self, folder: Path, limits: dict[str, Any]) -> None:
         """Start to draw what shows all fits of a finished run, the densities and the forest plot."""

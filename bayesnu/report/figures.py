@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = {"hdi": "highest density", "eti": "equal-tailed", "upper": "upper limit"}
-PER_FIT = ("predictive", "trace", "ranks", "energy", "pairs")
+DIAGNOSTICS = ("trace", "ranks", "energy", "pairs")
+PER_FIT = ("predictive", *DIAGNOSTICS)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
@@ -71,14 +72,8 @@ def import_plotting() -> None:
         diagnostics.import_libraries()
 
 
-def fit_figures(run_folder: Path, fit: str, observed: bool) -> None:
-    """Draw and save the predictive and the ArviZ figures of one fit, and the regions of a fit of several couplings."""
-    for kind in figure_names(fit):
-        fit_figure(run_folder, fit, kind, observed)
-
-
-def fit_figure(run_folder: Path, fit: str, kind: str, observed: bool) -> None:
-    """Draw and save one figure of a fit; ``kind`` is one of `figure_names`."""
+def fit_figures(run_folder: Path, fit: str, observed: bool, kinds: Sequence[str] = ()) -> None:
+    """Draw and save figures of one fit, by default all of `figure_names`."""
     import matplotlib
 
     with warnings.catch_warnings(), matplotlib.rc_context({"backend": "Agg"}):
@@ -86,29 +81,41 @@ def fit_figure(run_folder: Path, fit: str, kind: str, observed: bool) -> None:
         warnings.simplefilter("ignore")
         from matplotlib import pyplot
 
-        figure = _draw(posterior_path(run_folder, fit), fit.split("+"), kind, observed)
-        save_figure(figure, run_folder / "figures", f"{fit}-{kind}")
-        pyplot.close("all")
+        path, couplings = posterior_path(run_folder, fit), fit.split("+")
+        for kind, figure in _drawn(path, couplings, kinds or figure_names(fit), observed):
+            save_figure(figure, run_folder / "figures", f"{fit}-{kind}")
+            pyplot.close("all")
 
 
-def _draw(path: Path, couplings: Sequence[str], kind: str, observed: bool) -> Figure:
-    """Return one figure of a stored fit, of which only what it shows is read."""
+def _drawn(path: Path, couplings: list[str], kinds: Sequence[str], observed: bool) -> Iterator[tuple[str, Figure]]:
+    """Yield figures of a stored fit, of which only what they show is read."""
     from bayesnu.plotting import diagnostics
 
-    if kind == "predictive":
+    regions, title = pairs_of(couplings), " and ".join(couplings)
+    if "predictive" in kinds:
         tree = load_posterior(path, ("posterior_predictive", "observed_data", "constant_data"))
-        return plot_predictive(predictive_panels(tree), "observed counts" if observed else "Asimov data")
-    if kind in (regions := pairs_of(couplings)):
-        return region_figure(load_posterior(path, ("posterior", kind)), regions[kind], kind)
-    diagnostics.import_libraries()
-    tree = load_posterior(path, ("posterior", "sample_stats"))
-    title = " and ".join(couplings)
-    if kind == "trace":
-        return diagnostics.plot_trace(diagnostics.readable(tree, couplings, 1000), len(couplings), title)
-    if kind == "energy":
-        return diagnostics.plot_energy(tree, title)
-    plot = {"ranks": diagnostics.plot_ranks, "pairs": diagnostics.plot_pairs}[kind]
-    return plot(diagnostics.readable(tree, couplings, 250), title)
+        yield "predictive", plot_predictive(predictive_panels(tree), "observed counts" if observed else "Asimov data")
+    if set(kinds) & set(DIAGNOSTICS):
+        diagnostics.import_libraries()
+        tree = load_posterior(path, ("posterior", "sample_stats"))
+        shown = diagnostics.readable(tree, couplings, 250)
+    for kind in kinds:
+        if kind == "trace":
+            draws = diagnostics.readable(tree, couplings, 1000)
+            yield kind, diagnostics.plot_trace(draws, len(couplings), title)
+        elif kind == "ranks":
+            yield kind, diagnostics.plot_ranks(shown, title)
+        elif kind == "energy":
+            yield kind, diagnostics.plot_energy(tree, title)
+        elif kind == "pairs":
+            yield kind, diagnostics.plot_pairs(shown, title)
+        elif kind in regions:
+            yield kind, region_figure(load_posterior(path, ("posterior", kind)), regions[kind], kind)
+
+
+def jobs_of(fit: str) -> tuple[tuple[str, ...], ...]:
+    """Return the figures of a fit in parts that several processes can draw; those of one part read the same."""
+    return ("predictive",), DIAGNOSTICS, *((name,) for name in pairs_of(fit.split("+")))
 
 
 def figure_names(fit: str) -> tuple[str, ...]:

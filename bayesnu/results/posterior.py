@@ -17,7 +17,6 @@ from bayesnu.inference.priors import Prior
 from bayesnu.inference.sampling import Draws
 from bayesnu.inference.toys import draw_counts, draw_prior_pulls, expected_draws, log_likelihood
 from bayesnu.resources import write_atomically
-from bayesnu.results.netcdf import read_attributes, read_group, write_tree
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -140,7 +139,12 @@ def save_posterior(tree: xr.DataTree, path: Path) -> None:
     RunError
         If the folder cannot be written.
     """
-    write_atomically(path, lambda temporary: write_tree(tree, temporary), RunError)
+    packing = {"zlib": True, "complevel": 1, "shuffle": True}
+    encoding = {
+        f"/{node.name}": {name: packing for name in node.data_vars if node[name].ndim > 1}
+        for node in tree.children.values()
+    }
+    write_atomically(path, lambda temporary: tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding), RunError)
 
 
 def load_posterior(path: Path, groups: Sequence[str] | None = None) -> xr.DataTree:
@@ -162,19 +166,29 @@ def load_posterior(path: Path, groups: Sequence[str] | None = None) -> xr.DataTr
 
     try:
         with h5py.File(path, "r") as file:
-            attributes = read_attributes(file)
-            version = attributes.get("format_version", 0)
-            if version != FORMAT_VERSION:
-                raise RunError(f"{path}: format version {version}; this bayesnu reads {FORMAT_VERSION}")
-            missing = [group for group in (groups or GROUPS) if group not in file]
-            if missing:
-                raise RunError(f"{path}: the group {missing[0]} is missing; the file is incomplete")
-            wanted = list(file) if groups is None else groups
-            tree = xr.DataTree.from_dict({name: read_group(file[name]) for name in wanted})
+            version = int(np.ravel(file.attrs.get("format_version", 0))[0])
+            present = list(file)
+        if version != FORMAT_VERSION:
+            raise RunError(f"{path}: format version {version}; this bayesnu reads {FORMAT_VERSION}")
+        missing = [group for group in (groups or GROUPS) if group not in present]
+        if missing:
+            raise RunError(f"{path}: the group {missing[0]} is missing; the file is incomplete")
+        with xr.open_dataset(path, engine="h5netcdf") as root:
+            attributes = dict(root.attrs)
+        wanted = present if groups is None else groups
+        tree = xr.DataTree.from_dict({name: _load_group(path, name) for name in wanted})
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise RunError(f"{path}: not a posterior file, or truncated ({error})") from error
     tree.attrs = attributes
     return tree
+
+
+def _load_group(path: Path, name: str) -> xr.Dataset:
+    """Read one group."""
+    import xarray as xr
+
+    with xr.open_dataset(path, group=name, engine="h5netcdf") as dataset:
+        return dataset.load()
 
 
 def release(tree: xr.DataTree) -> None:
