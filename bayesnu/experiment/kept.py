@@ -70,7 +70,7 @@ def _read(path: Path, key: str, shape: tuple[int, ...]) -> Array:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             found, values = str(stored["key"]), np.asarray(stored["values"], dtype=float)
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as problem:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as problem:
         raise DataError(f"{path}: damaged ({problem})") from problem
     if found != key or values.shape != shape or not np.isfinite(values).all():
         raise DataError(f"{path}: holds something else")

@@ -760,6 +760,7 @@ def fit_points(
     for g in range(strengths.shape[0]):
         _structure(strengths[g], membership, filled[g], members)
     space = room(strengths.shape[1], 1, 0, n, strengths.shape[2])
+    morphs = (membership > 1.0).any()
     # Backward differences of the pulls of the last points; their sums up to each order are predictions of the next.
     differences = np.zeros((ORDER + 2, n))
     for t in range(data.shape[0]):
@@ -769,25 +770,26 @@ def fit_points(
                 strengths[g], filled[g], members, none, membership, widths, constraint, code, normal_variance,
                 relative_variance, data[t], centre[t],
             )  # fmt: skip
-            # The neighbours' pulls lead nearly here; where they lead nowhere, the first ones may.
+            # The neighbours' pulls lead nearly here; where they lead nowhere, the first ones may. A morph of the response
+            # makes more than one minimum, so that both are tried.
             for attempt in range(2 if neighbours else 1):
                 for p in range(n):
                     y[p] = first[t, p]
                 if neighbours and attempt == 0:
                     _predict(differences, neighbours, widths, y)
-                value[t, g], converged[t, g] = minimise(
-                    given, lower, iterations, tolerance, promise, known, y, space, own
-                )
-                if converged[t, g]:
+                least, good = minimise(given, lower, iterations, tolerance, promise, known, y, space, own)
+                if attempt == 0 or (good and (least < value[t, g] or not converged[t, g])):
+                    value[t, g], converged[t, g] = least, good
+                    for p in range(n):
+                        pulls[t, g, p] = y[p]
+                        if promise == 0.0:
+                            for q in range(n):
+                                hessian[t, g, p, q] = own[p, q] / 2
+                if good and not morphs:
                     break
             if converged[t, g]:
-                _difference(differences, neighbours, y)
+                _difference(differences, neighbours, pulls[t, g])
             neighbours = neighbours + 1 if converged[t, g] else 0
-            for p in range(n):
-                pulls[t, g, p] = y[p]
-                if promise == 0.0:
-                    for q in range(n):
-                        hessian[t, g, p, q] = own[p, q] / 2
 
 
 @_maker

@@ -85,22 +85,19 @@ def test_variance_reduction_beats_the_plain_recipe(small: ResponseSettings, smal
 
 @pytest.mark.parametrize("energy", [0.05, 1.0, 40.0])
 def test_a_table_gives_the_bins_of_any_angle(energy: float, small: ResponseSettings) -> None:
-    """Averaged over angles, as it is used, linear interpolation errs by 1e-5; nothing is lost beyond its ends."""
+    """Between its rows as well, since tilts may be small; nothing is lost beyond its ends."""
     detector, reach = small.smearing, 0.02
     axis = smearing.table_axis(energy, reach, detector)
     table = smearing.bins_by_angle(energy, axis, detector)
-    angles = np.linspace(1e-6, reach + 4 * detector.tilt, 50_001)
+    angles = np.geomspace(1e-6, reach + 4 * detector.tilt, 20_001)
     exact, read = np.zeros((angles.size, 12)), np.zeros((angles.size, 12))
     for angle, out in zip(angles, exact, strict=True):
         smearing.add_bin_probabilities(energy, detector, angle**2, 1.0, out)
     place = (2 * np.log(np.sin(angles / 2)) - axis[0]) / axis[1]
     for b in range(12):
         read[:, b] = np.interp(place, np.arange(axis[2]), table[:, b])
-    assert np.abs(read - exact).max() < 0.02
-    # A tenth of the angles at a time.
-    blocks = (read - exact)[:-1].reshape(10, -1, 12).mean(axis=1)
-    assert np.abs(blocks).max() < 1e-4
-    assert np.abs(blocks.mean(axis=0)).max() < 2e-5
+    assert np.abs(read - exact).max() < 2e-4
+    assert np.abs((read - exact)[angles > reach / 2].mean(axis=0)).max() < 3e-6
 
 
 @pytest.mark.parametrize("ratio", [1.06, 1.35])
