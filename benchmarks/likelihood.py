@@ -19,7 +19,7 @@ from bayesnu.inference.newton import statistics
 from bayesnu.inference.priors import SampledVariable
 from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level, joint_ranges, profile_grid
 from bayesnu.inference.toys import poisson_log_likelihood
-from benchmarks.agreement import differences, require_close
+from benchmarks.agreement import DisagreementError, differences, require_close
 from benchmarks.measure import Aim, Contest, Row, seconds_of
 from benchmarks.peers import HandWritten, Workspace, minuit
 
@@ -299,8 +299,12 @@ def mncontour(deviance: Callable[[Array], float]) -> Array:
     """Return points of the contour by MNCONTOUR, scaled couplings, shape (points, 2)."""
     own = pair()
     made = minuit(deviance, np.zeros(2 + len(own.model.pulls)), HandWritten.of(own).names, squared_only(own))
-    made.migrad()
-    return np.asarray(made.mncontour(*PAIR, cl=CL, size=CONTOUR_POINTS))
+    # Without HESSE after its quickest MIGRAD it often finds no second point.
+    made.migrad().hesse()
+    found = np.asarray(made.mncontour(*PAIR, cl=CL, size=CONTOUR_POINTS))
+    if len(found) < CONTOUR_POINTS:
+        raise DisagreementError(f"MNCONTOUR found {len(found)} of {CONTOUR_POINTS} points")
+    return found
 
 
 def contour_line() -> Array:
