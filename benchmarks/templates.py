@@ -15,10 +15,10 @@ from benchmarks.measure import Aim, Contest, Figures, Row, fresh
 CARD = "dune-prism"
 
 
-def assembled() -> float:
+def assembled() -> tuple[float, float]:
     """Return the seconds from a card's name to the expected counts of all couplings; its modules are imported.
 
-    Folded: the cache has no templates, and the response is the shipped one.
+    At first they are folded, with the shipped response, and kept; the second time they are in the cache.
     """
     import h5py  # noqa: F401
 
@@ -29,7 +29,9 @@ def assembled() -> float:
         os.environ["BAYESNU_CACHE"] = cache
         start = time.perf_counter()
         load_experiment(CARD)
-        return time.perf_counter() - start
+        folded = time.perf_counter()
+        load_experiment(CARD)
+        return folded - start, time.perf_counter() - folded
 
 
 def contest() -> Contest:
@@ -50,7 +52,8 @@ def contest() -> Contest:
     )
 
     def go() -> Figures:
-        return {"seconds": float(fresh([sys.executable, "-m", "benchmarks.templates"]).output)}
+        folded, kept = map(float, fresh([sys.executable, "-m", "benchmarks.templates"]).output.split())
+        return {"seconds": folded, "from_the_cache": kept}
 
     go()
     return Contest(go, None, agreement)
@@ -58,8 +61,10 @@ def contest() -> Contest:
 
 def rows() -> list[Row]:
     """Return the row."""
-    return [Row(f"templates of {CARD}, all couplings, from the card", "", contest, (Aim(bound=0.2),))]
+    reason = "the folding took 0.15 to 0.28 s in runs of one afternoon, as the machine went"
+    aims = (Aim(bound=0.2), Aim("from_the_cache", "s"))
+    return [Row(f"templates of {CARD}, all couplings, from the card", "", contest, aims, reason)]
 
 
 if __name__ == "__main__":
-    print(assembled())
+    print(*assembled())
