@@ -33,8 +33,8 @@ STEPS_3 = (1 / _GOLDEN_3, 1 / _GOLDEN_3**2, 1 / _GOLDEN_3**3)
 PART = 0.06
 """Largest part of a true cell, in ln E_e, that its middle energy stands for: 1e-5 of an element."""
 SPACING, LARGEST_SPACING = 0.05, 0.01
-"""Of a table in ln sin²(θ/2): in units of the energy resolution Σ/E_e, and at most. Read between its rows it is right to
-2e-4 at any angle, and to some 1e-6 averaged over tilts of a degree."""
+"""Of a table in ln sin²(θ/2): in units of the energy resolution Σ/E_e, and at most. Read between its rows it is right
+to 2e-4 at any angle, and to some 1e-6 averaged over tilts of a degree."""
 FARTHEST = 8.6
 """Beyond as many standard deviations no tilt is drawn."""
 

@@ -770,8 +770,8 @@ def fit_points(
                 strengths[g], filled[g], members, none, membership, widths, constraint, code, normal_variance,
                 relative_variance, data[t], centre[t],
             )  # fmt: skip
-            # The neighbours' pulls lead nearly here; where they lead nowhere, the first ones may. A morph of the response
-            # makes more than one minimum, so that both are tried.
+            # The neighbours' pulls lead nearly here; where they lead nowhere, the first ones may. A morph of the
+            # response makes more than one minimum, so that both are tried.
             for attempt in range(2 if neighbours else 1):
                 for p in range(n):
                     y[p] = first[t, p]
