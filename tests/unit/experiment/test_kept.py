@@ -56,7 +56,7 @@ def test_another_program_computes_again(keep: Callable[..., Any], monkeypatch: p
     assert keep(a=1)[1]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "a bit", "text", "another array", "not finite"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "a bit", "text", "another array", "not finite", "one array"])
 def test_bad_file_is_noticed_and_computed_again(keep: Callable[..., Any], cache: Path, damage: str) -> None:
     keep(a=1)
     (path,) = cache.iterdir()
@@ -68,6 +68,9 @@ def test_bad_file_is_noticed_and_computed_again(keep: Callable[..., Any], cache:
     elif damage == "not finite":
         with path.open("wb") as file:
             np.savez(file, key=kept.content_key({"name": "some", "a": 1}), values=VALUES + np.inf)
+    elif damage == "one array":
+        with path.open("wb") as file:
+            np.save(file, VALUES)
     elif damage == "a bit":
         place = content.index(VALUES.tobytes()) + 3
         path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])

@@ -186,3 +186,16 @@ def test_small_steps_stop_where_counts_end() -> None:
         found = minimise_pulls(problem, np.zeros((1, 1)), promise=promise)
         assert found.converged.all()
         assert found.pulls[0, 0] == pytest.approx(root, abs=1e-7)
+
+
+def test_with_a_morph_no_fit_is_above_that_from_its_own_start() -> None:
+    """Counts to powers of a pull have several minima: what a neighbour's pulls lead to is not always the lower one."""
+    experiment = load_experiment("coherent-csi-2017")
+    problem, expected = make_problem(experiment, ["r2_nue"]), np.asarray(experiment.model.expected())
+    toys = np.random.default_rng(3).poisson(expected, (10, expected.size)).astype(float)
+    x = np.linspace(-40, 40, 81)
+    in_a_row = minimise_pulls(problem, x[None, :], data=toys).value
+    alone = np.stack([minimise_pulls(problem, np.array([[value]]), data=toys).value[:, 0] for value in x], axis=1)
+    assert (in_a_row <= alone + 1e-6).all()
+    # Nor is it always the higher one.
+    assert (in_a_row < alone - 1).any()
