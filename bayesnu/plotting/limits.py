@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bayesnu.physics.couplings import COUPLINGS, UNIT_SYMBOLS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 Pairs = Sequence[Sequence[float | None]]
@@ -73,6 +76,8 @@ def plot_posteriors(panels: Sequence[DensityPanel]) -> Figure:
     -------
     Figure
     """
+    from matplotlib.figure import Figure
+
     columns = 2 if len(panels) > 1 else 1
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(5.6 * columns, 3.5 * rows), layout="constrained")
@@ -149,6 +154,8 @@ def plot_forest(panels: Sequence[tuple[str, Sequence[ForestRow]]]) -> Figure:
     -------
     Figure
     """
+    from matplotlib.figure import Figure
+
     heights = [len(rows) for _, rows in panels]
     figure = Figure(figsize=(10, 0.34 * sum(heights) + 0.95 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[h + 1 for h in heights])
