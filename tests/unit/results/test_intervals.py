@@ -1,6 +1,7 @@
 """Intervals of known densities and of draws from them, with the Monte Carlo errors that go with them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from bayesnu.results.intervals import (
     density_estimator,
     draws_interval,
     exact,
+    falling_root,
     grid_interval,
     grid_quantiles,
     highest_density_set,
@@ -289,6 +291,31 @@ def test_rounding_does_not_tear_a_flat_density() -> None:
     assert high - low == pytest.approx(1.8, rel=1e-3)
     two_peaks = 1 + 1e-3 * x**2
     assert len(grid_interval(x, two_peaks, 0.9, "hdi", -math.inf)) == 2
+
+
+@pytest.mark.parametrize("root", [1e-9, 0.3, 0.9])
+def test_falling_root_of_curves_and_of_jumps(root: float) -> None:
+    calls: list[float] = []
+
+    def counted(function: Callable[[float], float]) -> Callable[[float], float]:
+        def called(x: float) -> float:
+            calls.append(x)
+            return function(x)
+
+        calls.clear()
+        return called
+
+    def curve(x: float) -> float:
+        return math.exp(-5 * x) - math.exp(-5 * root)
+
+    def jump(x: float) -> float:
+        return 1.0 if x < root else -1e-6
+
+    found = falling_root(counted(curve), 0.0, 1.0, curve(0.0), curve(1.0))
+    assert found == pytest.approx(root, rel=1e-6 if root < 1e-6 else 1e-13)
+    assert len(calls) < 20
+    assert abs(falling_root(counted(jump), 0.0, 1.0, 1.0, -1e-6) - root) <= 2 * math.ulp(root)
+    assert len(calls) < 400
 
 
 def test_shortest_interval() -> None:
