@@ -397,7 +397,8 @@ def _fold(
         spectrum = flux.spectrum(card.exposures[k].mode, card.exposures[k].position_m)
         folded = kernel.folded(spectrum.values)
         # One product sums the powers of 1/E and the Gauss points of each energy cell.
-        cells = np.maximum(seen @ folded.reshape(*seen.shape[:2], seen.shape[3], -1), least).swapaxes(1, 2)
+        cells = (seen @ folded.reshape(*seen.shape[:2], seen.shape[3], -1)).swapaxes(1, 2)
+        cells = np.maximum(cells, least, order="C")
         per_year[k] = np.maximum(made @ folded.sum(axis=3).reshape(len(made), -1, 1), least)[..., 0]
         values[k], error[k], deviations[k] = (
             response.fold(cells), response.fold_error(cells), response.fold_deviations(cells),
