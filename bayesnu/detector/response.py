@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,9 +142,11 @@ class ResponseMatrix:
 
 
 def _fold(true_counts: Array, matrix: NDArray[np.floating[Any]]) -> Array:
-    """Sum over the true cells, (…, cells, cells) and (cells, cells, …), in one product of two matrices."""
-    cells = math.prod(matrix.shape[:2])
-    folded = true_counts.reshape(-1, cells) @ matrix.reshape(cells, -1)
+    """Sum over the true cells, (…, energy_cells, angle_cells) and (energy_cells, angle_cells, …)."""
+    energies, angles = matrix.shape[:2]
+    rows = true_counts.reshape(-1, energies, angles).swapaxes(0, 1)
+    # A product for each energy cell: where others compute, threads that share a larger one wait for each other.
+    folded = (rows @ matrix.reshape(energies, angles, -1)).sum(axis=0)
     return np.asarray(folded.reshape(*true_counts.shape[:-2], *matrix.shape[2:]))
 
 
