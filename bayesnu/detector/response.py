@@ -73,22 +73,17 @@ class ResponseMatrix:
 
     def fold(self, true_counts: Array) -> Array:
         """Fold counts in the true cells, shape (…, energy_cells, angle_cells), to bins, shape (…, bins)."""
-        flat = self.values.reshape(-1, self.values.shape[2])
-        return np.asarray(true_counts.reshape(*true_counts.shape[:-2], -1) @ flat)
+        return _fold(true_counts, self.values)
 
     def fold_error(self, true_counts: Array) -> Array:
         """Return the statistical standard error of `fold`, cells being independent."""
-        flat = self.error.reshape(-1, self.error.shape[2])
-        return np.sqrt(true_counts.reshape(*true_counts.shape[:-2], -1) ** 2 @ flat**2)
+        return np.sqrt(_fold(true_counts**2, self.error**2))
 
     def fold_deviations(self, true_counts: Array) -> Array:
         """Return what each sub-sample folds minus `fold`, shape (…, bins, subsamples)."""
-        bins = self.values.shape[2]
         if self.deviations is None:
-            return np.zeros((*true_counts.shape[:-2], bins, 0))
-        flat = self.deviations.reshape(-1, bins * SUBSAMPLES)
-        folded = true_counts.reshape(*true_counts.shape[:-2], -1) @ flat
-        return np.asarray(folded.reshape(*folded.shape[:-1], bins, SUBSAMPLES))
+            return np.zeros((*true_counts.shape[:-2], self.settings.bins, 0))
+        return _fold(true_counts, self.deviations)
 
     def labelled(self) -> xr.Dataset:
         """Return the matrix as a Dataset with edges, units and provenance."""
@@ -144,6 +139,15 @@ class ResponseMatrix:
             ),
             ResponseError,
         )
+
+
+def _fold(true_counts: Array, matrix: NDArray[np.floating[Any]]) -> Array:
+    """Sum over the true cells, (…, energy_cells, angle_cells) and (energy_cells, angle_cells, …)."""
+    energies, angles = matrix.shape[:2]
+    rows = true_counts.reshape(-1, energies, angles).swapaxes(0, 1)
+    # A product for each energy cell: where others compute, threads that share a larger one wait for each other.
+    folded = (rows @ matrix.reshape(energies, angles, -1)).sum(axis=0)
+    return np.asarray(folded.reshape(*true_counts.shape[:-2], *matrix.shape[2:]))
 
 
 def load_response(path: Path) -> ResponseMatrix:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,9 +106,45 @@ class Templates:
         )
 
 
+@dataclass(frozen=True)
+class TrueKernel:
+    """∫dE E⁻ⁿ at fixed recoil, in pieces of the neutrino energy of which each is in one flux bin and one true cell.
+
+    Attributes
+    ----------
+    integrals : ndarray, shape (3, pieces)
+        For n = 0, 1, 2; GeV¹⁻ⁿ.
+    place : ndarray of int, shape (3, pieces)
+        Where each of them belongs in an array of shape (recoils, powers, cells), flat.
+    flux_bin : ndarray of int, shape (pieces,)
+    shape : tuple of int
+        Recoils, powers, cells of E_e θ², flux bins.
+    """
+
+    integrals: Array
+    place: NDArray[np.intp]
+    flux_bin: NDArray[np.intp]
+    shape: tuple[int, int, int, int]
+
+    def folded(self, flux: Array) -> Array:
+        """Return ∫dE Φ(E) E⁻ⁿ of each spectrum, (channels, flux bins): (channels, recoils, powers, cells)."""
+        place, size = self.place.ravel(), math.prod(self.shape[:3])
+        spectra = [
+            np.bincount(place, weights=(self.integrals * values[self.flux_bin]).ravel(), minlength=size)
+            for values in flux
+        ]
+        return np.array(spectra).reshape(-1, *self.shape[:3])
+
+    @cached_property
+    def dense(self) -> Array:
+        """The integrals as an array of ``shape``, most of which is 0."""
+        place = (self.place * self.shape[3] + self.flux_bin).ravel()
+        return np.bincount(place, weights=self.integrals.ravel(), minlength=math.prod(self.shape)).reshape(self.shape)
+
+
 def true_kernel(
     flux_edges_gev: Array, recoil_gev: Array, angle_edges_gev: Array, mass_gev: float | None = None
-) -> Array:
+) -> TrueKernel:
     """Return ∫dE E⁻ⁿ over each flux bin and each cell of true E_e θ², at fixed recoil.
 
     The integrals are analytic between consecutive breakpoints: flux edges, cell
@@ -118,10 +156,6 @@ def true_kernel(
     mass_gev : float, optional
         Mass of the outgoing N, with the exact angle of `bayesnu.physics.dipole.recoil_angle`;
         None is elastic scattering with (2.3).
-
-    Returns
-    -------
-    ndarray, shape (3, recoils, cells, flux bins)
     """
     n_recoil, n_cells, n_flux = recoil_gev.size, angle_edges_gev.size - 1, flux_edges_gev.size - 1
     recoil = recoil_gev[:, None]
@@ -133,21 +167,19 @@ def true_kernel(
         cell_edges = energy_from_recoil_angle(recoil, angle, mass_gev, ELECTRON_MASS_GEV)
     lowest = np.maximum(least, flux_edges_gev[0])
     top = np.maximum(flux_edges_gev[-1], lowest)
-    cell_edges = np.clip(cell_edges, lowest, top)
-    breaks = np.sort(np.concatenate([cell_edges, np.clip(flux_edges_gev[None, :], lowest, top)], axis=1), axis=1)
+    flux_edges = np.broadcast_to(flux_edges_gev, (n_recoil, n_flux + 1))
+    breaks = np.clip(np.concatenate([cell_edges, flux_edges], axis=1), lowest, top)
+    order = np.argsort(breaks, axis=1)
+    breaks = np.take_along_axis(breaks, order, axis=1)
     low, high = breaks[:, :-1], breaks[:, 1:]
-    middle = (low + high) / 2
-    flux_bin = np.clip(np.searchsorted(flux_edges_gev, middle, side="right") - 1, 0, n_flux - 1)
-    cell = np.stack([np.searchsorted(row, m, side="right") for row, m in zip(cell_edges, middle, strict=True)]) - 1
+    # A piece is in the cell, and in the flux bin, whose lower edge is the last one up to it.
+    passed = np.cumsum(order <= n_cells, axis=1)[:, :-1]
+    cell, flux_bin = passed - 1, np.arange(passed.shape[1]) - passed
     inside = (cell >= 0) & (cell < n_cells) & (high > low)
-    row = np.broadcast_to(np.arange(n_recoil)[:, None], cell.shape)
-    index = np.ravel_multi_index((row[inside], cell[inside], flux_bin[inside]), (n_recoil, n_cells, n_flux))
     low, high = low[inside], high[inside]
-    integrals = np.concatenate([high - low, np.log(high / low), 1 / low - 1 / high])
-    size = n_recoil * n_cells * n_flux
-    # All three at once: the array is large, and a copy of it takes longer than to fill it.
-    places = np.concatenate([index + n * size for n in range(3)])
-    return np.bincount(places, weights=integrals, minlength=3 * size).reshape(3, n_recoil, n_cells, n_flux)
+    integrals = np.array([high - low, np.log(high / low), 1 / low - 1 / high])
+    place = (np.nonzero(inside)[0] * 3 + np.arange(3)[:, None]) * n_cells + cell[inside]
+    return TrueKernel(integrals, place, flux_bin[inside], (n_recoil, 3, n_cells, n_flux))
 
 
 def build_templates(card: Card, flux: FluxTable, events: Array | None, notice: Callable[[str], None]) -> Templates:
@@ -264,7 +296,7 @@ def shift_templates(
             for c in range(len(CHANNELS)):
                 key = (id(kernel), own[c].tobytes())
                 if key not in folded:
-                    folded[key] = _fold_flux_bins(card, response, own[c], kernel)
+                    folded[key] = _fold_flux_bins(card, response, own[c], kernel.dense)
                 binned, total = folded[key]
                 shifted = spectrum.values[c, :, None] * relative[k][c] * templates.ratio[k, c]
                 values[k, c, terms] = binned @ shifted * exposure.years
@@ -277,19 +309,11 @@ def _fold_flux_bins(card: Card, response: ResponseMatrix, coefficients: Array, k
 
     Shapes (terms, bins, flux bins) and (terms, flux bins).
     """
-    nodes = card.response.recoil_nodes
-    recoil, weight, _ = recoil_nodes(response.settings, nodes)
-    powers, recoils, angles, bins = kernel.shape
-    dense = coefficients * weight * _targets(card)
-    total = dense.reshape(-1, powers * recoils) @ kernel.sum(axis=2).reshape(powers * recoils, bins)
-    # One product sums the powers of 1/E and the Gauss points of each energy cell.
-    points = kernel.reshape(powers, recoils // nodes, nodes, angles * bins).transpose(1, 2, 0, 3)
-    seen = dense * efficiency_at(card.detector.efficiency, recoil * 1e3)
-    weights = seen.reshape(-1, powers, recoils // nodes, nodes).transpose(2, 0, 3, 1)
-    cells = weights.reshape(recoils // nodes, -1, nodes * powers) @ points.reshape(
-        recoils // nodes, nodes * powers, angles * bins
-    )
-    by_bin = cells.reshape(recoils // nodes, -1, angles, bins).transpose(1, 3, 0, 2)
+    made, seen = _rates(card, response, coefficients)
+    angles, bins = kernel.shape[2:]
+    total = made @ kernel.sum(axis=2).reshape(made.shape[-1], bins)
+    cells = seen @ kernel.reshape(len(seen), -1, angles * bins)
+    by_bin = cells.reshape(*cells.shape[:2], angles, bins).transpose(1, 3, 0, 2)
     return np.asarray(response.fold(by_bin).swapaxes(1, 2)), np.asarray(total)
 
 
@@ -327,10 +351,10 @@ def _dipole(card: Card, response: ResponseMatrix) -> Array:
     return np.broadcast_to(coefficients, (len(CHANNELS), *coefficients.shape))
 
 
-def _kernels(card: Card, flux: FluxTable, response: ResponseMatrix, mass_gev: float | None) -> Iterator[Array]:
-    """Give `true_kernel` of each exposure with the flux bins last; computed once for the same bins."""
+def _kernels(card: Card, flux: FluxTable, response: ResponseMatrix, mass_gev: float | None) -> Iterator[TrueKernel]:
+    """Give `true_kernel` of each exposure; computed once for the same bins."""
     recoil, _, _ = recoil_nodes(response.settings, card.response.recoil_nodes)
-    kernels: dict[bytes, Array] = {}
+    kernels: dict[bytes, TrueKernel] = {}
     for exposure in card.exposures:
         edges = flux.spectrum(exposure.mode, exposure.position_m).edges_gev
         key = edges.tobytes()
@@ -344,24 +368,18 @@ def _targets(card: Card) -> float:
     return material(card.target.material).electrons_in(card.target.mass_tonnes) * card.flux.pot_per_year
 
 
-def _cells(
-    card: Card, response: ResponseMatrix, coefficients: Array, per_recoil: Array, least: float = -np.inf
-) -> tuple[Array, Array]:
-    """Return counts per year of all channels in the true cells, and all of them before efficiency.
+def _rates(card: Card, response: ResponseMatrix, coefficients: Array) -> tuple[Array, Array]:
+    """Return c_n(T), shape (…, terms, powers, recoils), times targets and dT: what is multiplied with a kernel.
 
-    Sums the powers of 1/E, (powers, recoils, angle cells, channels) in ``per_recoil``, then the Gauss points of each
-    energy cell, each with its own efficiency. Shapes (channels, terms, energy cells, angle cells), (channels, terms).
+    As made, shape (…, terms, recoils and powers); and as seen, each Gauss point of an energy cell with its own
+    efficiency, shape (…, energy cells, terms, recoils of the cell and powers).
     """
     nodes = card.response.recoil_nodes
     recoil, weight, _ = recoil_nodes(response.settings, nodes)
-    efficiency = efficiency_at(card.detector.efficiency, recoil * 1e3)[:, None]
-    cells, total = [], []
-    for c, own in enumerate(coefficients * weight * _targets(card)):
-        dense = np.maximum(np.einsum("kpt,ptx->ktx", own, per_recoil[..., c]), least)
-        total.append(dense.sum(axis=(1, 2)))
-        seen = dense * efficiency
-        cells.append(seen.reshape(len(seen), -1, nodes, seen.shape[2]).sum(axis=2))
-    return np.array(cells), np.array(total)
+    made = np.swapaxes(coefficients * weight * _targets(card), -1, -2)
+    seen = made * efficiency_at(card.detector.efficiency, recoil * 1e3)[:, None]
+    terms = made.shape[:-2]
+    return made.reshape(*terms, -1), np.swapaxes(seen.reshape(*terms, recoil.size // nodes, -1), -2, -3)
 
 
 def _fold(
@@ -374,10 +392,14 @@ def _fold(
     deviations = np.zeros((*values.shape, response.subsamples))
     # A cross section is not negative; where its powers of 1/E cancel, rounding may leave -1e-16 of them.
     least = -np.inf if mass_gev is None else 0.0
+    made, seen = _rates(card, response, coefficients)
     for k, kernel in enumerate(_kernels(card, flux, response, mass_gev)):
         spectrum = flux.spectrum(card.exposures[k].mode, card.exposures[k].position_m)
-        # One matrix product for all channels, and one for all their terms: many small ones would keep threads waiting.
-        cells, per_year[k] = _cells(card, response, coefficients, kernel @ spectrum.values.T, least)
+        folded = kernel.folded(spectrum.values)
+        # One product sums the powers of 1/E and the Gauss points of each energy cell.
+        cells = (seen @ folded.reshape(*seen.shape[:2], seen.shape[3], -1)).swapaxes(1, 2)
+        cells = np.maximum(cells, least, order="C")
+        per_year[k] = np.maximum(made @ folded.sum(axis=3).reshape(len(made), -1, 1), least)[..., 0]
         values[k], error[k], deviations[k] = (
             response.fold(cells), response.fold_error(cells), response.fold_deviations(cells),
         )  # fmt: skip

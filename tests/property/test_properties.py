@@ -59,12 +59,12 @@ def test_folding_conserves_counts(rows: np.ndarray, counts: np.ndarray, lost: fl
 def test_true_cells_divide_the_flux_without_loss(edges: list[float], cuts: list[float], recoil: float) -> None:
     """However the bins and cells are cut, they add up to the energies that can give the recoil."""
     angles = np.array([0.0, *cuts, 1.1e-3])
-    kernel = true_kernel(np.array(edges), np.array([recoil]), angles)
+    kernel = true_kernel(np.array(edges), np.array([recoil]), angles).dense
     low = max(float(neutrino_energy_min(recoil)), edges[0])
     high = max(low, edges[-1])
     assert (kernel >= 0).all()
-    np.testing.assert_allclose(kernel[0].sum(), high - low, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(kernel[1].sum(), np.log(high / low), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(kernel[:, 0].sum(), high - low, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(kernel[:, 1].sum(), np.log(high / low), rtol=1e-9, atol=1e-12)
 
 
 @settings(max_examples=10, deadline=None)
