@@ -17,6 +17,7 @@ PUBLIC = {
     "scan": ("bayesnu.results.limits", "scan"),
     "draw": ("bayesnu.results.weighted", "draw"),
     "priors": ("bayesnu.results.prior_study", "card_study"),
+    "contour": ("bayesnu.results.contour", "contour"),
     "combined_limits": ("bayesnu.results.combination", "combined_limits"),
     "optimise": ("bayesnu.results.optimise", "optimise"),
     "sensitivity": ("bayesnu.results.sensitivity", "sensitivity"),

@@ -14,6 +14,7 @@ from bayesnu.results.calibration import calibrate as calibrate
 from bayesnu.results.check import check_card as check
 from bayesnu.results.cite import cite as cite
 from bayesnu.results.combination import combined_limits as combined_limits
+from bayesnu.results.contour import contour as contour
 from bayesnu.results.coverage import coverage as coverage
 from bayesnu.results.discrimination import discriminate as discriminate
 from bayesnu.results.limits import limit as limit

@@ -68,7 +68,8 @@ class HandWritten:
         def deviance(y: Array) -> float:
             factors = (1 + membership * (widths * y[number:])).prod(axis=1)
             monomials = (y[:number] ** exponents).prod(axis=1)
-            expected = monomials @ (factors @ arrays)
+            # A minimiser may try counts that are impossible.
+            expected = np.maximum(monomials @ (factors @ arrays), 1e-9)
             return float(2 * (expected - counts * np.log(expected)).sum() + ((y[number:] - centre) ** 2).sum())
 
         return deviance

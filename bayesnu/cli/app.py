@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from bayesnu import __version__
 from bayesnu.cli.inputs import cite, data, discriminate, models, predict, response
-from bayesnu.cli.limits import draw, limit, optimise, priors
+from bayesnu.cli.limits import contour, draw, limit, optimise, priors
 from bayesnu.cli.own import check, new, schema
 from bayesnu.cli.runs import combine, compare, export, report, run
 from bayesnu.cli.studies import calibrate, coverage, region, sensitivity, toys
@@ -26,6 +26,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     predict: "dune-prism --set mu_numu=1e-9 --pull flux_norm=0.1 --format json",
     limit: "dune-on-axis --coupling q_numu --method laplace",
     draw: "dune-prism --coupling mu_numu --out draws.csv",
+    contour: "dune-on-axis --couplings q_nue,q_numu --out contour",
     combine: "dune-on-axis nucleus-10kg --coupling mu_nue",
     optimise: "dune-prism --coupling mu_nue",
     priors: "nucleus-10g --coupling d_nue --at m_N=2",

@@ -1,4 +1,4 @@
-"""Commands that print limits on one coupling."""
+"""Commands that print limits on one coupling, or the contour of two."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bayesnu.cli.options import (
     AllowUnconverged,
     At,
     Chains,
+    Couplings,
     Draws,
     Force,
     FormatOption,
@@ -24,6 +25,7 @@ from bayesnu.cli.options import (
     load_at,
     read_scan,
     toy_runner,
+    two_couplings,
 )
 from bayesnu.errors import UsageError
 from bayesnu.report.terminal import Format, counting_bar, notice, rounds_bar, show
@@ -181,6 +183,30 @@ def draw(
         return weighted_tables(found)
 
     show(format_, weighted_json(found), tables)
+
+
+def contour(
+    model: ModelArgument,
+    couplings: Couplings,
+    cl: Annotated[float, typer.Option(help="Confidence level.")] = 0.90,
+    at: At = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for numbers and the figure.")] = None,
+    format_: FormatOption = Format.table,
+    override: Override = None,
+) -> None:
+    """Find the asymptotic contour of two couplings, every part of it, with the pulls profiled."""
+    from bayesnu.report.contour import contour_table, save_contour
+    from bayesnu.results.contour import contour as compute
+    from bayesnu.results.contour import contour_json
+
+    names = two_couplings(couplings)
+    experiment = load_at(model, override, at, names)
+    found = compute(experiment, names, cl)
+    name = experiment.card.name
+    if out is not None:
+        save_contour(name, found, out)
+        notice(f"written: {out}/contour.json, contour.png")
+    show(format_, contour_json(name, found), lambda: [contour_table(name, found)])
 
 
 def priors(

@@ -35,6 +35,15 @@ Joint = Annotated[
         autocompletion=complete.listed(complete.couplings),
     ),
 ]
+Couplings = Annotated[
+    str,
+    typer.Option(
+        "--couplings",
+        metavar="A,B",
+        help="Two couplings; the others are 0.",
+        autocompletion=complete.listed(complete.couplings),
+    ),
+]
 Draws = Annotated[int | None, typer.Option(help="Draws per chain after tuning.")]
 Chains = Annotated[int | None, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the sampler.")]
@@ -74,6 +83,14 @@ def load(model: str, overrides: Sequence[str] | None) -> Experiment:
 def together(joint: Sequence[str] | None) -> list[list[str]]:
     """Read repeated ``--joint A,B``."""
     return [[name.strip() for name in names.split(",")] for names in joint or ()]
+
+
+def two_couplings(text: str) -> tuple[str, str]:
+    """Read ``--couplings A,B``."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2:
+        raise UsageError(f"--couplings {text}: must be A,B, as in mu_nue,mu_numu")
+    return names[0], names[1]
 
 
 def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, float]:

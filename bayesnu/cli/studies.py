@@ -10,6 +10,7 @@ import typer
 from bayesnu.cli import complete
 from bayesnu.cli.options import (
     At,
+    Couplings,
     Force,
     FormatOption,
     ModelArgument,
@@ -21,8 +22,8 @@ from bayesnu.cli.options import (
     load_at,
     name_values,
     toy_runner,
+    two_couplings,
 )
-from bayesnu.errors import UsageError
 from bayesnu.report.terminal import Format, notice, show
 
 
@@ -160,15 +161,7 @@ def sensitivity(
 
 def region(
     model: ModelArgument,
-    couplings: Annotated[
-        str,
-        typer.Option(
-            "--couplings",
-            metavar="A,B",
-            help="Two couplings; the others are 0.",
-            autocompletion=complete.listed(complete.couplings),
-        ),
-    ],
+    couplings: Couplings,
     points: Annotated[int, typer.Option(help="Points of the grid along each.")] = 40,
     cl: Annotated[float, typer.Option(help="Confidence level.")] = 0.90,
     pulls: Annotated[
@@ -197,14 +190,12 @@ def region(
     from bayesnu.results.region import region_json
     from bayesnu.results.toy_limits import check_pulls
 
-    names = tuple(name.strip() for name in couplings.split(","))
-    if len(names) != 2:
-        raise UsageError(f"--couplings {couplings}: must be A,B, as in mu_nue,mu_numu")
+    names = two_couplings(couplings)
     experiment = load_at(model, override, at, names)
     with toy_runner(scheduler, workers, out, force, processes=True) as runner:
         found = compute(
             experiment,
-            (names[0], names[1]),
+            names,
             cl,
             points,
             tolerance,

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesnu.inference.contour import Contour
+from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.plotting.limits import CHI2_COLOUR, axis_label, exponent_of
+from bayesnu.results.intervals import percent
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -189,6 +194,33 @@ def plot_regions(
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=columns, fontsize=9.5, frameon=False)
     if note:
         figure.suptitle(note, fontsize=10)
+    return figure
+
+
+def plot_contour(model: str, result: Contour) -> Figure:
+    """Plot the asymptotic contour of two couplings, with the best fit and the point without new physics."""
+    from matplotlib.figure import Figure
+
+    exponents = [exponent_of(ends) for ends in result.extremes]
+    scales = 10.0 ** np.array(exponents)
+    figure = Figure(figsize=(7.0, 6.0), layout="constrained")
+    axis = figure.subplots()
+    for k, line in enumerate(result.lines):
+        label = rf"$\Delta(-2\ln L)={result.level:.3g}$" if k == 0 else None
+        axis.plot(*(line / scales).T, color=CHI2_COLOUR, linewidth=2.0, clip_on=False, label=label)
+    marks: dict[str, Any] = {"linestyle": "", "markeredgecolor": "k", "clip_on": False, "zorder": 5}
+    axis.plot(0.0, 0.0, marker="o", markersize=13, markerfacecolor="w", label="no new physics", **marks)
+    best = np.array(result.best) / scales
+    axis.plot(*best, marker="*", markersize=10, markerfacecolor=CHI2_COLOUR, label="best fit", **marks)
+    # A line that ends at 0 ends at the axis.
+    for name, ends, which in zip(result.couplings, result.extremes, "xy", strict=True):
+        if COUPLINGS[name].squared_only and ends[0] == 0:
+            axis.set(**{f"{which}lim": (0.0, None)})
+    axis.set_xlabel(axis_label(result.couplings[0], exponents[0]))
+    axis.set_ylabel(axis_label(result.couplings[1], exponents[1]))
+    axis.tick_params(which="both", direction="in", top=True, right=True)
+    figure.legend(fontsize=9, loc="outside lower center", ncols=3, frameon=False)
+    axis.set_title(f"{model}: {percent(result.cl)} C.L. contour of two couplings", fontsize=10)
     return figure
 
 

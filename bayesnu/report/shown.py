@@ -13,10 +13,12 @@ from rich.text import Text
 from bayesnu.experiment.own import OwnExperiment
 from bayesnu.experiment.prediction import Prediction
 from bayesnu.experiment.recoil_prediction import RecoilPrediction
+from bayesnu.inference.contour import Contour
 from bayesnu.inference.region import ToyRegion
 from bayesnu.report.calibration import calibration_table
 from bayesnu.report.check import check_tables
 from bayesnu.report.cite import citation_text
+from bayesnu.report.contour import contour_table
 from bayesnu.report.coverage import coverage_tables, region_table, sensitivity_table
 from bayesnu.report.limits import combination_table, limit_tables, scan_table
 from bayesnu.report.optimise import optimum_table
@@ -91,6 +93,11 @@ def _(result: Sensitivity) -> list[Table]:
 @tables.register
 def _(result: ToyStudy) -> list[Table]:
     return toys_tables(result)
+
+
+@tables.register
+def _(result: Contour) -> list[Table]:
+    return [contour_table("", result)]
 
 
 @tables.register

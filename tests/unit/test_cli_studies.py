@@ -1,4 +1,4 @@
-"""coverage, sensitivity, region and calibrate on the command line, and what commands do at Ctrl-C."""
+"""coverage, sensitivity, region, contour and calibrate on the command line, and what commands do at Ctrl-C."""
 
 import json
 import subprocess
@@ -173,9 +173,25 @@ def test_region(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     assert (tmp_path / "r" / "region.png").stat().st_size > 5000
 
 
+def test_contour(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ["contour", "dune-on-axis", "--couplings", "q_nue, q_numu", "--cl", "0.68"]
+    assert call(monkeypatch, *arguments, "--format", "json", "--out", str(tmp_path / "c")) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content == json.loads((tmp_path / "c" / "contour.json").read_text())
+    assert (content["couplings"], content["delta_chi2"]) == (["q_nue", "q_numu"], pytest.approx(2.2789, abs=1e-4))
+    assert (tmp_path / "c" / "contour.png").stat().st_size > 5000
+    assert call(monkeypatch, *arguments) == 0
+    assert "68% contour of q_nue and q_numu" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["contour", "dune-on-axis", "--couplings", "mu_nue"], "--couplings mu_nue: must be A,B"),
+        (["contour", "dune-on-axis", "--couplings", "mu_nue,mu_nu"], "did you mean 'mu_nu"),
+        (["contour", "dune-on-axis", "--couplings", "q_nue,q_nue"], "a contour needs two different ones"),
+        (["contour", "dune-on-axis", "--couplings", "q_nue,q_numu", "--cl", "90"], "cl = 90.0: must be between 0"),
+        (["contour", "dune-on-axis", "--couplings", "mu_nue,q_nue", "--at", "m_N=1"], "counts of mu_nue and q_nue do"),
         (["region", "dune-on-axis", "--couplings", "mu_nue"], "--couplings mu_nue: must be A,B"),
         (["region", "dune-on-axis", "--couplings", "mu_nue,q_nue", "--pulls", "none"], "unknown pulls 'none'"),
         (["coverage", "lsnd-nue", "--coupling", "mu_nue", "--cl", "2"], "cl = 2.0: must be between 0 and 1"),
@@ -204,6 +220,7 @@ def test_region(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
                 ["coverage", "nucleus-10g", "--coupling", "d_nue"],
                 ["toys", "nucleus-10g", "--coupling", "d_nue"],
                 ["region", "nucleus-10g", "--couplings", "mu_nue,d_nue"],
+                ["contour", "nucleus-10g", "--couplings", "mu_nue,d_nue"],
                 ["calibrate", "nucleus-10g", "--coupling", "d_nue"],
                 ["priors", "nucleus-10g", "--coupling", "d_nue"],
             )

@@ -17,7 +17,8 @@ from bayesnu.shown import Shown
 CALLS = {
     "new": "new", "check": "check", "run": "run", "predict": "predict", "limit": "limit", "draw": "draw",
     "combine": "combined_limits", "optimise": "optimise", "priors": "priors", "sensitivity": "sensitivity",
-    "toys": "toys", "region": "region", "coverage": "coverage", "calibrate": "calibrate", "compare": "compare",
+    "toys": "toys", "region": "region", "contour": "contour", "coverage": "coverage", "calibrate": "calibrate",
+    "compare": "compare",
     "report": "write_report", "export": "export_run", "cite": "cite", "response": "describe_response",
     "discriminate": "discriminate", "models": "models", "data": "data", "schema": "schema",
 }  # fmt: skip
