@@ -218,5 +218,6 @@ def test_figure(on_axis: Experiment) -> None:
     assert (axis.get_xlim()[0], axis.get_ylim()[0]) == (0.0, 0.0)
     (line,) = [line for line in axis.lines if line.get_marker() == "None"]
     np.testing.assert_allclose(np.array(line.get_data()).T * [1e-9, 1e-10], found.lines[0])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [r"$\Delta(-2\ln L)=4.61$", "no new physics", "best fit"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == [r"$\Delta(-2\ln L)=4.61$", "no new physics", "best fit"]
     assert axis.get_xlabel().endswith(r"[$10^{-9}\,\mu_B$]")
