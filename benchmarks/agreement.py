@@ -25,7 +25,8 @@ def require_close(what: str, own: ArrayLike, other: ArrayLike, most: float, rela
     largest = float(away.max())
     if not largest <= most:
         raise DisagreementError(f"{what}: bayesnu and the peer differ by {largest:.2g}, more than {most:g}")
-    return f"{what} differ by {largest:.1g} at most (of {most:g} allowed)"
+    by = "a fraction of " if relative else ""
+    return f"{what} differ by {by}{largest:.1g} at most (of {most:g} allowed)"
 
 
 def differences(values: ArrayLike) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ class Task:
     aim : float
         Seconds on two idle cores.
     warm : tuple of str, optional
-        A shorter command of the same kind, for one that takes long: it fills the caches of bytecode and compilation.
+        A shorter command for one that takes long: it fills the caches of bytecode and, if it fits, of compilation.
     toys : bool
         Whether it is one of `benchmarks.toys`.
     """
@@ -94,7 +94,7 @@ TASKS = (
         10.0,
     ),
     Task(
-        "run dune-on-axis, warm caches", ("run", "dune-on-axis", "--force", "--out", "{out}"), 40.0, ("run", "--help")
+        "run dune-on-axis", ("run", "dune-on-axis", "--force", "--out", "{out}"), 40.0, ("run", "--help")
     ),
 )
 

@@ -60,8 +60,10 @@ class Aim:
             parts.append(f"{'at least' if self.more else 'at most'} {self.bound:g} {self.unit}".strip())
         return ", ".join(parts) or "–"
 
-    def reached(self, own: float, ratio: float | None) -> bool:
-        """Return whether medians reach it."""
+    def reached(self, own: float, ratio: float | None) -> bool | None:
+        """Return whether medians reach it; None where nothing is aimed at."""
+        if self.ratio is None and self.bound is None:
+            return None
         surpassed = self.ratio is None or (ratio is not None and ratio >= self.ratio)
         within = self.bound is None or (own >= self.bound if self.more else own <= self.bound)
         return surpassed and within
@@ -154,8 +156,8 @@ class Measured:
     contest: Contest = field(repr=False)
 
     @property
-    def reached(self) -> bool:
-        """Whether the aim is reached."""
+    def reached(self) -> bool | None:
+        """Whether the aim is reached; None if there is none."""
         return self.aim.reached(self.own.median, None if self.ratio is None else self.ratio.median)
 
     @property
@@ -173,7 +175,7 @@ class Measured:
             "goes": self.goes,
             "agreement": self.contest.agreement,
             "note": self.contest.note,
-            "reason": "" if self.reached else self.row.reason,
+            "reason": self.row.reason if self.reached is False else "",
             "alone": self.row.alone,
         }
 

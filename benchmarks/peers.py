@@ -75,11 +75,9 @@ class HandWritten:
         return deviance
 
     def compiled(self) -> Deviance:
-        """Return it compiled by numba, with its arrays as constants."""
-        exponents, arrays = self.terms
+        """Return it compiled by numba."""
         counted = compiled_deviance(self.problem)
         counts, centre = self.counts, self.centre
-        del exponents, arrays
 
         def deviance(y: Array) -> float:
             return float(counted(y, counts, centre))

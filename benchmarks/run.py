@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="goes of each side")
     parser.add_argument("--all", action="store_true", help="as many goes of what takes longer than 10 s, too")
     arguments = parser.parse_args()
+    if arguments.repeats < 1:
+        parser.error(f"--repeats {arguments.repeats}: must be at least 1")
     measured = []
     with tempfile.TemporaryDirectory() as name:
         for row in all_rows(Path(name)):
@@ -42,6 +44,8 @@ def main() -> None:
                 measured += found
                 print(*(tables.alone_lines if row.alone else tables.row_lines)(found)[2:], sep="\n", flush=True)
                 print(f"  {found[0].contest.agreement}\n  {found[0].contest.note}")
+    if not measured:
+        parser.error(f"--only {arguments.only}: no task and no peer contains this")
     if arguments.only:
         return
     growths = scaling.measure()

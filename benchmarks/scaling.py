@@ -235,7 +235,10 @@ def lines(found: list[Growth]) -> list[str]:
         powers = " | ".join(f"{g.axis}^{power:.2f}" for power in g.exponents)
         result.append(f"| {g.axis} | {g.work} | {ends[0]} | {ends[-1]} | {powers} |")
     fast = too_fast(found)
-    linear = "Nothing grows faster than linearly in bins or exposures."
+    linear = (
+        f"Nothing grows faster than linearly in bins or exposures (a power of at most {1 + LEEWAY:g}: those that are "
+        "fitted are good to the difference)."
+    )
     return [*result, "", linear if not fast else f"**Faster than linearly**: {'; '.join(fast)}."]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.measure import LONG, Measured, Spread
 
 WHERE = Path(__file__).resolve().parent / "where_time_goes.md"
+REACHED = {True: "yes", False: "**no**", None: "–"}
 PACKAGES = (
     "bayesnu", "numpy", "scipy", "numba", "xarray", "pymc", "pytensor", "nutpie", "arviz", "pyhf", "jax", "iminuit",
     "numpyro",
@@ -70,7 +71,7 @@ def row_lines(measured: Sequence[Measured]) -> list[str]:
         peer = with_quartiles(m.peer, m.aim.unit, m.goes) + (f": {m.row.peer}" if m.peer else "")
         lines.append(
             f"| {m.row.task}{figure} | {with_quartiles(m.own, m.aim.unit, m.goes)} | {peer} | {ratio} | {m.aim.text} "
-            f"| {'yes' if m.reached else '**no**'} |"
+            f"| {REACHED[m.reached]} |"
         )
     return lines
 
@@ -82,8 +83,7 @@ def alone_lines(measured: Sequence[Measured]) -> list[str]:
         reference = "–" if m.ratio is None else f"{1 / m.ratio.median:.1f}"
         own = with_quartiles(m.own, m.aim.unit, m.goes)
         figure = "" if m.aim.figure == "seconds" else f", {m.aim.figure.replace('_', ' ')}"
-        reached = "yes" if m.reached else "**no**"
-        lines.append(f"| {m.row.task}{figure} | {own} | {reference} | {m.aim.text} | {reached} |")
+        lines.append(f"| {m.row.task}{figure} | {own} | {reference} | {m.aim.text} | {REACHED[m.reached]} |")
     return lines
 
 
@@ -110,7 +110,7 @@ def page(measured: Sequence[Measured], scaling: Sequence[str] = ()) -> str:
         *row_lines(contests),
         "",
     ]
-    missed = {m.row.task: m for m in [*contests, *alone] if not m.reached}.values()
+    missed = {id(m.contest): m for m in [*contests, *alone] if m.reached is False}.values()
     if missed:
         lines += ["Not reached:", ""]
         lines += [f"- {_named(m)}: {m.row.reason or 'the reason is not known'}." for m in missed]
@@ -129,11 +129,14 @@ def page(measured: Sequence[Measured], scaling: Sequence[str] = ()) -> str:
             "",
             "The reference is a process that imports numpy, scipy.optimize and xarray, measured in turn: compare such",
             "ratios, not seconds, between machines. Of toys and of Feldman-Cousins limits only the work counts, on all",
-            "cores, without starting and loading.",
+            "cores, without starting and loading. Each process has an empty cache of bayesnu's own, of responses and",
+            "templates, and keeps those of bytecode and of compiled functions.",
             "",
             *alone_lines(alone),
             "",
         ]
+        noted = {id(m.contest): m for m in alone if m.contest.note}.values()
+        lines += [*(f"- {_named(m)}: {m.contest.note}." for m in noted), *([""] if noted else [])]
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines += [f"Machine: {machine()}. Versions: {listed}.", ""]
     return "\n".join(lines)

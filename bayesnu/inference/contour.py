@@ -29,6 +29,8 @@ RUNGS = np.geomspace(0.2, 2e3, 24)
 """Scaled distances, along each coupling, at which the level and minima are looked for from 0 or the lowest minimum."""
 STARTS, FAR = 4, 25.0
 """Equal parts of the range in which Δ(-2 ln L), along one coupling, is below `FAR`: a fit of both starts in each."""
+DIRECTIONS, BEYOND = 32, (1.0, 2.0, 4.0)
+"""In which -2 ln L is fitted at these times the last rung: a region that is there is none that data bound."""
 RIPPLE = 1e-4
 """Depth of a minimum between two rungs that is not worth a fit."""
 APART = 0.05
@@ -72,7 +74,8 @@ class Contour(Shown):
     accuracy : float
         Largest distance of Δ(-2 ln L) from the level at a point, by a fit there.
     resolution : (float, float)
-        Cells of the grid, in the couplings' own units: a smaller part in which no fit found a minimum may be missed.
+        Cells of the grid, in the couplings' own units: a smaller part in which no fit found a minimum may be missed,
+        and so may one so far away (a thousand times what changes χ² by 1 with pulls fixed) that no fit leads there.
     """
 
     couplings: tuple[str, str]
@@ -190,22 +193,30 @@ def _valleys(problem: Problem, level: float) -> tuple[_Valleys, Array]:
         fits = _fitted(problem, points)
         fits.require(problem, level)
         values = np.where(fits.converged, fits.value, np.inf)
+        seen = points[:, int(values.argmin())]
+        # 0 is no start for what enters squared only.
+        starts = [np.where(positive & (start == 0), RUNGS[0], start).tolist() for start in (place, seen)]
         lowest = min(lowest, float(values.min()))
-        values -= values.min()
-        starts, ranges, wide = [], np.empty((2, 2)), np.empty((2, 2))
-        for j, (line, value) in enumerate(zip(lines, np.split(values, [rungs[0].size]), strict=True)):
-            for range_, height in ((ranges, HEADROOM * level), (wide, FAR + level)):
-                below = np.flatnonzero(value <= max(height, value.min()))
+        halves = np.split(values - values.min(), [rungs[0].size])
+        ends = min(float(value[end]) for j, value in enumerate(halves) for end in (0, -1) if end or not positive[j])
+        # A plateau may be not far above the level.
+        height = min(HEADROOM * level, max(level, (level + ends) / 2))
+        ranges, wide = np.empty((2, 2)), np.empty((2, 2))
+        for j, (line, value) in enumerate(zip(lines, halves, strict=True)):
+            for range_, most in ((ranges, height), (wide, FAR + level)):
+                below = np.flatnonzero(value <= max(most, value.min()))
                 range_[j] = rungs[j][[max(int(below[0]) - 1, 0), min(int(below[-1]) + 1, value.size - 1)]]
-            if value[-1] <= HEADROOM * level or (value[0] <= HEADROOM * level and not positive[j]):
-                raise _unbounded(problem)
             dips = (value[1:-1] < value[:-2] - RIPPLE) & (value[1:-1] < value[2:] - RIPPLE)
             starts += line[:, 1:-1][:, dips & (np.abs(rungs[j][1:-1] - place[j]) > RUNGS[0])].T.tolist()
         starts += list(product(*((low + share * (high - low)).tolist() for low, high in wide)))
         found = found.joined(problem, np.array(starts))
         if not found.values.size:
             raise ConvergenceError(f"{', '.join(problem.couplings)}: no fit converged; check counts and pulls")
+        if found.values[0] > lowest + RIPPLE:
+            raise ConvergenceError(f"{', '.join(problem.couplings)}: fits end above the lowest point that was seen")
         if found.values[0] > lowest - RIPPLE:
+            if ends <= level or _far(problem, place) <= lowest + level:
+                raise _unbounded(problem)
             places = found.within(level)
             low, high = ranges.T
             return found, np.stack([np.minimum(low, places.min(axis=0)), np.maximum(high, places.max(axis=0))], axis=1)
@@ -216,6 +227,16 @@ def _ladder(place: float, positive: bool) -> Array:
     """Return values about a scaled value of a coupling, in their order; not below 0 if it enters squared only."""
     rungs = np.concatenate([place - RUNGS[::-1], [place], place + RUNGS])
     return np.append(0.0, rungs[rungs > 0]) if positive else rungs
+
+
+def _far(problem: Problem, place: Array) -> float:
+    """Return the least -2 ln L in many directions from a place, as far away as the last rung and beyond."""
+    angle = np.linspace(0.0, 2 * np.pi, DIRECTIONS, endpoint=False)
+    ring = RUNGS[-1] * np.stack([np.cos(angle), np.sin(angle)])
+    points = place[:, None] + np.concatenate([factor * ring for factor in BEYOND], axis=1)
+    inside = (points >= 0).all(axis=0, where=squared_only(problem)[:, None])
+    fits = _fitted(problem, points[:, inside])
+    return float(np.where(fits.converged, fits.value, np.inf).min())
 
 
 def _unbounded(problem: Problem) -> ConvergenceError:
@@ -367,7 +388,7 @@ def _lines(problem: Problem, surface: _Surface, valleys: _Valleys, level: float)
     # Where half of the places give another number of lines, some are as narrow as the places are apart.
     if not drawn or len(halved) != len(drawn):
         return None
-    if (np.abs(there - delta)[np.fmin(there, delta) < 2 * level] > FAIR * level).any():
+    if (np.abs(there - delta)[np.fmin(there, delta) < HEADROOM * level] > FAIR * level).any():
         return None
     lengths = [float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in drawn]
     shares = [max(LEAST_POINTS, round(POINTS * length / sum(lengths))) for length in lengths]

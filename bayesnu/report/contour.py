@@ -39,10 +39,10 @@ def contour_table(model: str, result: Contour) -> Table:
         table.add_row(f"{name}, least and greatest", f"{low:.3g}, {high:.3g} {unit}")
     cells = ", ".join(f"{cell:.2g} {unit}" for cell, unit in zip(result.resolution, units, strict=True))
     for label, value in (
-        ("Δ(-2 ln L) on it", f"{result.level:.3f}"),
+        ("Δ(-2 ln L) on the contour", f"{result.level:.4g}"),
+        ("largest deviation of a point from it", f"{result.accuracy:.2g}"),
+        ("points", str(result.points)),
         ("parts of the region", str(result.parts)),
-        ("points of the contour", str(result.points)),
-        ("largest deviation from that", f"{result.accuracy:.2g}"),
         ("smaller parts may be missed", cells),
     ):
         table.add_row(label, value)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from bayesnu.errors import UsageError
 from bayesnu.experiment.base import Experiment
 from bayesnu.inference.contour import Contour, profile_contour
 from bayesnu.inference.likelihood import make_problem
 from bayesnu.results.intervals import check_probability
-from bayesnu.results.limits import check_responds
+from bayesnu.results.limits import check_pair
 
 
-def contour(experiment: Experiment, couplings: tuple[str, str], cl: float = 0.90) -> Contour:
+def contour(experiment: Experiment, couplings: Sequence[str], cl: float = 0.90) -> Contour:
     """Return the asymptotic contour of two couplings, the others 0, pulls profiled: Δ(-2 ln L) = -2 ln(1 - cl).
 
     It takes milliseconds. `bayesnu.region` has Feldman and Cousins' region, whose critical values differ where the
@@ -21,23 +21,19 @@ def contour(experiment: Experiment, couplings: tuple[str, str], cl: float = 0.90
     Parameters
     ----------
     experiment : Experiment
-    couplings : (str, str)
+    couplings : sequence of str
+        Two different ones.
     cl : float
 
     Raises
     ------
     UsageError
-        For two equal or unknown couplings, or one that no count depends on, and if the mass of N is one.
+        If these are not two different couplings that counts depend on.
     ConvergenceError
         If the data do not bound the couplings together.
     """
-    first, second = (experiment.fitted(name) for name in couplings)
-    check_probability(cl)
-    if first == second:
-        raise UsageError(f"couplings = {first}, {second}: a contour needs two different ones")
-    for name in (first, second):
-        check_responds(experiment, name)
-    return profile_contour(make_problem(experiment, [first, second]), cl)
+    names = check_pair(experiment, couplings)
+    return profile_contour(make_problem(experiment, names), float(check_probability(cl)))
 
 
 def contour_json(model: str, result: Contour) -> dict[str, Any]:

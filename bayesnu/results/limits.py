@@ -20,7 +20,7 @@ from bayesnu.inference.likelihood import Problem, few_fits, make_problem
 from bayesnu.inference.priors import Prior, one_coupling
 from bayesnu.inference.profile import delta_chi2_intervals
 from bayesnu.inference.sampling import Sampler
-from bayesnu.physics.couplings import COUPLINGS
+from bayesnu.physics.couplings import COUPLINGS, FREE_TOGETHER
 from bayesnu.results.diagnostics import CouplingDraws, judge
 from bayesnu.results.evidence import evidence_json, numbers
 from bayesnu.results.intervals import (
@@ -317,6 +317,25 @@ def check_responds(experiment: Experiment, coupling: str) -> None:
     """
     if not experiment.responds(experiment.fitted(coupling)):
         raise UsageError(no_limit(experiment, coupling, "so that it cannot be fitted"))
+
+
+def check_pair(experiment: Experiment, couplings: Sequence[str]) -> tuple[str, str]:
+    """Return two different couplings of a card that counts depend on.
+
+    Raises
+    ------
+    UsageError
+        If they are not that, or one of them is fitted only with others: the mass of N, or the weak mixing angle.
+    """
+    given = [couplings] if isinstance(couplings, str) else [str(name) for name in couplings]
+    shown = f"couplings = {', '.join(given)}"
+    if len(given) != 2 or given[0] == given[1]:
+        raise UsageError(f"{shown}: must be two different ones, as mu_nue, mu_numu")
+    for name in given:
+        check_responds(experiment, name)
+        if name in FREE_TOGETHER:
+            raise UsageError(f"{shown}: {name} takes its value from the card here; run --joint frees it")
+    return given[0], given[1]
 
 
 def no_limit(experiment: Experiment, coupling: str, so: str = "so there is no limit") -> str:

@@ -17,7 +17,7 @@ from bayesnu.inference.profile import delta_chi2_intervals, delta_chi2_level
 from bayesnu.inference.region import ToyRegion, feldman_cousins_region
 from bayesnu.inference.toys import Ensemble
 from bayesnu.results.intervals import check_probability
-from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_responds, naming
+from bayesnu.results.limits import DEFAULT_SEED, check_counts, check_pair, naming
 from bayesnu.results.toy_limits import ToyRunner
 
 Array = NDArray[np.float64]
@@ -62,13 +62,9 @@ def region(
     ConvergenceError
         If the data do not bound the couplings together.
     """
-    first, second = (experiment.fitted(name) for name in couplings)
-    for name in (first, second):
-        check_responds(experiment, name)
+    first, second = check_pair(experiment, couplings)
     check_probability(cl)
     check_counts(draws=None, chains=None, seed=seed)
-    if first == second:
-        raise UsageError(f"couplings = {first}, {second}: a region needs two different ones")
     if not 5 <= points <= 400:
         raise UsageError(f"points = {points}: must be from 5 to 400")
     if not 0.001 <= tolerance < 1:

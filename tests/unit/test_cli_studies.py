@@ -189,7 +189,7 @@ def test_contour(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     [
         (["contour", "dune-on-axis", "--couplings", "mu_nue"], "--couplings mu_nue: must be A,B"),
         (["contour", "dune-on-axis", "--couplings", "mu_nue,mu_nu"], "did you mean 'mu_nu"),
-        (["contour", "dune-on-axis", "--couplings", "q_nue,q_nue"], "a contour needs two different ones"),
+        (["contour", "dune-on-axis", "--couplings", "q_nue,q_nue"], "must be two different ones"),
         (["contour", "dune-on-axis", "--couplings", "q_nue,q_numu", "--cl", "90"], "cl = 90.0: must be between 0"),
         (["contour", "dune-on-axis", "--couplings", "mu_nue,q_nue", "--at", "m_N=1"], "counts of mu_nue and q_nue do"),
         (["region", "dune-on-axis", "--couplings", "mu_nue"], "--couplings mu_nue: must be A,B"),

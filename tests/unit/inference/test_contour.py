@@ -19,7 +19,7 @@ from bayesnu.experiment.expectation import CountModel, MassSpline
 from bayesnu.experiment.setup import Experiment, load_experiment
 from bayesnu.inference.contour import ACCURACY, LEAST_POINTS, POINTS, Contour, profile_contour
 from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls, squared_only
-from bayesnu.inference.profile import profile_grid
+from bayesnu.inference.profile import minima, profile_grid
 from bayesnu.plotting.regions import plot_contour
 from bayesnu.results.contour import contour, contour_json
 
@@ -195,12 +195,44 @@ def test_card(on_axis: Experiment) -> None:
     assert "90% contour of q_nue and q_numu" in text
     assert "-1.84e-08, 4.88e-08 e" in text
     for couplings, cl, message in (
-        (("q_nue", "q_nue"), 0.9, "a contour needs two different ones"),
+        (("q_nue", "q_nue"), 0.9, "must be two different ones"),
         (("q_nue", "q_nux"), 0.9, "did you mean 'q_nue'"),
         (CHARGES, 1.0, "cl = 1.0: must be between 0 and 1"),
     ):
         with pytest.raises(UsageError, match=message):
             contour(on_axis, couplings, cl)
+
+
+@pytest.mark.parametrize("given", [("q_nue",), ("q_nue", "q_numu", "mu_nue"), "q_nue,q_numu", ("q_nue", "m_N")])
+def test_what_is_no_pair(on_axis: Experiment, given: tuple[str, ...] | str) -> None:
+    with pytest.raises(UsageError, match=r"couplings = |unknown coupling 'm_N'"):
+        contour(on_axis, given)
+
+
+def test_weak_mixing_angle_is_the_cards(on_axis: Experiment) -> None:
+    with pytest.raises(UsageError, match="sin2_theta_w takes its value from the card here"):
+        contour(on_axis.with_free_mixing_angle(), ("q_nue", "sin2_theta_w"))
+
+
+@pytest.mark.parametrize("name", ["r2_numu", "mu_nue"])
+def test_region_beside_a_plateau(name: str) -> None:
+    """A pull of 25% takes in nearly all of any signal: a plateau at 16, far beyond the region."""
+    loose = load_experiment("dune-prism", ["pulls.flux_norm=0.25"])
+    problem = make_problem(loose, ["r2_nue", name])
+    found = profile_contour(problem, 0.9)
+    assert np.abs(np.array(found.best) / problem.scales).max() < 1e-6
+    lowest = minima(problem, 10.0).value[0]
+    line = np.concatenate(found.lines).T / problem.scales[:, None]
+    np.testing.assert_allclose(minimise_pulls(problem, line).value - lowest, found.level, atol=0.01)
+
+
+def test_region_that_is_bounded_along_both_axes_alone() -> None:
+    """Far out, in a direction of its own, a signal of another strength fits nearly as well: Δ = 1.3."""
+    loose = load_experiment("dune-on-axis", ["pulls.flux_norm=1.0"])
+    problem = make_problem(loose, ["r2_nue", "r2_numu"])
+    shifted = problem.model.signal_strengths(np.array([[3.0], [3.0]]))[0].sum(axis=0)
+    with pytest.raises(ConvergenceError, match="do not bound them together"):
+        profile_contour(replace(problem, data=shifted), 0.9)
 
 
 def test_mass_of_n_stays_fixed() -> None:

@@ -108,7 +108,7 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         feldman_cousins_region(two_means(), 0.9, np.zeros(1), np.zeros(1), InProcess(), seed=1, tolerance=0.001)
     experiment = load_experiment("dune-on-axis")
     for couplings, arguments, message in (
-        (("mu_nue", "mu_nue"), {}, "needs two different ones"),
+        (("mu_nue", "mu_nue"), {}, "must be two different ones"),
         (("mu_nue", "q_nue"), {"points": 3}, "points = 3: must be from 5 to 400"),
         (("mu_nue", "q_nue"), {"tolerance": 2.0}, "tolerance = 2.0"),
         (("mu_nue", "qnue"), {}, "did you mean 'q_nue'"),
