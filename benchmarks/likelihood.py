@@ -186,8 +186,8 @@ def evaluation_jax() -> Contest:
     same = np.ones(theirs.shape, dtype=bool)
     for start, name in enumerate(("wrong_sign", "electron_flavour")):
         same[start::2, 1 + problem().model.pulls.index(name)] = False
-    slopes = (gradient[same], theirs[same]) / np.abs(theirs).max()
-    agreement.append(require_close("gradients, as fractions of the largest slope,", *slopes, PEER_DIFFERENCE))
+    own, other = (slopes[same] / np.abs(theirs).max() for slopes in (gradient, theirs))
+    agreement.append(require_close("gradients, as fractions of the largest slope,", own, other, PEER_DIFFERENCE))
     row = parameters[0]
     return Contest(_evaluate(y[0]), _with(reader, lambda: jax.block_until_ready(compiled(row))), "; ".join(agreement))
 
@@ -338,8 +338,8 @@ def contour_mncontour(compiled: bool) -> Contest:
         require_close(f"Δχ² of {who}'s {own.size} points and {level:.4g}", own, np.full(own.size, level), OFF_LINE[who])
         for who, own in found.items()
     ]
-    away = [distances(lines["MNCONTOUR"], lines["bayesnu"]), distances(lines["bayesnu"], lines["MNCONTOUR"])]
-    away = np.concatenate(away)
+    one, other = lines.values()
+    away = np.concatenate([distances(one, other), distances(other, one)])
     agreement.append(require_close("the lines, as fractions of their extent,", away, np.zeros(away.size), APART))
     return Contest(
         seconds_of(contour_line),
