@@ -156,6 +156,10 @@ def true_kernel(
     mass_gev : float, optional
         Mass of the outgoing N, with the exact angle of `bayesnu.physics.dipole.recoil_angle`;
         None is elastic scattering with (2.3).
+
+    Returns
+    -------
+    TrueKernel
     """
     n_recoil, n_cells, n_flux = recoil_gev.size, angle_edges_gev.size - 1, flux_edges_gev.size - 1
     recoil = recoil_gev[:, None]

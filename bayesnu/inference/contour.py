@@ -42,7 +42,7 @@ WIDER, MOST_WIDENINGS = 0.3, 60
 SIDES = (12, 24, 48, 96, 192)
 """Points of the grid along each coupling: the next where polynomials through the last one miss fits."""
 FAIR = 0.1
-"""By how much they may, as a fraction of the level; beyond the level, of Δ(-2 ln L)."""
+"""By how much they may, as a fraction of the level, where Δ(-2 ln L) is below `HEADROOM` times it."""
 NODES = 6
 """Neighbours along each coupling through which a polynomial goes."""
 PARTS = 6
@@ -108,13 +108,15 @@ def profile_contour(problem: Problem, cl: float) -> Contour:
     problem : Problem
         Of two couplings.
     cl : float
+        Confidence level, asymptotic (Wilks, two couplings).
 
     Raises
     ------
     UsageError
         If the problem has not two couplings, or the mass of N is free.
     ConvergenceError
-        If the data do not bound the couplings together, or -2 ln L jumps at the contour.
+        If the data do not bound the couplings together, the minimum is not found, or the finest grid does not show the
+        region, as where it is too thin or -2 ln L jumps.
     """
     if len(problem.couplings) != 2:
         raise UsageError(f"a contour needs 2 couplings, not {len(problem.couplings)}")
@@ -213,7 +215,7 @@ def _valleys(problem: Problem, level: float) -> tuple[_Valleys, Array]:
         if not found.values.size:
             raise ConvergenceError(f"{', '.join(problem.couplings)}: no fit converged; check counts and pulls")
         if found.values[0] > lowest + RIPPLE:
-            raise ConvergenceError(f"{', '.join(problem.couplings)}: fits end above the lowest point that was seen")
+            raise _missed(problem)
         if found.values[0] > lowest - RIPPLE:
             if ends <= level or _far(problem, place) <= lowest + level:
                 raise _unbounded(problem)
@@ -237,6 +239,11 @@ def _far(problem: Problem, place: Array) -> float:
     inside = (points >= 0).all(axis=0, where=squared_only(problem)[:, None])
     fits = _fitted(problem, points[:, inside])
     return float(np.where(fits.converged, fits.value, np.inf).min())
+
+
+def _missed(problem: Problem) -> ConvergenceError:
+    names = " and ".join(problem.couplings)
+    return ConvergenceError(f"{names}: fits end above the lowest point that was seen; check counts and pulls")
 
 
 def _unbounded(problem: Problem) -> ConvergenceError:
@@ -349,6 +356,8 @@ def _bounded(problem: Problem, valleys: _Valleys, box: Array, side: int, level: 
         open_[:, 0] &= ~surface.mirrored
         open_ |= (wanted - box) * [-1, 1] > 0
         if not open_.any():
+            if lowest < valleys.values[0] - RIPPLE:
+                raise _missed(problem)
             return surface, valleys
         length = (box[:, 1] - box[:, 0])[:, None]
         box = box + open_ * (WIDER * length * [-1, 1])

@@ -198,7 +198,15 @@ def plot_regions(
 
 
 def plot_contour(model: str, result: Contour) -> Figure:
-    """Plot the asymptotic contour of two couplings, with the best fit and the point without new physics."""
+    """Plot the asymptotic contour of two couplings, with the best fit and the point without new physics.
+
+    Parameters
+    ----------
+    model : str
+        Name of the card, for the title.
+    result : Contour
+        Drawn in powers of ten of the couplings' own units.
+    """
     from matplotlib.figure import Figure
 
     exponents = [exponent_of(ends) for ends in result.extremes]

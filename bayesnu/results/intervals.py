@@ -161,6 +161,16 @@ def highest_density_set(x: Array, density: Array, probability: float, logarithmi
 def falling_root(function: Callable[[float], float], low: float, high: float, at_low: float, at_high: float) -> float:
     """Return where a function that falls passes 0, to the last digit, be it by a jump, from its values at both ends.
 
+    Parameters
+    ----------
+    function : callable
+    low, high : float
+        Ends between which it passes 0.
+    at_low, at_high : float
+        Its values there, above and below 0.
+
+    Notes
+    -----
     False position, in which an end that stays twice counts half (Illinois), and a halving at every fourth step, since
     jumps would make it slow. SciPy's `brentq` takes half a second to import.
     """

@@ -17,6 +17,8 @@ from scipy.spatial import cKDTree
 from bayesnu.errors import ConvergenceError, UsageError
 from bayesnu.experiment.expectation import CountModel, MassSpline
 from bayesnu.experiment.setup import Experiment, load_experiment
+from bayesnu.inference import contour as module
+from bayesnu.inference.batch import BestFits, fit_couplings
 from bayesnu.inference.contour import ACCURACY, LEAST_POINTS, POINTS, Contour, profile_contour
 from bayesnu.inference.likelihood import Problem, make_problem, minimise_pulls, squared_only
 from bayesnu.inference.profile import minima, profile_grid
@@ -233,6 +235,40 @@ def test_region_that_is_bounded_along_both_axes_alone() -> None:
     shifted = problem.model.signal_strengths(np.array([[3.0], [3.0]]))[0].sum(axis=0)
     with pytest.raises(ConvergenceError, match="do not bound them together"):
         profile_contour(replace(problem, data=shifted), 0.9)
+
+
+def test_minimum_that_no_fit_reaches_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = normal(CHARGES, ((), ((0, 1),), ((1, 1),)), [[1.0, 0.0], [0.0, 1.0]], [1.0, 0.5])
+
+    def short(problem: Problem, data: np.ndarray, starts: np.ndarray) -> BestFits:
+        fits = fit_couplings(problem, data, starts)
+        return replace(fits, value=fits.value + 3.0)
+
+    monkeypatch.setattr(module, "fit_couplings", short)
+    with pytest.raises(ConvergenceError, match="fits end above the lowest point that was seen"):
+        profile_contour(problem, 0.9)
+
+
+def test_minimum_that_the_grid_shows_below_all_fits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = normal(CHARGES, ((), ((0, 1),), ((1, 1),)), [[1.0, 0.0], [0.0, 1.0]], [1.0, 0.5])
+    valleys, box = module._valleys(problem, 4.6)
+    above = replace(valleys, values=valleys.values + 3.0)
+    monkeypatch.setattr(module, "_dips", lambda *_: np.empty((0, 2)))
+    assert module._bounded(problem, valleys, box, 12, 4.6)[1] is valleys
+    with pytest.raises(ConvergenceError, match="fits end above the lowest point that was seen"):
+        module._bounded(problem, above, box, 12, 4.6)
+
+
+def test_fits_that_do_not_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = normal(CHARGES, ((), ((0, 1),), ((1, 1),)), [[1.0, 0.0], [0.0, 1.0]], [1.0, 0.5])
+
+    def endless(problem: Problem, data: np.ndarray, starts: np.ndarray) -> BestFits:
+        fits = fit_couplings(problem, data, starts)
+        return replace(fits, converged=np.zeros_like(fits.converged))
+
+    monkeypatch.setattr(module, "fit_couplings", endless)
+    with pytest.raises(ConvergenceError, match="no fit converged"):
+        profile_contour(problem, 0.9)
 
 
 def test_mass_of_n_stays_fixed() -> None:
